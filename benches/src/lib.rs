@@ -1,0 +1,1 @@
+//! Measures: load generator, micro-benchmarks.

@@ -1,0 +1,1 @@
+//! Finds out what each recorder holds and whether it lives.

@@ -1,0 +1,1 @@
+//! Folders of MP4 recordings: naming pattern, index of samples, samples.

@@ -1,0 +1,1 @@
+//! Media bytes, pure: RTP splicing, the ONVIF replay extension, random access points, packetizing.

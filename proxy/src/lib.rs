@@ -1,0 +1,1 @@
+//! The playback proxy as a library; `main.rs` is the program.

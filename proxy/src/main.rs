@@ -1,0 +1,3 @@
+//! The `seamline` program.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! Decides which copy plays which second. Pure: no I/O, no clock, no async.
