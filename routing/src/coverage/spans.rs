@@ -1,0 +1,132 @@
+//! A set of instants as sorted ranges that neither overlap nor touch, and the algebra of such sets.
+
+use std::ops::Deref;
+
+use crate::time::{TimeRange, Timestamp};
+
+/// Sorted ranges with at least one instant between each and the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Spans(Box<[TimeRange]>);
+
+impl Spans {
+    /// From ranges in any order, overlapping or not.
+    pub(super) fn from_any(ranges: impl IntoIterator<Item = TimeRange>) -> Self {
+        let mut ranges: Vec<_> = ranges.into_iter().collect();
+        ranges.sort_unstable_by_key(|range| range.start());
+        Self::from_sorted(ranges)
+    }
+
+    /// From ranges sorted by their start.
+    fn from_sorted(ranges: impl IntoIterator<Item = TimeRange>) -> Self {
+        let mut merged: Vec<TimeRange> = Vec::new();
+        for range in ranges {
+            match merged.last_mut() {
+                Some(last) if range.start() <= last.end() => *last = join(*last, range),
+                _ => merged.push(range),
+            }
+        }
+        Self(merged.into_boxed_slice())
+    }
+
+    /// The index of the first range that ends after `at`: the one that holds `at`, or else the next.
+    pub(super) fn ending_after(&self, at: Timestamp) -> usize {
+        self.partition_point(|range| range.end() <= at)
+    }
+
+    /// The last range that starts before `at`: the one that holds the instant before `at`, or else the previous.
+    pub(super) fn starting_before(&self, at: Timestamp) -> Option<TimeRange> {
+        let count = self.partition_point(|range| range.start() < at);
+        self.get(count.checked_sub(1)?).copied()
+    }
+
+    /// Whether every instant of `range` is in the set.
+    pub(super) fn covers(&self, range: TimeRange) -> bool {
+        self.get(self.ending_after(range.start()))
+            .is_some_and(|held| held.start() <= range.start() && range.end() <= held.end())
+    }
+
+    pub(super) fn union(&self, other: &Self) -> Self {
+        let (mut left, mut right) = (self.iter().peekable(), other.iter().peekable());
+        Self::from_sorted(std::iter::from_fn(|| match (left.peek(), right.peek()) {
+            (Some(a), Some(b)) if a.start() <= b.start() => left.next().copied(),
+            (Some(_), None) => left.next().copied(),
+            _ => right.next().copied(),
+        }))
+    }
+
+    pub(super) fn intersection(&self, other: &Self) -> Self {
+        let mut shared = Vec::new();
+        let (mut left, mut right) = (self.iter().peekable(), other.iter().peekable());
+        while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+            shared.extend(a.intersect(**b));
+            if a.end() <= b.end() {
+                left.next();
+            } else {
+                right.next();
+            }
+        }
+        Self(shared.into_boxed_slice())
+    }
+
+    pub(super) fn difference(&self, other: &Self) -> Self {
+        self.intersection(&other.complement())
+    }
+
+    /// The instants before `end`.
+    pub(super) fn before(&self, end: Timestamp) -> Self {
+        let keep = TimeRange::new(Timestamp::MIN, end);
+        Self(
+            self.iter()
+                .filter_map(|range| range.intersect(keep?))
+                .collect(),
+        )
+    }
+
+    /// Moved by `micros`. Ends at [`Timestamp::MIN`] and [`Timestamp::MAX`] mean "open" and stay; what would be moved
+    /// out of time is lost.
+    pub(super) fn shift(&self, micros: i64) -> Self {
+        let moved = |at: Timestamp| match at {
+            Timestamp::MIN | Timestamp::MAX => at,
+            _ => at.shift(micros),
+        };
+        Self(
+            self.iter()
+                .filter_map(|range| TimeRange::new(moved(range.start()), moved(range.end())))
+                .collect(),
+        )
+    }
+
+    /// The set with the end of its last range moved, to no less than one instant.
+    pub(super) fn ending(mut self, end: Timestamp) -> Self {
+        if let Some(last) = self.0.last_mut() {
+            *last = TimeRange::new(last.start(), end).unwrap_or(*last);
+        }
+        self
+    }
+
+    fn complement(&self) -> Self {
+        let starts = std::iter::once(Timestamp::MIN).chain(self.iter().map(|range| range.end()));
+        let ends = self
+            .iter()
+            .map(|range| range.start())
+            .chain(std::iter::once(Timestamp::MAX));
+        Self(
+            starts
+                .zip(ends)
+                .filter_map(|(start, end)| TimeRange::new(start, end))
+                .collect(),
+        )
+    }
+}
+
+impl Deref for Spans {
+    type Target = [TimeRange];
+
+    fn deref(&self) -> &[TimeRange] {
+        &self.0
+    }
+}
+
+fn join(a: TimeRange, b: TimeRange) -> TimeRange {
+    TimeRange::new(a.start().min(b.start()), a.end().max(b.end())).unwrap_or(a)
+}
