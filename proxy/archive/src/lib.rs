@@ -1,1 +1,21 @@
 //! Folders of MP4 recordings: naming pattern, index of samples, samples.
+//!
+//! Blocking file access throughout: asynchronous callers move a [`Cursor`] or a [`Folder::scan`]
+//! to a thread that may block. All times are µs since 1970-01-01 UTC unless a name says otherwise.
+
+mod boxes;
+mod cursor;
+mod error;
+mod folder;
+mod format;
+mod fragment;
+mod naming;
+mod segment;
+mod table;
+
+pub use cursor::{Batch, Cursor, Frame};
+pub use error::ArchiveError;
+pub use folder::{Folder, Listing, Options, Period, SegmentFile, periods};
+pub use format::{Law, TrackFormat};
+pub use naming::{Pattern, PatternError};
+pub use segment::{Sample, Segment, Track};
