@@ -2,6 +2,7 @@
 
 pub mod camera;
 pub mod coverage;
+pub mod director;
 pub mod health;
 pub mod plan;
 pub mod policy;
@@ -9,7 +10,7 @@ pub mod time;
 
 pub use camera::{Camera, CameraId, CopyIx, CopyRef, RecorderId, SiteId};
 pub use coverage::{Coverage, Held, HeldBefore};
-pub use health::HealthState;
+pub use health::{FailureKind, Health, HealthState};
 pub use plan::{CopyFacts, Direction, Plan, Reason, Request, Step, Trouble, next_step, plan};
 pub use policy::{Failback, Holes, Mismatch, Policy};
 pub use time::{TimeError, TimeRange, Timestamp};

@@ -69,7 +69,10 @@ impl Reason {
 
     /// Displays the reason with the names of the camera's sites.
     pub fn named<'a>(&'a self, camera: &'a Camera) -> impl fmt::Display + 'a {
-        Named { reason: self, camera }
+        Named {
+            reason: self,
+            camera,
+        }
     }
 
     fn write(
