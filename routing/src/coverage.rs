@@ -187,7 +187,7 @@ impl Coverage {
     }
 
     /// Whether the last period is still being written.
-    pub fn is_growing(&self) -> bool {
+    pub fn growing(&self) -> bool {
         self.growing
     }
 
