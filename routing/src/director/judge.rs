@@ -1,0 +1,228 @@
+//! The verdict on each access unit before it is sent, and the count of what was sent.
+
+use std::time::Instant;
+
+use super::handover::Cut;
+use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase};
+use crate::plan::{CopyFacts, Step};
+use crate::policy::Holes;
+use crate::time::Timestamp;
+
+/// What the director needs to know of an access unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Capture time, in the camera's timeline.
+    pub capture: Timestamp,
+    /// Of the track that seams are cut on: video, or audio where there is no video.
+    pub master: bool,
+    /// Decoding can start here.
+    pub random_access: bool,
+    /// A leading picture of an open group: it refers to pictures before the random access point it follows.
+    pub leading: bool,
+}
+
+/// What to do with a unit at the head of a leg's queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Send it; then call [`Director::sent`].
+    Send,
+    /// Send it for the decoder only, squeezed into the seam; it was shown before.
+    Preroll,
+    /// Drop it.
+    Drop,
+    /// Keep it and ask again after the next event.
+    Wait,
+    /// The leg's turn is over: drop its master units, send what other tracks still hold before the seam, then
+    /// [`super::Event::Drained`].
+    Handover,
+    /// Capture time jumps: [`super::Event::Jump`].
+    Jump,
+    /// The requested range ends before this unit.
+    RangeEnd,
+    /// Footage of another time in mid leg: [`super::Event::LegFailed`] with [`super::Failure::WrongFootage`].
+    Wrong,
+}
+
+/// What follows a unit, for the E and T flags of the ONVIF replay extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outlook {
+    /// More footage without a gap, as far as is known.
+    Continues,
+    /// A gap, then more footage.
+    Gap,
+    /// Nothing more will be sent in this play.
+    Terminal,
+}
+
+impl Director {
+    /// What to do with the unit at the head of the current leg's queue; other legs wait for their turn.
+    pub fn judge(&self, leg: LegId, head: &Head) -> Verdict {
+        if self.phase != Phase::Playing {
+            return Verdict::Wait;
+        }
+        if self.current.is_some_and(|current| current.id == leg) {
+            return self.judge_current(head);
+        }
+        Verdict::Wait
+    }
+
+    /// The end of the requested range, if a unit at this progress is beyond it.
+    pub(super) fn beyond_range(&self, at: i64) -> bool {
+        self.request
+            .until
+            .is_some_and(|until| at >= self.progress(until))
+    }
+
+    fn judge_current(&self, head: &Head) -> Verdict {
+        let Some(leg) = self.current else {
+            return Verdict::Drop;
+        };
+        let at = self.progress(head.capture);
+        let seam = self.handover.as_ref().and_then(|handover| handover.cut);
+        if !head.master {
+            let early = leg.first.is_some_and(|first| at < self.progress(first))
+                || leg.cut.is_some_and(|cut| at <= cut);
+            let late = matches!(seam, Some(Cut::At(cut)) if at >= cut) || self.beyond_range(at);
+            return if early || late {
+                Verdict::Drop
+            } else {
+                Verdict::Send
+            };
+        }
+        let first = leg.first.map_or(at, |first| self.progress(first));
+        if head.leading && at < first {
+            return Verdict::Drop;
+        }
+        if at.saturating_add(PREROLL_MAX_US) < first {
+            return Verdict::Wrong;
+        }
+        if let Some(cut) = leg.cut
+            && at <= cut.saturating_add(self.tolerance())
+        {
+            return Verdict::Preroll;
+        }
+        if self.beyond_range(at) {
+            return Verdict::RangeEnd;
+        }
+        match seam {
+            Some(Cut::At(cut)) if at >= cut.saturating_sub(self.tolerance()) => {
+                return Verdict::Handover;
+            }
+            Some(Cut::Preroll { bound }) if at > bound.saturating_add(self.tolerance()) => {
+                return Verdict::Handover;
+            }
+            _ => {}
+        }
+        let Some(last) = self.last else {
+            return Verdict::Send;
+        };
+        if at.saturating_add(PREROLL_MAX_US) < last {
+            return Verdict::Wrong;
+        }
+        let allowed = leg
+            .jump_allowed
+            .is_some_and(|allowed| at <= allowed.saturating_add(self.tolerance()));
+        if at - last > self.jump_min()
+            && !allowed
+            && self
+                .resume
+                .is_none_or(|resume| at - resume > self.jump_min())
+        {
+            return if self.handover.is_some() {
+                Verdict::Wait
+            } else {
+                Verdict::Jump
+            };
+        }
+        Verdict::Send
+    }
+
+    /// Whether the unit at the head of a leg that has not taken over yet is of no use.
+    pub fn incoming_drops(&mut self, leg: LegId, head: &Head) -> bool {
+        self.phase == Phase::Playing
+            && self
+                .handover
+                .as_ref()
+                .is_some_and(|handover| handover.ready() == Some(leg))
+            && self.judge_incoming(head) == Verdict::Drop
+    }
+
+    /// What follows a unit, when `next` is the next one of its track on the current leg.
+    pub fn outlook_before(&self, next: &Head) -> Outlook {
+        let at = self.progress(next.capture);
+        if self.beyond_range(at) {
+            return Outlook::Terminal;
+        }
+        match self.last {
+            Some(last)
+                if self.handover.is_none() && at - last > self.jump_min() + self.interval_us =>
+            {
+                Outlook::Gap
+            }
+            _ => Outlook::Continues,
+        }
+    }
+
+    /// What follows the unit captured at `last`, the final one of the current leg.
+    pub fn outlook_after(&self, last: Timestamp, facts: &[CopyFacts<'_>], now: Instant) -> Outlook {
+        if self.handover.is_some() {
+            return Outlook::Continues;
+        }
+        let at = self.progress(last).saturating_add(self.tolerance());
+        if self.beyond_range(at.saturating_add(self.interval_us * 3 / 4)) {
+            return Outlook::Terminal;
+        }
+        match self.step(at, None, facts, now) {
+            Step::Leg { .. } | Step::Outage { .. } => Outlook::Continues,
+            Step::Hole { until: Some(_), .. } if self.policy.holes != Holes::End => Outlook::Gap,
+            Step::Hole { .. } | Step::End => Outlook::Terminal,
+        }
+    }
+
+    /// A leg that waits for its turn: finds the random access point it can take over at.
+    fn judge_incoming(&mut self, head: &Head) -> Verdict {
+        let at = self.progress(head.capture);
+        let fresh = self
+            .last
+            .is_none_or(|last| at > last.saturating_add(self.tolerance()));
+        let Some(handover) = &mut self.handover else {
+            return Verdict::Drop;
+        };
+        if handover.cut.is_some() {
+            return Verdict::Wait;
+        }
+        if head.master && head.random_access && fresh {
+            handover.take_over_at(head.capture, at);
+            return Verdict::Wait;
+        }
+        Verdict::Drop
+    }
+
+    /// Counts a unit that was sent after [`Verdict::Send`].
+    pub fn sent(&mut self, leg: LegId, head: &Head) {
+        if !head.master {
+            return;
+        }
+        let at = self.progress(head.capture);
+        if let Some(last) = self.last {
+            let step = at - last;
+            let (min, max) = INTERVAL_RANGE_US;
+            if (min..=max).contains(&step) {
+                self.interval_us = (self.interval_us * 3 + step) / 4;
+            }
+        }
+        self.last = Some(self.last.map_or(at, |last| last.max(at)));
+        if let Some(current) = &mut self.current
+            && current.id == leg
+            && current
+                .first
+                .is_some_and(|first| (head.capture.micros_since(first)).abs() > SERVED_WELL_US)
+        {
+            let copy = current.copy;
+            self.vetoes.served(copy);
+        }
+    }
+}
+
+/// After this much footage a copy's earlier failures are forgotten.
+const SERVED_WELL_US: i64 = 10_000_000;
