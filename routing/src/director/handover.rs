@@ -320,7 +320,7 @@ impl Director {
     ) {
         let growing = facts
             .get(copy.index())
-            .is_some_and(|copy| copy.coverage.is_growing());
+            .is_some_and(|copy| copy.coverage.growing());
         match until {
             Some(until) if from < self.progress(until).saturating_sub(self.jump_min()) => {
                 self.disprove(copy, from, self.progress(until));
