@@ -1,0 +1,4 @@
+//! Authentication ends here: clients answer our challenge, we answer the recorders'.
+
+pub mod client;
+pub mod server;

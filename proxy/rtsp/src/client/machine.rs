@@ -1,0 +1,649 @@
+//! The state machine behind [`ReplayClient`]: requests out, responses and the recorder's own requests in.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::{
+    ClientError, ClientEvent, Config, Phase, PlayRequest, Playing, SetUpTrack, TrackChoice,
+    TrackStart,
+};
+use crate::auth::client::Answerer;
+use crate::headers::{Lower, ONVIF_REPLAY, RtpInfo, SESSION_TIMEOUT_S, Transport};
+use crate::message::{Method, Request, Response};
+use crate::sdp::{Description, TRACKS_MAX};
+use crate::url::RtspUrl;
+
+/// Most redirects followed within the recorder's own address.
+pub const REDIRECTS_MAX: u32 = 3;
+/// Longest time between two keep-alives, whatever timeout the recorder names.
+pub const KEEP_ALIVE_S_MAX: u32 = 30;
+
+/// A replay session at a recorder.
+///
+/// The owner connects, writes what [`poll_transmit`](Self::poll_transmit) gives, feeds what arrives into
+/// [`handle_response`](Self::handle_response) and [`handle_request`](Self::handle_request), and keeps the deadlines.
+/// Frames go past this machine: those that overtake the answer to PLAY are the owner's to keep.
+#[derive(Debug)]
+pub struct ReplayClient {
+    phase: Phase,
+    /// The URL of DESCRIBE, after redirects.
+    url: RtspUrl,
+    /// What control attributes are relative to.
+    base: RtspUrl,
+    /// The URL of requests for the whole session.
+    aggregate: RtspUrl,
+    answerer: Answerer,
+    onvif: bool,
+    track_choice: TrackChoice,
+    play: Option<PlayRequest>,
+    user_agent: String,
+    description: Description,
+    session_id: Option<String>,
+    timeout_s: u32,
+    queued_tracks: VecDeque<QueuedTrack>,
+    tracks: Vec<SetUpTrack>,
+    first_refusal: Option<u16>,
+    keep_alive: Method,
+    redirects: u32,
+    stray_responses: u32,
+    last_cseq: u32,
+    pending: VecDeque<Pending>,
+    outbox: VecDeque<Bytes>,
+    events: VecDeque<ClientEvent>,
+}
+
+/// A track that waits for its SETUP, with the URLs that are still to be tried.
+#[derive(Debug)]
+struct QueuedTrack {
+    track: usize,
+    rtp_channel: u8,
+    urls: VecDeque<RtspUrl>,
+}
+
+/// A request that waits for its response, without the headers that change when it is sent again.
+#[derive(Debug)]
+struct Pending {
+    cseq: u32,
+    step: Step,
+    request: Request,
+    /// How often it was sent with an `Authorization`.
+    answers: u32,
+    /// Whether it demanded ONVIF replay.
+    demanding: bool,
+}
+
+#[derive(Debug)]
+enum Step {
+    Describe,
+    SetUp(QueuedTrack, RtspUrl),
+    Play,
+    Pause,
+    KeepAlive,
+    TearDown,
+}
+
+impl ReplayClient {
+    /// A session whose DESCRIBE is ready to be sent.
+    pub fn new(config: Config) -> Self {
+        let mut client = Self {
+            phase: Phase::Describing,
+            base: config.url.clone(),
+            aggregate: config.url.clone(),
+            url: config.url,
+            answerer: Answerer::new(config.credentials, config.allow_basic),
+            onvif: config.onvif,
+            track_choice: config.tracks,
+            play: config.play,
+            user_agent: config.user_agent,
+            description: Description::default(),
+            session_id: None,
+            timeout_s: SESSION_TIMEOUT_S,
+            queued_tracks: VecDeque::new(),
+            tracks: Vec::new(),
+            first_refusal: None,
+            keep_alive: Method::GetParameter,
+            redirects: 0,
+            stray_responses: 0,
+            last_cseq: 0,
+            pending: VecDeque::new(),
+            outbox: VecDeque::new(),
+            events: VecDeque::new(),
+        };
+        client.describe();
+        client
+    }
+
+    /// Where the session stands.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether a response is outstanding, so that the response deadline runs.
+    pub fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether the demand for ONVIF replay stands.
+    pub fn is_onvif(&self) -> bool {
+        self.onvif
+    }
+
+    /// What the recorder described; empty before it did.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// The tracks that are set up.
+    pub fn tracks(&self) -> &[SetUpTrack] {
+        &self.tracks
+    }
+
+    /// How often [`keep_alive`](Self::keep_alive) is to be called: a third of the recorder's timeout.
+    pub fn keep_alive_every(&self) -> Duration {
+        Duration::from_secs((self.timeout_s / 3).clamp(1, KEEP_ALIVE_S_MAX).into())
+    }
+
+    /// The next bytes to write.
+    pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        self.outbox.pop_front()
+    }
+
+    /// The next thing that happened.
+    pub fn poll_event(&mut self) -> Option<ClientEvent> {
+        self.events.pop_front()
+    }
+
+    /// Names the tracks to set up, by their index in the description, after [`ClientEvent::Described`].
+    pub fn set_up(&mut self, tracks: &[usize]) -> Result<(), ClientError> {
+        if self.phase != Phase::Described {
+            return Ok(());
+        }
+        let named = tracks
+            .iter()
+            .filter_map(|&track| Some((track, self.description.tracks.get(track)?)));
+        self.queued_tracks = named
+            .take(TRACKS_MAX)
+            .zip((0_u8..).step_by(2))
+            .map(|((track, described), rtp_channel)| QueuedTrack {
+                track,
+                rtp_channel,
+                urls: self.base.control(&described.control).into(),
+            })
+            .collect();
+        self.phase = Phase::SettingUp;
+        let outcome = self.set_up_next();
+        self.fail_on(outcome)
+    }
+
+    /// Asks to play, in place of what [`Config::play`] said. Before the tracks are set up it is kept until then.
+    pub fn play(&mut self, play: PlayRequest) {
+        match self.phase {
+            Phase::Ready | Phase::Starting | Phase::Playing => self.send_play(&play),
+            Phase::Describing | Phase::Described | Phase::SettingUp => self.play = Some(play),
+            Phase::Closing | Phase::Closed | Phase::Failed => {}
+        }
+    }
+
+    /// Asks to pause what plays.
+    pub fn pause(&mut self) {
+        if matches!(self.phase, Phase::Starting | Phase::Playing) {
+            let request = Request::new(Method::Pause, self.aggregate.as_str());
+            self.send(Step::Pause, request, 0);
+        }
+    }
+
+    /// Refreshes the session; at most one refresh is outstanding.
+    pub fn keep_alive(&mut self) {
+        let outstanding = self
+            .pending
+            .iter()
+            .any(|pending| matches!(pending.step, Step::KeepAlive));
+        if self.session_id.is_some()
+            && !outstanding
+            && !matches!(self.phase, Phase::Closing | Phase::Closed | Phase::Failed)
+        {
+            let request = Request::new(self.keep_alive.clone(), self.aggregate.as_str());
+            self.send(Step::KeepAlive, request, 0);
+        }
+    }
+
+    /// Ends the session. The owner may close the connection once the request is written.
+    pub fn teardown(&mut self) {
+        if matches!(self.phase, Phase::Closing | Phase::Closed) {
+            return;
+        }
+        if self.session_id.is_none() {
+            self.phase = Phase::Closed;
+            return;
+        }
+        self.phase = Phase::Closing;
+        let request = Request::new(Method::Teardown, self.aggregate.as_str());
+        self.send(Step::TearDown, request, 0);
+    }
+
+    /// Takes a response. After an error the session is over; what [`poll_transmit`](Self::poll_transmit) still gives
+    /// may be written.
+    pub fn handle_response(&mut self, response: Response) -> Result<(), ClientError> {
+        if matches!(self.phase, Phase::Closed | Phase::Failed) || response.status < 200 {
+            return Ok(());
+        }
+        let outcome = match self.take_pending(&response) {
+            Some(pending) => self.answered(pending, &response),
+            None => self.stray_response(),
+        };
+        self.fail_on(outcome)
+    }
+
+    /// Answers a request of the recorder.
+    pub fn handle_request(&mut self, request: &Request) -> Result<(), ClientError> {
+        if matches!(self.phase, Phase::Closed | Phase::Failed) {
+            return Ok(());
+        }
+        let outcome = self.answer(request);
+        self.fail_on(outcome)
+    }
+
+    fn fail_on(&mut self, outcome: Result<(), ClientError>) -> Result<(), ClientError> {
+        outcome.inspect_err(|_| self.phase = Phase::Failed)
+    }
+
+    /// The request that `response` answers: by `CSeq`, or the oldest where the recorder leaves it out.
+    fn take_pending(&mut self, response: &Response) -> Option<Pending> {
+        let index = match response.cseq() {
+            Some(cseq) => self
+                .pending
+                .iter()
+                .position(|pending| pending.cseq == cseq)?,
+            None => 0,
+        };
+        self.pending.remove(index)
+    }
+
+    fn stray_response(&mut self) -> Result<(), ClientError> {
+        self.stray_responses += 1;
+        if self.stray_responses > STRAY_RESPONSES_MAX {
+            Err(ClientError::Protocol("responses to nothing"))
+        } else {
+            Ok(())
+        }
+    }
+
+    fn answered(&mut self, pending: Pending, response: &Response) -> Result<(), ClientError> {
+        let status = response.status;
+        if status == 401 {
+            self.answerer.challenged(response, pending.answers)?;
+            self.send(pending.step, pending.request, pending.answers);
+            return Ok(());
+        }
+        if pending.answers > 0 && status != 403 {
+            self.answerer.accepted();
+        }
+        if pending.demanding && refuses_demand(&pending.step, status) {
+            self.onvif = false;
+            self.send(pending.step, pending.request, 0);
+            return Ok(());
+        }
+        match pending.step {
+            Step::Describe => self.described(response),
+            Step::SetUp(queued, url) => self.track_answered(queued, url, response),
+            Step::Play => self.playing(pending.cseq, response),
+            Step::Pause if response.is_success() => {
+                if !self
+                    .pending
+                    .iter()
+                    .any(|pending| matches!(pending.step, Step::Play))
+                {
+                    self.phase = Phase::Ready;
+                }
+                self.emit(ClientEvent::Paused)
+            }
+            Step::Pause => Err(ClientError::from_status(status)),
+            Step::KeepAlive => self.kept_alive(status),
+            Step::TearDown => {
+                self.phase = Phase::Closed;
+                self.emit(ClientEvent::Closed)
+            }
+        }
+    }
+
+    fn describe(&mut self) {
+        let request =
+            Request::new(Method::Describe, self.url.as_str()).with("Accept", "application/sdp");
+        self.send(Step::Describe, request, 0);
+    }
+
+    fn described(&mut self, response: &Response) -> Result<(), ClientError> {
+        if (300..400).contains(&response.status) {
+            return self.redirected(response.headers.get("Location"));
+        }
+        if !response.is_success() {
+            return Err(ClientError::from_status(response.status));
+        }
+        let mut description = Description::parse(&response.body)?;
+        description.range = description
+            .range
+            .or_else(|| response.headers.range().ok().flatten());
+        let named = ["Content-Base", "Content-Location"]
+            .iter()
+            .filter_map(|name| response.headers.get(name));
+        self.base = named
+            .filter_map(|text| RtspUrl::parse(text).ok())
+            .next()
+            .unwrap_or_else(|| self.url.clone());
+        if let Some(aggregate) = self.base.control(&description.control).into_iter().next() {
+            self.aggregate = aggregate;
+        }
+        self.description = description.clone();
+        self.phase = Phase::Described;
+        self.emit(ClientEvent::Described(description))?;
+        match self.track_choice {
+            TrackChoice::All => {
+                self.set_up(&(0..self.description.tracks.len()).collect::<Vec<_>>())
+            }
+            TrackChoice::Named => Ok(()),
+        }
+    }
+
+    fn redirected(&mut self, location: Option<&str>) -> Result<(), ClientError> {
+        let location = location.and_then(|text| RtspUrl::parse(text).ok());
+        self.redirects += 1;
+        match location {
+            Some(location) if location.same_host(&self.url) && self.redirects <= REDIRECTS_MAX => {
+                self.url = location;
+                self.describe();
+                Ok(())
+            }
+            location => Err(ClientError::Redirect { location }),
+        }
+    }
+
+    fn set_up_next(&mut self) -> Result<(), ClientError> {
+        let Some(mut queued) = self.queued_tracks.pop_front() else {
+            return self.all_set_up();
+        };
+        let Some(url) = queued.urls.pop_front() else {
+            return Err(ClientError::Protocol("no usable control URL"));
+        };
+        let transport = Transport::interleaved(queued.rtp_channel, queued.rtp_channel + 1);
+        let request = Request::new(Method::Setup, url.as_str()).with("Transport", transport);
+        self.send(Step::SetUp(queued, url), request, 0);
+        Ok(())
+    }
+
+    fn track_answered(
+        &mut self,
+        queued: QueuedTrack,
+        url: RtspUrl,
+        response: &Response,
+    ) -> Result<(), ClientError> {
+        let (track, status) = (queued.track, response.status);
+        if response.is_success() {
+            let (rtp_channel, rtcp_channel) = self.channels(&queued, response)?;
+            self.keep_session(response)?;
+            self.tracks.push(SetUpTrack {
+                track,
+                rtp_channel,
+                rtcp_channel,
+                url,
+            });
+        } else if matches!(status, 400 | 404 | 451 | 455) && !queued.urls.is_empty() {
+            self.queued_tracks.push_front(queued);
+        } else if matches!(status, 403 | 453 | 454 | 503) || (300..400).contains(&status) {
+            return Err(ClientError::from_status(status));
+        } else {
+            self.first_refusal.get_or_insert(status);
+            self.emit(ClientEvent::TrackRefused { track, status })?;
+        }
+        self.set_up_next()
+    }
+
+    /// The channels a SETUP response gives; those that were asked for where it says nothing.
+    fn channels(&self, queued: &QueuedTrack, response: &Response) -> Result<(u8, u8), ClientError> {
+        let asked = (queued.rtp_channel, queued.rtp_channel + 1);
+        let channels = match response.headers.transports().first() {
+            Some(Transport {
+                lower: Lower::Udp, ..
+            }) => {
+                return Err(ClientError::Unsupported {
+                    status: response.status,
+                });
+            }
+            Some(transport) => transport.interleaved.unwrap_or(asked),
+            None => asked,
+        };
+        let taken = |channel| {
+            self.tracks
+                .iter()
+                .any(|track| track.rtp_channel == channel || track.rtcp_channel == channel)
+        };
+        if channels.0 == channels.1 || taken(channels.0) || taken(channels.1) {
+            return Err(ClientError::Protocol("one channel for two streams"));
+        }
+        Ok(channels)
+    }
+
+    fn keep_session(&mut self, response: &Response) -> Result<(), ClientError> {
+        let session = response
+            .headers
+            .session()
+            .map_err(|_| ClientError::Protocol("unreadable session id"))?;
+        if let Some(session) = session {
+            self.timeout_s = session.timeout_s.unwrap_or(self.timeout_s);
+            self.session_id.get_or_insert(session.id);
+        }
+        if self.session_id.is_some() {
+            Ok(())
+        } else {
+            Err(ClientError::Protocol("no session id"))
+        }
+    }
+
+    fn all_set_up(&mut self) -> Result<(), ClientError> {
+        if self.tracks.is_empty() {
+            let nothing_named = ClientError::Protocol("no track to set up");
+            return Err(self
+                .first_refusal
+                .map_or(nothing_named, ClientError::from_status));
+        }
+        self.phase = Phase::Ready;
+        self.emit(ClientEvent::Ready)?;
+        if let Some(play) = self.play.take() {
+            self.send_play(&play);
+        }
+        Ok(())
+    }
+
+    fn send_play(&mut self, play: &PlayRequest) {
+        let mut request = Request::new(Method::Play, self.aggregate.as_str());
+        let headers = &mut request.headers;
+        let mut push = |name, value: Option<String>| {
+            value
+                .into_iter()
+                .for_each(|value| headers.push(name, value))
+        };
+        push("Range", play.range.map(|range| range.to_string()));
+        push("Scale", play.scale.map(|scale| scale.to_string()));
+        push("Speed", play.speed.map(|speed| speed.to_string()));
+        push(
+            "Rate-Control",
+            play.rate_control
+                .map(|rate_control| rate_control.to_string()),
+        );
+        push("Frames", play.frames.map(|frames| frames.to_string()));
+        push("Immediate", play.immediate.then(|| "yes".to_owned()));
+        self.phase = Phase::Starting;
+        self.send(Step::Play, request, 0);
+    }
+
+    fn playing(&mut self, cseq: u32, response: &Response) -> Result<(), ClientError> {
+        if (300..400).contains(&response.status) {
+            let location = response
+                .headers
+                .get("Location")
+                .and_then(|text| RtspUrl::parse(text).ok());
+            return Err(ClientError::Redirect { location });
+        }
+        if !response.is_success() {
+            return Err(ClientError::from_status(response.status));
+        }
+        if self.phase == Phase::Starting
+            && !self
+                .pending
+                .iter()
+                .any(|pending| matches!(pending.step, Step::Play))
+        {
+            self.phase = Phase::Playing;
+        }
+        let headers = &response.headers;
+        let playing = Playing {
+            cseq,
+            range: headers.range().ok().flatten(),
+            scale: headers.scale().ok().flatten(),
+            rate_control: headers.rate_control().ok().flatten(),
+            onvif: self.onvif,
+            starts: self.starts(&headers.rtp_info()),
+        };
+        self.emit(ClientEvent::Playing(playing))
+    }
+
+    /// Finds each entry's track: by the URL it was set up with, by its control attribute, or by position.
+    fn starts(&self, entries: &[RtpInfo]) -> Vec<TrackStart> {
+        let by_position = entries.len() == self.tracks.len();
+        let starts = entries.iter().enumerate().filter_map(|(position, entry)| {
+            let control = |track: usize| {
+                self.description
+                    .tracks
+                    .get(track)
+                    .map_or("", |track| track.control.as_str())
+            };
+            let named = |set_up: &&SetUpTrack| set_up.url.as_str() == entry.url;
+            let ends = |set_up: &&SetUpTrack| {
+                let control = control(set_up.track);
+                !control.is_empty() && control != "*" && entry.url.ends_with(control)
+            };
+            let by_name = self
+                .tracks
+                .iter()
+                .find(named)
+                .or_else(|| self.tracks.iter().find(ends));
+            let set_up = by_name.or_else(|| self.tracks.get(position).filter(|_| by_position))?;
+            Some(TrackStart {
+                track: set_up.track,
+                seq: entry.seq,
+                rtptime: entry.rtptime,
+            })
+        });
+        starts.collect()
+    }
+
+    fn kept_alive(&mut self, status: u16) -> Result<(), ClientError> {
+        match status {
+            454 => return Err(ClientError::SessionLost),
+            // Not every recorder knows GET_PARAMETER; each knows OPTIONS.
+            400 | 405 | 451 | 455 | 501 | 551 => self.keep_alive = Method::Options,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn answer(&mut self, request: &Request) -> Result<(), ClientError> {
+        let status = match request.method {
+            Method::Options
+            | Method::GetParameter
+            | Method::SetParameter
+            | Method::Announce
+            | Method::Redirect => 200,
+            _ => 501,
+        };
+        let mut response = Response::to(request, status);
+        if let Some(id) = &self.session_id {
+            response.headers.push("Session", id);
+        }
+        if request.method == Method::Options {
+            response.headers.push(
+                "Public",
+                "OPTIONS, GET_PARAMETER, SET_PARAMETER, ANNOUNCE, REDIRECT",
+            );
+        }
+        if self.outbox.len() >= QUEUED_MAX {
+            return Err(ClientError::Protocol("a flood of requests"));
+        }
+        self.outbox.push_back(response.encode().freeze());
+        self.emit(ClientEvent::ServerRequest(request.method.clone()))?;
+        match request.method {
+            Method::Announce if ends_stream(request) => self.emit(ClientEvent::EndOfStream),
+            Method::Redirect => {
+                let location = request
+                    .headers
+                    .get("Location")
+                    .and_then(|text| RtspUrl::parse(text).ok());
+                Err(ClientError::Redirect { location })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn emit(&mut self, event: ClientEvent) -> Result<(), ClientError> {
+        if self.events.len() >= QUEUED_MAX {
+            return Err(ClientError::Protocol("a flood of requests"));
+        }
+        self.events.push_back(event);
+        Ok(())
+    }
+
+    /// Queues `request` with the headers of the moment. `answers` is how often it was sent with an `Authorization`.
+    fn send(&mut self, step: Step, request: Request, answers: u32) {
+        let cseq = self.last_cseq + 1;
+        self.last_cseq = cseq;
+        let mut sent = Request::new(request.method.clone(), request.uri.clone()).with("CSeq", cseq);
+        sent.headers.push("User-Agent", &self.user_agent);
+        if let Some(id) = &self.session_id {
+            sent.headers.push("Session", id);
+        }
+        let authorization = self.answerer.authorization(&request.method, &request.uri);
+        let answers = answers + u32::from(authorization.is_some());
+        if let Some(authorization) = authorization {
+            sent.headers.push("Authorization", authorization);
+        }
+        let demanding = self.onvif && matches!(step, Step::Describe | Step::SetUp(..) | Step::Play);
+        if demanding {
+            sent.headers.push("Require", ONVIF_REPLAY);
+        }
+        for (name, value) in request.headers.iter() {
+            sent.headers.push(name.to_owned(), value);
+        }
+        self.outbox.push_back(sent.encode().freeze());
+        self.pending.push_back(Pending {
+            cseq,
+            step,
+            request,
+            answers,
+            demanding,
+        });
+    }
+}
+
+/// Whether a refusal may be for the demand of ONVIF replay: 551 says so, and DESCRIBE need not know the tag.
+fn refuses_demand(step: &Step, status: u16) -> bool {
+    let about_something_else = matches!(status, 403 | 404 | 410 | 453 | 454);
+    status == 551
+        || (matches!(step, Step::Describe) && (400..500).contains(&status) && !about_something_else)
+}
+
+/// Whether an ANNOUNCE says that the end of the footage is reached (notice 2101 of several recorders).
+fn ends_stream(request: &Request) -> bool {
+    let notices = ["x-notice", "Notice", "Event-Type"]
+        .into_iter()
+        .filter_map(|name| request.headers.get(name));
+    notices.map(str::trim).any(|notice| {
+        let code = notice.split([' ', ';']).next().unwrap_or_default();
+        code == "2101" || notice.to_ascii_lowercase().contains("end-of-stream")
+    })
+}
+
+/// Most answers and events that wait for the owner.
+const QUEUED_MAX: usize = 64;
+/// Most responses without a request, over the session's life.
+const STRAY_RESPONSES_MAX: u32 = 64;
