@@ -1,1 +1,41 @@
 //! Media bytes, pure: RTP splicing, the ONVIF replay extension, random access points, packetizing.
+//!
+//! Nothing here does I/O, reads a clock or knows a recorder. Frames come in as they lay in the read
+//! buffer, are grouped into access units ([`Assembler`]), dated ([`CaptureClock`]), given the numbering
+//! of the client's session where they lie ([`Splice`]) and queued for one write ([`OutQueue`]).
+
+pub mod abac;
+mod assemble;
+mod bitstream;
+mod capture;
+mod codec;
+mod dropped;
+mod gop;
+pub mod h264;
+pub mod h265;
+mod nal;
+pub mod ntp;
+mod out;
+mod packetize;
+mod packets;
+mod parameter_sets;
+mod rewrite;
+pub mod rtcp;
+pub mod rtp;
+mod splice;
+mod timeline;
+mod unit;
+
+pub use abac::Flags;
+pub use assemble::{Assembler, Ending};
+pub use capture::{CaptureClock, Source, Stamp};
+pub use codec::{Codec, Markers, TrackFormat};
+pub use dropped::{Counts, Dropped};
+pub use nal::{Contents, Fragments, Nal, PayloadError};
+pub use out::OutQueue;
+pub use packetize::{Frame, Framing, PacketizeError, Packetizer};
+pub use packets::Packets;
+pub use parameter_sets::ParameterSets;
+pub use splice::{How, LegFormat, OutTrack, Play, Refused, RtpInfo, Splice, SpliceCounts, Written};
+pub use timeline::Pacing;
+pub use unit::Unit;

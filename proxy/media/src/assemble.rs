@@ -1,0 +1,377 @@
+//! Groups the packets of a leg into dated access units.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+
+use crate::abac::Replay;
+use crate::gop::{Gop, is_random_access};
+use crate::nal::{Contents, Fragments, PayloadError};
+use crate::rtp::Packet;
+use crate::{
+    CaptureClock, Codec, Counts, Dropped, Flags, Markers, Packets, Source, TrackFormat, Unit, h264,
+    h265,
+};
+
+/// Bytes of one access unit, frame headers included.
+const UNIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Packets of one access unit.
+const UNIT_PACKETS_MAX: usize = 16 * 1024;
+/// A packet this far behind is taken for a restarted numbering, a nearer one for a repeated packet.
+const LATE_PACKETS_MAX: i16 = 100;
+/// So many packets in a row from another source, or all of them late, and the recorder has renumbered.
+const STRANGERS_MAX: u8 = 16;
+
+/// How a leg ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// The recorder said so (BYE, E or T flag, end of range): the last unit is whole.
+    Clean,
+    /// The connection broke or stalled: a unit without its marker may lack its tail.
+    Lost,
+}
+
+/// Turns interleaved frames of one leg into [`Unit`]s.
+#[derive(Debug)]
+pub struct Assembler {
+    tracks: Vec<Track>,
+    clock: CaptureClock,
+    counts: Counts,
+    source: Option<Source>,
+}
+
+#[derive(Debug)]
+struct Track {
+    format: TrackFormat,
+    ssrc: Option<u32>,
+    next_sequence: Option<u16>,
+    strangers: u8,
+    building: Building,
+    /// The unit handed on last, as long as more packets of it could come.
+    ended: Option<(u32, Option<u64>)>,
+    gop: Gop,
+}
+
+/// An access unit not yet ended.
+#[derive(Debug, Default)]
+struct Building {
+    packets: Packets,
+    rtp_time: u32,
+    ntp: Option<u64>,
+    flags: Flags,
+    contents: Contents,
+    fragments: Fragments,
+    /// The last packet had the marker.
+    marked: bool,
+    /// A packet before the last picture data had it.
+    marked_early: bool,
+    damaged: bool,
+}
+
+/// What a packet says, freed from its bytes.
+struct Facts {
+    marker: bool,
+    timestamp: u32,
+    replay: Option<Replay>,
+}
+
+impl Assembler {
+    /// An assembler for the tracks of a leg, in the order of the client's session.
+    pub fn new(formats: Vec<TrackFormat>, clock: CaptureClock) -> Self {
+        let track = |format: TrackFormat| Track {
+            format: TrackFormat {
+                markers: format.initial_markers(),
+                ..format
+            },
+            ssrc: None,
+            next_sequence: None,
+            strangers: 0,
+            building: Building::default(),
+            ended: None,
+            gop: Gop::default(),
+        };
+        Self {
+            tracks: formats.into_iter().map(track).collect(),
+            clock,
+            counts: Counts::default(),
+            source: None,
+        }
+    }
+
+    /// Takes one whole frame and appends the units that it ends to `out`. An error says why the packet
+    /// was dropped; it is counted and the leg goes on.
+    pub fn push(
+        &mut self,
+        track: usize,
+        frame: BytesMut,
+        out: &mut VecDeque<Unit>,
+    ) -> Result<(), Dropped> {
+        let result = self.take(track, frame, out);
+        match result {
+            Ok(()) => self.counts.packets += 1,
+            Err(dropped) => self.counts.note(dropped),
+        }
+        result
+    }
+
+    /// Hands on or drops what is not ended yet, now that no more packets come.
+    pub fn flush(&mut self, ending: Ending, out: &mut VecDeque<Unit>) {
+        for track in 0..self.tracks.len() {
+            let Some(building) = self.tracks.get(track).map(|track| &track.building) else {
+                continue;
+            };
+            if building.packets.is_empty() {
+                continue;
+            }
+            let whole = building.contents.has(Contents::SLICE)
+                && !building.fragments.is_open()
+                && (building.marked || ending == Ending::Clean);
+            self.finish(track, whole, out);
+        }
+    }
+
+    /// The leg's clock, to feed it PLAY replies and sender reports.
+    pub fn clock_mut(&mut self) -> &mut CaptureClock {
+        &mut self.clock
+    }
+
+    /// What the capture time of the latest unit rests on.
+    pub fn source(&self) -> Option<Source> {
+        self.source
+    }
+
+    /// What is known of the recorder's markers by now.
+    pub fn markers(&self, track: usize) -> Markers {
+        self.tracks
+            .get(track)
+            .map_or(Markers::Unknown, |track| track.format.markers)
+    }
+
+    /// The source that the recorder sends `track` from.
+    pub fn ssrc(&self, track: usize) -> Option<u32> {
+        self.tracks.get(track)?.ssrc
+    }
+
+    /// Counters since the start of the leg.
+    pub fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    fn take(
+        &mut self,
+        index: usize,
+        frame: BytesMut,
+        out: &mut VecDeque<Unit>,
+    ) -> Result<(), Dropped> {
+        let track = self.tracks.get_mut(index).ok_or(Dropped::Track)?;
+        let packet = Packet::parse_frame(&frame)?;
+        if packet.payload_type != track.format.payload_type {
+            return Err(Dropped::PayloadType);
+        }
+        let missing = track.admit(&packet)?;
+        self.counts.missing_packets += u64::from(missing);
+        if missing > 0 {
+            track.note_missing();
+        }
+        let facts = Facts {
+            marker: packet.marker,
+            timestamp: packet.timestamp,
+            replay: packet.replay(),
+        };
+        if track.begins_unit(&facts) {
+            track.learn_markers();
+            self.finish(index, true, out);
+        }
+        let track = self.tracks.get_mut(index).ok_or(Dropped::Track)?;
+        let contents = match track.read(packet.payload) {
+            Ok(contents) => contents,
+            Err(error) => {
+                track.building.damage(facts.timestamp);
+                return Err(error.into());
+            }
+        };
+        if track.is_after_end(&facts, contents) {
+            track.format.markers = Markers::Ignored;
+            return Err(Dropped::AfterEnd);
+        }
+        track.building.add(&facts, contents, frame)?;
+        if track.ends_unit() {
+            self.finish(index, true, out);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, index: usize, whole: bool, out: &mut VecDeque<Unit>) {
+        let Some(track) = self.tracks.get_mut(index) else {
+            return;
+        };
+        let building = std::mem::take(&mut track.building);
+        if !whole || building.damaged || building.packets.is_empty() {
+            self.counts.damaged_units += 1;
+            return;
+        }
+        track.ended = Some((building.rtp_time, building.ntp));
+        let codec = track.format.codec;
+        let clean = building.flags.contains(Flags::CLEAN);
+        let random_access = is_random_access(codec, building.contents, clean);
+        let leading = track
+            .gop
+            .leads(codec, building.contents, random_access, building.rtp_time);
+        let stamp = self.clock.stamp(index, building.rtp_time, building.ntp);
+        self.source = Some(stamp.source);
+        self.counts.units += 1;
+        out.push_back(Unit {
+            track: index,
+            capture_us: stamp.capture_us,
+            rtp_time: building.rtp_time,
+            random_access,
+            leading,
+            flags: building.flags.without(Flags::CLEAN),
+            packets: building.packets,
+        });
+    }
+}
+
+impl TrackFormat {
+    /// Only video recorders are known to set markers wrongly; elsewhere the marker is the format.
+    fn initial_markers(self) -> Markers {
+        if self.codec.has_references() {
+            self.markers
+        } else {
+            Markers::Trusted
+        }
+    }
+}
+
+impl Track {
+    /// Checks source and sequence number; says how many packets are missing before this one.
+    fn admit(&mut self, packet: &Packet<'_>) -> Result<u16, Dropped> {
+        let same_source = self.ssrc.is_none_or(|ssrc| ssrc == packet.ssrc);
+        let ahead = self
+            .next_sequence
+            .map_or(0, |next| packet.sequence.wrapping_sub(next) as i16);
+        let late = same_source && (-LATE_PACKETS_MAX..0).contains(&ahead);
+        if (!same_source || late) && self.strangers < STRANGERS_MAX {
+            self.strangers += 1;
+            return Err(if same_source {
+                Dropped::Repeated
+            } else {
+                Dropped::Source
+            });
+        }
+        let renumbered = !same_source || ahead < 0;
+        self.strangers = 0;
+        self.ssrc = Some(packet.ssrc);
+        self.next_sequence = Some(packet.sequence.wrapping_add(1));
+        if renumbered {
+            self.note_missing();
+            return Ok(0);
+        }
+        Ok(ahead as u16)
+    }
+
+    /// A hole in the numbering cuts the unit in hand, unless its marker had ended it.
+    fn note_missing(&mut self) {
+        let building = &mut self.building;
+        building.fragments.close();
+        if !building.packets.is_empty() && !building.marked {
+            building.damaged = true;
+        }
+    }
+
+    fn begins_unit(&self, facts: &Facts) -> bool {
+        let building = &self.building;
+        if !building.contents.has(Contents::SLICE) && !building.damaged {
+            return false;
+        }
+        let ntp = facts.replay.map(|replay| replay.ntp);
+        building.rtp_time != facts.timestamp
+            || (building.marked && ntp.is_some() && building.ntp.is_some() && ntp != building.ntp)
+    }
+
+    fn ends_unit(&self) -> bool {
+        let building = &self.building;
+        match self.format.codec {
+            Codec::G711 => true,
+            Codec::H264 | Codec::H265 | Codec::Aac | Codec::Other => {
+                building.marked
+                    && self.format.markers == Markers::Trusted
+                    && building.contents.has(Contents::SLICE)
+                    && !building.fragments.is_open()
+            }
+        }
+    }
+
+    fn learn_markers(&mut self) {
+        if !self.format.codec.has_references() || self.building.damaged {
+            return;
+        }
+        if self.building.marked_early {
+            self.format.markers = Markers::Ignored;
+        } else if self.building.marked && self.format.markers == Markers::Unknown {
+            self.format.markers = Markers::Trusted;
+        }
+    }
+
+    /// Picture data of the unit that was just handed on: its marker lied.
+    fn is_after_end(&self, facts: &Facts, contents: Contents) -> bool {
+        self.format.codec.has_references()
+            && self.building.packets.is_empty()
+            && contents.has(Contents::SLICE)
+            && self.ended.is_some_and(|(rtp_time, ntp)| {
+                let stamp = facts.replay.map(|replay| replay.ntp);
+                rtp_time == facts.timestamp && (ntp.is_none() || stamp.is_none() || ntp == stamp)
+            })
+    }
+
+    fn read(&mut self, payload: &[u8]) -> Result<Contents, PayloadError> {
+        let fragments = &mut self.building.fragments;
+        match self.format.codec {
+            Codec::H264 => h264::contents(payload, fragments),
+            Codec::H265 => h265::contents(payload, fragments),
+            Codec::Aac | Codec::G711 | Codec::Other if payload.is_empty() => {
+                Err(PayloadError::Short)
+            }
+            Codec::Aac | Codec::G711 | Codec::Other => Ok(Contents::SLICE),
+        }
+    }
+}
+
+impl Building {
+    /// The unit at `rtp_time` will not be whole; its bytes are let go at once.
+    fn damage(&mut self, rtp_time: u32) {
+        *self = Self {
+            rtp_time,
+            damaged: true,
+            fragments: self.fragments,
+            ..Self::default()
+        };
+    }
+
+    fn add(&mut self, facts: &Facts, contents: Contents, frame: BytesMut) -> Result<(), Dropped> {
+        if self.packets.len_bytes() + frame.len() > UNIT_BYTES_MAX
+            || self.packets.count() >= UNIT_PACKETS_MAX
+        {
+            self.damage(facts.timestamp);
+            return Err(Dropped::TooLarge);
+        }
+        // Parameter sets sent ahead with a timestamp of their own belong to the picture behind them.
+        let moved = self.rtp_time != facts.timestamp;
+        self.rtp_time = facts.timestamp;
+        if let Some(replay) = facts.replay {
+            if moved || self.ntp.is_none() {
+                self.ntp = Some(replay.ntp);
+            }
+            self.flags |= replay.flags;
+        }
+        self.marked_early |=
+            self.marked && self.contents.has(Contents::SLICE) && contents.has(Contents::SLICE);
+        self.marked_early |= facts.marker && self.fragments.is_open();
+        self.marked = facts.marker;
+        self.contents |= contents;
+        if !self.damaged {
+            self.packets.push(frame);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! When a unit was captured: the replay extension, else the PLAY reply, else a sender report, else a guess.
+
+use smallvec::SmallVec;
+
+use crate::ntp;
+
+/// A sender report within this of now is on the wall clock, when the footage asked for is older.
+const WALL_CLOCK_US: i64 = 600 * US_PER_S;
+/// A stamp further than this from what the RTP clock says starts a new section.
+const SECTION_US: i64 = US_PER_S;
+const US_PER_S: i64 = 1_000_000;
+
+/// Where a capture time came from, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Source {
+    /// The `0xABAC` extension.
+    Extension,
+    /// `Range` and `RTP-Info` of the PLAY reply. Some recorders echo the request: up to a GOP off.
+    PlayReply,
+    /// An RTCP sender report of a recorder that stamps footage time.
+    SenderReport,
+    /// The requested start and the RTP clock since: up to a GOP off.
+    Elapsed,
+}
+
+/// A capture time and its origin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamp {
+    /// UTC in µs, corrected for the copy's clock offset.
+    pub capture_us: i64,
+    /// What it rests on.
+    pub source: Source,
+}
+
+/// Dates the units of one leg.
+#[derive(Debug)]
+pub struct CaptureClock {
+    requested_us: i64,
+    offset_us: i64,
+    scale: f64,
+    latest_us: Option<i64>,
+    tracks: SmallVec<[Track; 4]>,
+}
+
+#[derive(Debug)]
+struct Track {
+    clock_rate: u32,
+    /// RTP time of the latest unit: 32 bits of it on the wire, unwrapped here.
+    ticks: Option<i64>,
+    anchor: Option<Anchor>,
+    last_extension_us: Option<i64>,
+    /// Pictures arrive out of order and the recorder stamps them as they arrive.
+    stamps_decoding_order: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Anchor {
+    ticks: i64,
+    capture_us: i64,
+    source: Source,
+}
+
+impl CaptureClock {
+    /// A clock for a leg asked to start at `requested_us` (true time, UTC in µs). `offset_us` is the
+    /// recorder's clock minus true time. `scale` is footage seconds per second of RTP time: the Scale of
+    /// a rate-controlled PLAY, 1 without rate control.
+    pub fn new(
+        clock_rates: impl IntoIterator<Item = u32>,
+        requested_us: i64,
+        offset_us: i64,
+        scale: f64,
+    ) -> Self {
+        let scale = if scale.is_finite() && scale != 0.0 {
+            scale
+        } else {
+            1.0
+        };
+        let tracks = clock_rates.into_iter().map(|rate| Track {
+            clock_rate: rate.max(1),
+            ticks: None,
+            anchor: None,
+            last_extension_us: None,
+            stamps_decoding_order: false,
+        });
+        Self {
+            requested_us,
+            offset_us,
+            scale,
+            latest_us: None,
+            tracks: tracks.collect(),
+        }
+    }
+
+    /// Takes the PLAY reply: the start of its `Range` on the recorder's clock (UTC in µs) and the
+    /// `rtptime` that `RTP-Info` gives for `track`.
+    pub fn play_reply(&mut self, track: usize, range_start_us: i64, rtptime: u32) {
+        let capture_us = range_start_us.saturating_sub(self.offset_us);
+        self.offer(track, rtptime, capture_us, Source::PlayReply);
+    }
+
+    /// Takes a sender report received at `now_us` (wall clock, UTC in µs). Ignored when its time is none,
+    /// or the wall clock while older footage was asked for, or when units were dated without it already.
+    pub fn sender_report(&mut self, track: usize, ntp: u64, rtp_time: u32, now_us: i64) {
+        let Some(stamp_us) = ntp::to_unix_us(ntp) else {
+            return;
+        };
+        let near_now = |us: i64| us.abs_diff(now_us) < WALL_CLOCK_US as u64;
+        if near_now(stamp_us) && !near_now(self.requested_us) {
+            return;
+        }
+        self.offer(
+            track,
+            rtp_time,
+            stamp_us.saturating_sub(self.offset_us),
+            Source::SenderReport,
+        );
+    }
+
+    /// An anchor counts only before the first unit of its track: a step in mid-leg would look like a gap.
+    fn offer(&mut self, track: usize, rtp_time: u32, capture_us: i64, source: Source) {
+        let Some(track) = self.tracks.get_mut(track) else {
+            return;
+        };
+        let better = track.anchor.is_none_or(|anchor| source < anchor.source);
+        if track.ticks.is_none() && better {
+            track.anchor = Some(Anchor {
+                ticks: i64::from(rtp_time),
+                capture_us,
+                source,
+            });
+        }
+    }
+
+    /// Dates a unit of `track` from its RTP time and the NTP time of its extension, if it has one.
+    pub fn stamp(&mut self, track: usize, rtp_time: u32, extension_ntp: Option<u64>) -> Stamp {
+        let fallback_us = self.latest_us.unwrap_or(self.requested_us);
+        let extension_us = extension_ntp
+            .and_then(ntp::to_unix_us)
+            .map(|us| us.saturating_sub(self.offset_us));
+        let Some(track) = self.tracks.get_mut(track) else {
+            return Stamp {
+                capture_us: extension_us.unwrap_or(fallback_us),
+                source: Source::Elapsed,
+            };
+        };
+        let stamp = track.stamp(rtp_time, extension_us, fallback_us, self.scale);
+        self.latest_us = Some(stamp.capture_us);
+        stamp
+    }
+}
+
+impl Track {
+    fn stamp(
+        &mut self,
+        rtp_time: u32,
+        extension_us: Option<i64>,
+        fallback_us: i64,
+        scale: f64,
+    ) -> Stamp {
+        let before = self.ticks;
+        let ticks = self.unwrap(rtp_time);
+        if let Some(stamp_us) = extension_us {
+            let capture_us = self.by_extension(before, ticks, stamp_us, scale);
+            return Stamp {
+                capture_us,
+                source: Source::Extension,
+            };
+        }
+        let anchor = *self.anchor.get_or_insert(Anchor {
+            ticks,
+            capture_us: fallback_us,
+            source: Source::Elapsed,
+        });
+        Stamp {
+            capture_us: anchor.at(ticks, self.clock_rate, scale),
+            source: anchor.source,
+        }
+    }
+
+    /// The extension is the picture's own time. Where a recorder stamps reordered pictures as they
+    /// leave, the RTP clock, which is in output order by RFC 6184 and RFC 7798, orders them again.
+    fn by_extension(&mut self, before: Option<i64>, ticks: i64, stamp_us: i64, scale: f64) -> i64 {
+        if let (Some(before), Some(last_us)) = (before, self.last_extension_us)
+            && ticks < before
+            && stamp_us > last_us
+            && scale > 0.0
+        {
+            self.stamps_decoding_order = true;
+        }
+        self.last_extension_us = Some(stamp_us);
+        if self.stamps_decoding_order
+            && let Some(anchor) = self.anchor
+        {
+            let capture_us = anchor.at(ticks, self.clock_rate, scale);
+            if capture_us.abs_diff(stamp_us) < SECTION_US as u64 {
+                return capture_us;
+            }
+        }
+        self.anchor = Some(Anchor {
+            ticks,
+            capture_us: stamp_us,
+            source: Source::Extension,
+        });
+        stamp_us
+    }
+
+    fn unwrap(&mut self, rtp_time: u32) -> i64 {
+        let reference = self.ticks.or(self.anchor.map(|anchor| anchor.ticks));
+        let ticks = match reference {
+            Some(reference) => {
+                reference + i64::from(rtp_time.wrapping_sub(reference as u32) as i32)
+            }
+            None => i64::from(rtp_time),
+        };
+        self.ticks = Some(ticks);
+        ticks
+    }
+}
+
+impl Anchor {
+    fn at(self, ticks: i64, clock_rate: u32, scale: f64) -> i64 {
+        let elapsed = i128::from(ticks - self.ticks) * i128::from(US_PER_S);
+        let rate = i128::from(clock_rate);
+        let rtp_us = (elapsed + rate / 2).div_euclid(rate) as i64;
+        self.capture_us
+            .saturating_add((rtp_us as f64 * scale).round() as i64)
+    }
+}

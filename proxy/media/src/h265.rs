@@ -1,0 +1,93 @@
+//! H.265 payloads (RFC 7798): which NAL units a packet holds and what they mean for random access.
+
+use crate::nal::{Contents, Fragments, Nal, PayloadError, aggregate};
+
+pub(crate) const VPS: u8 = 32;
+pub(crate) const SPS: u8 = 33;
+pub(crate) const PPS: u8 = 34;
+const DELIMITER: u8 = 35;
+const AGGREGATE: u8 = 48;
+pub(crate) const FU: u8 = 49;
+const HEADER_BYTES: usize = 2;
+
+/// Visits each NAL unit of the base layer that begins in `payload`: alone, in an AP, or as the first
+/// fragment of an FU. On an error some may have been visited already. Decoding order numbers
+/// (`sprop-max-don-diff` > 0) are not understood.
+pub fn visit<'a>(
+    payload: &'a [u8],
+    fragments: &mut Fragments,
+    mut each: impl FnMut(Nal<'a>),
+) -> Result<(), PayloadError> {
+    let (&header, body) = payload
+        .split_first_chunk::<HEADER_BYTES>()
+        .ok_or(PayloadError::Short)?;
+    match kind(header) {
+        FU => {
+            let (&fu, body) = body.split_first().ok_or(PayloadError::Short)?;
+            if fragments.take(fu & 0x80 != 0, fu & 0x40 != 0)? && is_base_layer(header) {
+                each(Nal {
+                    kind: fu & 0x3f,
+                    body,
+                    whole: None,
+                });
+            }
+            Ok(())
+        }
+        AGGREGATE => {
+            fragments.close();
+            aggregate(body, |nal| {
+                if let Some((&header, body)) = nal.split_first_chunk::<HEADER_BYTES>()
+                    && is_base_layer(header)
+                {
+                    each(Nal {
+                        kind: kind(header),
+                        body,
+                        whole: Some(nal),
+                    });
+                }
+            })
+        }
+        kind => {
+            fragments.close();
+            if is_base_layer(header) {
+                each(Nal {
+                    kind,
+                    body,
+                    whole: Some(payload),
+                });
+            }
+            Ok(())
+        }
+    }
+}
+
+/// What `payload` holds.
+pub fn contents(payload: &[u8], fragments: &mut Fragments) -> Result<Contents, PayloadError> {
+    let mut found = Contents::NONE;
+    visit(payload, fragments, |nal| found |= meaning(&nal))?;
+    Ok(found)
+}
+
+/// What one NAL unit means for random access.
+pub fn meaning(nal: &Nal<'_>) -> Contents {
+    match nal.kind {
+        8 | 9 => Contents::SLICE | Contents::RASL,
+        // IDR_W_RADL and IDR_N_LP.
+        19 | 20 => Contents::SLICE | Contents::IRAP | Contents::CLOSED,
+        16..=23 => Contents::SLICE | Contents::IRAP,
+        0..=31 => Contents::SLICE,
+        VPS => Contents::VPS,
+        SPS => Contents::SPS,
+        PPS => Contents::PPS,
+        DELIMITER => Contents::DELIMITER,
+        _ => Contents::NONE,
+    }
+}
+
+fn kind([first, _]: [u8; HEADER_BYTES]) -> u8 {
+    (first >> 1) & 0x3f
+}
+
+fn is_base_layer([first, second]: [u8; HEADER_BYTES]) -> bool {
+    first & 1 == 0 && second >> 3 == 0
+}

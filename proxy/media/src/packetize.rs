@@ -1,0 +1,270 @@
+//! Frames of an archive as RTP packets with the replay extension.
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+use thiserror::Error;
+
+use crate::abac::Replay;
+use crate::bitstream::{annex_b, length_prefixed};
+use crate::gop::{Gop, is_random_access};
+use crate::nal::{Contents, Nal};
+use crate::rewrite::{self, Header, Turn};
+use crate::{Codec, Flags, Packets, Unit, h264, h265, ntp};
+
+/// RTP payload of one packet.
+const PAYLOAD_BYTES_MAX: usize = 1400;
+/// Bytes of one frame.
+const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// An AAC frame's length has 13 bits in `mode=AAC-hbr`.
+const AAC_BYTES_MAX: usize = (1 << 13) - 1;
+/// Frame header, RTP header, extension and the two or three bytes of a fragment.
+const OVERHEAD_BYTES: usize = 36;
+
+/// How NAL units lie in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// Each behind its big-endian length of so many bytes, 1 to 4: MP4 samples.
+    LengthPrefixed(u8),
+    /// Each behind a start code: elementary streams.
+    AnnexB,
+    /// One audio frame or chunk.
+    Raw,
+}
+
+/// One coded frame.
+#[derive(Clone, Copy, Debug)]
+pub struct Frame<'a> {
+    /// Its bytes.
+    pub data: &'a [u8],
+    /// Their form.
+    pub framing: Framing,
+    /// Capture time, UTC in µs.
+    pub capture_us: i64,
+    /// Presentation time in the track's clock rate.
+    pub rtp_time: u32,
+    /// The container lists it as a sync sample.
+    pub sync: bool,
+    /// E, D, T.
+    pub flags: Flags,
+}
+
+/// Why a frame is not packetized.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PacketizeError {
+    /// A NAL length past the end of the frame, or a length field of an impossible size.
+    #[error("NAL unit ends past its frame")]
+    Length,
+    /// Nothing in it.
+    #[error("empty frame")]
+    Empty,
+    /// Larger than any picture, or than the format allows.
+    #[error("frame too large")]
+    TooLarge,
+    /// No payload format for the codec.
+    #[error("no payload format for the codec")]
+    Codec,
+}
+
+/// Packetizes one track.
+#[derive(Debug)]
+pub struct Packetizer {
+    track: usize,
+    codec: Codec,
+    payload_type: u8,
+    next_seq: u16,
+    gop: Gop,
+}
+
+impl Packetizer {
+    /// For the track with this index. Channel, source and numbering are provisional: the splice gives
+    /// each unit those of the session.
+    pub fn new(track: usize, codec: Codec, payload_type: u8) -> Self {
+        Self {
+            track,
+            codec,
+            payload_type: payload_type & 0x7f,
+            next_seq: 1,
+            gop: Gop::default(),
+        }
+    }
+
+    /// One frame as a unit.
+    pub fn unit(&mut self, frame: &Frame<'_>) -> Result<Unit, PacketizeError> {
+        let (packets, contents) = self.packets(frame)?;
+        let random_access = is_random_access(self.codec, contents, frame.sync)
+            || (frame.sync && self.codec == Codec::H264 && contents.has(Contents::SLICE));
+        let leading = self
+            .gop
+            .leads(self.codec, contents, random_access, frame.rtp_time);
+        Ok(Unit {
+            track: self.track,
+            capture_us: frame.capture_us,
+            rtp_time: frame.rtp_time,
+            random_access,
+            leading,
+            flags: frame.flags.without(Flags::CLEAN),
+            packets,
+        })
+    }
+
+    fn packets(&mut self, frame: &Frame<'_>) -> Result<(Packets, Contents), PacketizeError> {
+        if frame.data.len() > FRAME_BYTES_MAX {
+            return Err(PacketizeError::TooLarge);
+        }
+        let mut writer = Writer::new(self, frame);
+        let contents = match (self.codec, frame.framing) {
+            (Codec::H264 | Codec::H265, Framing::LengthPrefixed(bytes)) => {
+                writer.nals(length_prefixed(frame.data, bytes)?)
+            }
+            (Codec::H264 | Codec::H265, Framing::AnnexB) => writer.nals(annex_b(frame.data)),
+            (Codec::Aac, Framing::Raw) => writer.aac(frame.data)?,
+            (Codec::G711, Framing::Raw) => writer.sample_chunk(frame.data)?,
+            _ => return Err(PacketizeError::Codec),
+        };
+        let (bytes, count, next_seq) = (writer.bytes, writer.count, writer.next_seq);
+        if count == 0 {
+            return Err(PacketizeError::Empty);
+        }
+        self.next_seq = next_seq;
+        let mut packets = Packets::new();
+        packets.push_many(bytes, count);
+        Ok((packets, contents))
+    }
+}
+
+struct Writer {
+    codec: Codec,
+    header: Header,
+    next_seq: u16,
+    bytes: BytesMut,
+    count: usize,
+}
+
+impl Writer {
+    fn new(packetizer: &Packetizer, frame: &Frame<'_>) -> Self {
+        let count = frame.data.len() / PAYLOAD_BYTES_MAX + 8;
+        Self {
+            codec: packetizer.codec,
+            header: Header {
+                channel: 0,
+                payload_type: packetizer.payload_type,
+                ssrc: 0,
+                timestamp: frame.rtp_time,
+                replay: Replay {
+                    ntp: ntp::from_unix_us(frame.capture_us),
+                    flags: frame.flags.without(Flags::CLEAN | Flags::DISCONTINUITY),
+                    cseq: 0,
+                },
+            },
+            next_seq: packetizer.next_seq,
+            bytes: BytesMut::with_capacity(frame.data.len() + count * OVERHEAD_BYTES),
+            count: 0,
+        }
+    }
+
+    fn nals<'a>(&mut self, nals: impl Iterator<Item = &'a [u8]>) -> Contents {
+        let header_bytes = nal_header_bytes(self.codec);
+        let mut contents = Contents::NONE;
+        let mut nals = nals.filter(move |nal| nal.len() >= header_bytes).peekable();
+        while let Some(nal) = nals.next() {
+            contents |= meaning(self.codec, nal);
+            let last = nals.peek().is_none();
+            if nal.len() <= PAYLOAD_BYTES_MAX {
+                self.packet(&[], nal, last);
+            } else {
+                self.fragments(nal, last);
+            }
+        }
+        contents
+    }
+
+    fn fragments(&mut self, nal: &[u8], last: bool) {
+        let (header, body) = nal.split_at(nal_header_bytes(self.codec));
+        let (indicator, kind) = fragment_header(self.codec, header);
+        let size = PAYLOAD_BYTES_MAX - indicator.len() - 1;
+        let count = body.len().div_ceil(size);
+        let mut prefix = indicator;
+        prefix.push(0);
+        for (index, piece) in body.chunks(size).enumerate() {
+            let end = index + 1 == count;
+            let start = if index == 0 { 0x80 } else { 0 };
+            if let Some(fu) = prefix.last_mut() {
+                *fu = start | if end { 0x40 } else { 0 } | kind;
+            }
+            self.packet(&prefix, piece, last && end);
+        }
+    }
+
+    /// RFC 3640 `AAC-hbr`: one frame a packet, or fragments that each name the whole length.
+    fn aac(&mut self, data: &[u8]) -> Result<Contents, PacketizeError> {
+        if data.len() > AAC_BYTES_MAX {
+            return Err(PacketizeError::TooLarge);
+        }
+        let size = (data.len() as u16) << 3;
+        let [size0, size1] = size.to_be_bytes();
+        let pieces = data.chunks(PAYLOAD_BYTES_MAX - 4);
+        let count = pieces.len();
+        for (index, piece) in pieces.enumerate() {
+            self.packet(&[0, 16, size0, size1], piece, index + 1 == count);
+        }
+        Ok(Contents::SLICE)
+    }
+
+    /// Samples of one packet: they cannot be split without moving their time.
+    fn sample_chunk(&mut self, data: &[u8]) -> Result<Contents, PacketizeError> {
+        if data.len() > PAYLOAD_BYTES_MAX {
+            return Err(PacketizeError::TooLarge);
+        }
+        if !data.is_empty() {
+            self.packet(&[], data, false);
+        }
+        Ok(Contents::SLICE)
+    }
+
+    fn packet(&mut self, prefix: &[u8], piece: &[u8], marker: bool) {
+        let turn = Turn {
+            sequence: self.next_seq,
+            marker: Some(marker),
+            flags: self.header.replay.flags,
+        };
+        rewrite::build_parts(&mut self.bytes, prefix, piece, &self.header, turn, true);
+        self.next_seq = self.next_seq.wrapping_add(1);
+        self.count += 1;
+    }
+}
+
+fn nal_header_bytes(codec: Codec) -> usize {
+    if codec == Codec::H265 { 2 } else { 1 }
+}
+
+fn meaning(codec: Codec, nal: &[u8]) -> Contents {
+    let Some((header, body)) = nal.split_at_checked(nal_header_bytes(codec)) else {
+        return Contents::NONE;
+    };
+    let kind = fragment_header(codec, header).1;
+    let nal = Nal {
+        kind,
+        body,
+        whole: Some(nal),
+    };
+    if codec == Codec::H265 {
+        h265::meaning(&nal)
+    } else {
+        h264::meaning(&nal)
+    }
+}
+
+/// The payload header of a fragment of a NAL with this header, and the NAL's type.
+fn fragment_header(codec: Codec, header: &[u8]) -> (SmallVec<[u8; 4]>, u8) {
+    match (codec, header) {
+        (Codec::H265, &[first, second]) => (
+            SmallVec::from_slice(&[(first & 0x81) | (h265::FU << 1), second]),
+            (first >> 1) & 0x3f,
+        ),
+        (_, &[first, ..]) => (
+            SmallVec::from_slice(&[(first & 0xe0) | h264::FU_A]),
+            first & 0x1f,
+        ),
+        (_, []) => (SmallVec::new(), 0),
+    }
+}

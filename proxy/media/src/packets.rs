@@ -1,0 +1,131 @@
+//! Whole interleaved frames, back to back, in as few buffers as the reads that brought them.
+
+use bytes::BytesMut;
+use smallvec::SmallVec;
+
+use crate::rtp::first_frame_bytes;
+
+/// The packets of one unit as `$` frames. Frames that lie next to each other in one read buffer share
+/// one chunk: neither their payload nor their headers are copied on the way through.
+#[derive(Debug, Default)]
+pub struct Packets {
+    chunks: SmallVec<[BytesMut; 2]>,
+    bytes: usize,
+    count: usize,
+}
+
+impl Packets {
+    /// No packets.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends one whole frame.
+    pub fn push(&mut self, frame: BytesMut) {
+        debug_assert_eq!(
+            first_frame_bytes(&frame),
+            Some(frame.len()),
+            "one whole frame"
+        );
+        self.bytes += frame.len();
+        self.count += 1;
+        self.append(frame);
+    }
+
+    /// Appends a buffer of `count` whole frames.
+    pub(crate) fn push_many(&mut self, frames: BytesMut, count: usize) {
+        self.bytes += frames.len();
+        self.count += count;
+        self.append(frames);
+    }
+
+    fn append(&mut self, bytes: BytesMut) {
+        let unjoined = match self.chunks.last_mut() {
+            Some(last) => last.try_unsplit(bytes),
+            None => Err(bytes),
+        };
+        if let Err(bytes) = unjoined {
+            self.chunks.push(bytes);
+        }
+    }
+
+    /// Takes the first frame off.
+    pub fn take_first(&mut self) -> Option<BytesMut> {
+        let first = self.chunks.first_mut()?;
+        let length = first_frame_bytes(first)?;
+        let frame = first.split_to(length);
+        if first.is_empty() {
+            self.chunks.remove(0);
+        }
+        self.bytes -= length;
+        self.count -= 1;
+        Some(frame)
+    }
+
+    /// Total length, frame headers included.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Number of packets.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Number of buffers.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks.len()
+    }
+
+    /// Each frame, in order.
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().flat_map(|chunk| Frames { rest: chunk })
+    }
+
+    /// Each frame, in order, to be changed where it lies.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut [u8]> {
+        self.chunks
+            .iter_mut()
+            .flat_map(|chunk| FramesMut { rest: chunk })
+    }
+
+    /// The buffers, in order.
+    pub fn into_chunks(self) -> impl Iterator<Item = BytesMut> {
+        self.chunks.into_iter()
+    }
+}
+
+struct Frames<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let (frame, rest) = self.rest.split_at_checked(first_frame_bytes(self.rest)?)?;
+        self.rest = rest;
+        Some(frame)
+    }
+}
+
+struct FramesMut<'a> {
+    rest: &'a mut [u8],
+}
+
+impl<'a> Iterator for FramesMut<'a> {
+    type Item = &'a mut [u8];
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let rest = std::mem::take(&mut self.rest);
+        let length = first_frame_bytes(rest)?;
+        let (frame, rest) = rest.split_at_mut_checked(length)?;
+        self.rest = rest;
+        Some(frame)
+    }
+}

@@ -1,0 +1,283 @@
+//! Parameter sets of a video track: from SDP, MP4 configuration records and the stream itself.
+
+use base64::Engine;
+use base64::engine::{
+    DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig, general_purpose::STANDARD,
+};
+use bytes::Bytes;
+use smallvec::SmallVec;
+
+use crate::nal::Nal;
+use crate::rtp::Packet;
+use crate::{Codec, Contents, Fragments, Packets, h264, h265};
+
+/// Bytes of one set.
+const SET_BYTES_MAX: usize = 16 * 1024;
+/// Sets of one kind.
+const SETS_MAX: usize = 32;
+
+/// Cameras write base64 with and without its padding.
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new()
+        .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+        .with_decode_allow_trailing_bits(true),
+);
+
+/// NAL units without start codes or lengths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParameterSets {
+    /// Video parameter sets; H.265 only.
+    pub vps: Vec<Bytes>,
+    /// Sequence parameter sets.
+    pub sps: Vec<Bytes>,
+    /// Picture parameter sets.
+    pub pps: Vec<Bytes>,
+}
+
+/// What a unit brings along.
+pub(crate) struct InBand {
+    pub(crate) contents: Contents,
+    /// Its first packet is a delimiter without picture data.
+    pub(crate) opens_with_delimiter: bool,
+}
+
+impl ParameterSets {
+    /// From the `fmtp` parameters of an SDP; what is missing or not base64 is left out.
+    pub fn from_fmtp(codec: Codec, fmtp: &[(String, String)]) -> Self {
+        let value = |name: &str| {
+            fmtp.iter()
+                .find(|(key, _)| key.eq_ignore_ascii_case(name))
+                .map_or("", |(_, value)| value.as_str())
+        };
+        let mut sets = Self::default();
+        match codec {
+            Codec::H264 => sets.add_base64(codec, value("sprop-parameter-sets")),
+            Codec::H265 => {
+                for name in ["sprop-vps", "sprop-sps", "sprop-pps"] {
+                    sets.add_base64(codec, value(name));
+                }
+            }
+            Codec::Aac | Codec::G711 | Codec::Other => {}
+        }
+        sets
+    }
+
+    /// From an `avcC` record (ISO 14496-15), with the number of bytes of each NAL length in samples.
+    pub fn from_avcc(record: &[u8]) -> Option<(Self, u8)> {
+        let (&[1, _, _, _, lengths, sps_count], mut rest) = record.split_first_chunk::<6>()? else {
+            return None;
+        };
+        let mut sets = Self::default();
+        for _ in 0..sps_count & 0x1f {
+            let (nal, after) = sized(rest)?;
+            sets.add(Codec::H264, nal);
+            rest = after;
+        }
+        let (&pps_count, mut rest) = rest.split_first()?;
+        for _ in 0..pps_count {
+            let (nal, after) = sized(rest)?;
+            sets.add(Codec::H264, nal);
+            rest = after;
+        }
+        Some((sets, (lengths & 3) + 1))
+    }
+
+    /// From an `hvcC` record (ISO 14496-15), with the number of bytes of each NAL length in samples.
+    pub fn from_hvcc(record: &[u8]) -> Option<(Self, u8)> {
+        let (head, mut rest) = record.split_first_chunk::<23>()?;
+        let &[1, .., lengths, arrays] = head else {
+            return None;
+        };
+        let mut sets = Self::default();
+        for _ in 0..arrays {
+            let (&[_, count0, count1], after) = rest.split_first_chunk::<3>()?;
+            rest = after;
+            for _ in 0..u16::from_be_bytes([count0, count1]) {
+                let (nal, after) = sized(rest)?;
+                sets.add(Codec::H265, nal);
+                rest = after;
+            }
+        }
+        Some((sets, (lengths & 3) + 1))
+    }
+
+    /// The `fmtp` parameters that announce these sets, in the order to write them.
+    pub fn to_fmtp(&self, codec: Codec) -> Vec<(String, String)> {
+        let mut fmtp = Vec::new();
+        let mut put = |name: &str, value: String| fmtp.push((name.to_owned(), value));
+        match codec {
+            Codec::H264 => {
+                put("packetization-mode", "1".to_owned());
+                if let Some(&[_, profile, constraints, level]) =
+                    self.sps.first().and_then(|sps| sps.first_chunk::<4>())
+                {
+                    put(
+                        "profile-level-id",
+                        format!("{profile:02X}{constraints:02X}{level:02X}"),
+                    );
+                }
+                if !self.sps.is_empty() {
+                    put(
+                        "sprop-parameter-sets",
+                        list(self.sps.iter().chain(&self.pps)),
+                    );
+                }
+            }
+            Codec::H265 => {
+                for (name, sets) in [
+                    ("sprop-vps", &self.vps),
+                    ("sprop-sps", &self.sps),
+                    ("sprop-pps", &self.pps),
+                ] {
+                    if !sets.is_empty() {
+                        put(name, list(sets));
+                    }
+                }
+            }
+            Codec::Aac | Codec::G711 | Codec::Other => {}
+        }
+        fmtp
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.vps.is_empty() && self.sps.is_empty() && self.pps.is_empty()
+    }
+
+    /// Whether a decoder of `codec` has all that it needs.
+    pub fn is_complete(&self, codec: Codec) -> bool {
+        let video = !self.sps.is_empty() && !self.pps.is_empty();
+        match codec {
+            Codec::H264 => video,
+            Codec::H265 => video && !self.vps.is_empty(),
+            Codec::Aac | Codec::G711 | Codec::Other => true,
+        }
+    }
+
+    /// Adds one NAL when it is a parameter set of `codec`, new, and within the limits.
+    pub fn add(&mut self, codec: Codec, nal: &[u8]) {
+        let Some(sets) = kind_of(codec, nal).and_then(|kind| self.of_kind_mut(kind)) else {
+            return;
+        };
+        if nal.len() <= SET_BYTES_MAX
+            && sets.len() < SETS_MAX
+            && sets.iter().all(|known| known != nal)
+        {
+            sets.push(Bytes::copy_from_slice(nal));
+        }
+    }
+
+    /// Looks through a unit; sets of a kind that it brings replace those known.
+    pub(crate) fn learn(&mut self, codec: Codec, packets: &Packets) -> InBand {
+        let mut fragments = Fragments::default();
+        let mut found: SmallVec<[(Contents, &[u8]); 4]> = SmallVec::new();
+        let mut in_band = InBand {
+            contents: Contents::NONE,
+            opens_with_delimiter: false,
+        };
+        for (index, frame) in packets.iter().enumerate() {
+            let Ok(packet) = Packet::parse_frame(frame) else {
+                continue;
+            };
+            let mut here = Contents::NONE;
+            visit(codec, packet.payload, &mut fragments, |nal, meaning| {
+                here |= meaning;
+                if let (Contents::VPS | Contents::SPS | Contents::PPS, Some(whole)) =
+                    (meaning, nal.whole)
+                {
+                    found.push((meaning, whole));
+                }
+            });
+            in_band.contents |= here;
+            in_band.opens_with_delimiter |=
+                index == 0 && here.has(Contents::DELIMITER) && !here.has(Contents::SLICE);
+        }
+        for kind in [Contents::VPS, Contents::SPS, Contents::PPS] {
+            let Some(known) = self.of_kind_mut(kind) else {
+                continue;
+            };
+            let sent = || {
+                found
+                    .iter()
+                    .filter(|(of, nal)| *of == kind && nal.len() <= SET_BYTES_MAX)
+                    .take(SETS_MAX)
+            };
+            if sent().next().is_some()
+                && !sent()
+                    .map(|(_, nal)| *nal)
+                    .eq(known.iter().map(|set| &set[..]))
+            {
+                *known = sent().map(|(_, nal)| Bytes::copy_from_slice(nal)).collect();
+            }
+        }
+        in_band
+    }
+
+    /// The sets of the kinds that a unit with `contents` lacks, in the order to send them.
+    pub(crate) fn lacking(&self, contents: Contents) -> impl Iterator<Item = &Bytes> {
+        [
+            (Contents::VPS, &self.vps),
+            (Contents::SPS, &self.sps),
+            (Contents::PPS, &self.pps),
+        ]
+        .into_iter()
+        .filter(move |(kind, _)| !contents.has(*kind))
+        .flat_map(|(_, sets)| sets)
+    }
+
+    fn add_base64(&mut self, codec: Codec, list: &str) {
+        for text in list.split(',').map(str::trim).take(3 * SETS_MAX) {
+            if text.len() <= SET_BYTES_MAX * 2
+                && let Ok(nal) = LENIENT.decode(text)
+            {
+                self.add(codec, &nal);
+            }
+        }
+    }
+
+    fn of_kind_mut(&mut self, kind: Contents) -> Option<&mut Vec<Bytes>> {
+        match kind {
+            Contents::VPS => Some(&mut self.vps),
+            Contents::SPS => Some(&mut self.sps),
+            Contents::PPS => Some(&mut self.pps),
+            _ => None,
+        }
+    }
+}
+
+/// An error ends one packet only; the assembler has counted it.
+fn visit<'a>(
+    codec: Codec,
+    payload: &'a [u8],
+    fragments: &mut Fragments,
+    mut each: impl FnMut(Nal<'a>, Contents),
+) {
+    let _ = match codec {
+        Codec::H264 => h264::visit(payload, fragments, |nal| each(nal, h264::meaning(&nal))),
+        Codec::H265 => h265::visit(payload, fragments, |nal| each(nal, h265::meaning(&nal))),
+        Codec::Aac | Codec::G711 | Codec::Other => Ok(()),
+    };
+}
+
+fn kind_of(codec: Codec, nal: &[u8]) -> Option<Contents> {
+    let &header = nal.first()?;
+    match (codec, header & 0x1f, (header >> 1) & 0x3f) {
+        (Codec::H264, h264::SPS, _) | (Codec::H265, _, h265::SPS) => Some(Contents::SPS),
+        (Codec::H264, h264::PPS, _) | (Codec::H265, _, h265::PPS) => Some(Contents::PPS),
+        (Codec::H265, _, h265::VPS) => Some(Contents::VPS),
+        _ => None,
+    }
+}
+
+fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&size, rest) = bytes.split_first_chunk::<2>()?;
+    rest.split_at_checked(usize::from(u16::from_be_bytes(size)))
+}
+
+fn list<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> String {
+    sets.into_iter()
+        .map(|set| STANDARD.encode(set))
+        .collect::<Vec<_>>()
+        .join(",")
+}

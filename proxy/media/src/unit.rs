@@ -1,0 +1,24 @@
+//! The coin in which recorders pay: one access unit or audio frame with its capture time.
+
+use crate::{Flags, Packets};
+
+/// One access unit or audio frame on its way from a recorder to a client.
+#[derive(Debug)]
+pub struct Unit {
+    /// Index of the track in the client's session.
+    pub track: usize,
+    /// Capture time, UTC in µs, corrected for the copy's clock offset.
+    pub capture_us: i64,
+    /// RTP timestamp of the leg; only differences within one leg and track mean something.
+    pub rtp_time: u32,
+    /// Decoding can start here. Always true for audio and for codecs whose units we do not read.
+    pub random_access: bool,
+    /// Precedes, in output order, the random access point that it follows in the stream (RASL, or the
+    /// leading pictures of an H.264 recovery point). It refers to pictures before that point and decodes
+    /// silently wrong when they were not sent: [`crate::Splice::decodable`] knows whether they were.
+    pub leading: bool,
+    /// E, D and T as the recorder set them.
+    pub flags: Flags,
+    /// The bytes.
+    pub packets: Packets,
+}
