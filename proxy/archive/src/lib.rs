@@ -12,6 +12,8 @@ mod fragment;
 mod naming;
 mod segment;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use cursor::{Batch, Cursor, Frame};
 pub use error::ArchiveError;
