@@ -337,7 +337,7 @@ fn put_fields(out: &mut BytesMut, headers: &Headers, body: &Bytes) {
 /// Writes the printable ASCII of `text`: what a peer made us repeat can end no line and hide no byte.
 fn put_text(out: &mut BytesMut, text: &str) {
     let printable = |byte: &u8| matches!(byte, b' '..=b'~');
-    if text.as_bytes().iter().all(|byte| printable(byte)) {
+    if text.as_bytes().iter().all(printable) {
         out.put_slice(text.as_bytes());
     } else {
         out.extend(text.bytes().filter(printable));

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
 /// Longest URL.
 pub const URL_BYTES_MAX: usize = crate::frame::URI_BYTES_MAX;
 
@@ -92,7 +94,7 @@ impl RtspUrl {
         let authority_at = text.len();
         text.push_str(host_port);
         let path_at = text.len();
-        push_encoded(&mut text, tail);
+        text.extend(utf8_percent_encode(tail, NOT_IN_URL));
         let query_at = text
             .get(path_at..)
             .and_then(|tail| tail.find('?'))
@@ -305,48 +307,23 @@ fn credentials(user_info: &str) -> Credentials {
     }
 }
 
-fn push_encoded(out: &mut String, text: &str) {
-    for byte in text.bytes() {
-        match byte {
-            b'!' | b'#'..=b';' | b'=' | b'?'..=b'[' | b']' | b'_' | b'a'..=b'z' | b'~' => {
-                out.push(char::from(byte))
-            }
-            _ => out.push_str(&format!("%{byte:02X}")),
-        }
-    }
-}
-
 /// Percent-decodes once; what is no encoding stays, what is no UTF-8 is replaced.
 fn decode(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
-        return Cow::Borrowed(text);
-    }
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = match (first, tail) {
-            (b'%', [high, low, after @ ..]) => match (hex(*high), hex(*low)) {
-                (Some(high), Some(low)) => {
-                    bytes.push(high << 4 | low);
-                    after
-                }
-                _ => {
-                    bytes.push(first);
-                    tail
-                }
-            },
-            _ => {
-                bytes.push(first);
-                tail
-            }
-        };
-    }
-    Cow::Owned(String::from_utf8_lossy(&bytes).into_owned())
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    char::from(digit).to_digit(16).map(|value| value as u8)
+    percent_decode_str(text).decode_utf8_lossy()
 }
 
 const PORT_RTSP: u16 = 554;
 const PORT_RTSPS: u16 = 322;
+
+/// Bytes that no URL may hold; `%` is not among them, since what is encoded stays so.
+const NOT_IN_URL: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'<')
+    .add(b'>')
+    .add(b'\\')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');

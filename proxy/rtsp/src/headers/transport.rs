@@ -41,17 +41,17 @@ pub struct Transport {
 
 impl Transport {
     /// Unicast over the RTSP connection.
-    pub fn interleaved(rtp: u8, rtcp: u8) -> Self {
+    pub fn interleaved(media: u8, control: u8) -> Self {
         Self {
-            interleaved: Some((rtp, rtcp)),
+            interleaved: Some((media, control)),
             ..Self::over(Lower::Tcp)
         }
     }
 
     /// Unicast over UDP to a client's ports.
-    pub fn udp(rtp: u16, rtcp: u16) -> Self {
+    pub fn udp(media: u16, control: u16) -> Self {
         Self {
-            client_port: Some((rtp, rtcp)),
+            client_port: Some((media, control)),
             ..Self::over(Lower::Udp)
         }
     }
@@ -107,10 +107,10 @@ impl Transport {
                 "server_port" => transport.server_port = Some(pair(value)?),
                 // Some cameras pad or misprint it; nothing is refused for that.
                 "ssrc" => {
-                    transport.ssrc = u32::from_str_radix(value.trim_start_matches("0x"), 16).ok()
+                    transport.ssrc = u32::from_str_radix(value.trim_start_matches("0x"), 16).ok();
                 }
                 "destination" if !value.is_empty() => {
-                    transport.destination = Some(value.to_owned())
+                    transport.destination = Some(value.to_owned());
                 }
                 "source" if !value.is_empty() => transport.source = Some(value.to_owned()),
                 "mode" => transport.record = value.eq_ignore_ascii_case("record"),

@@ -1,11 +1,12 @@
 //! Session descriptions: what a recorder offers, what we answer, and which of their tracks continues ours.
 
-use std::fmt;
-use std::net::IpAddr;
+mod mapping;
+mod write;
 
-use sdp_types::{
-    Attribute, Connection, Media as SdpMedia, MediaType, Origin, Session, Time, TransportProto,
-};
+pub use mapping::{Difference, Mapping, map_tracks};
+pub use write::control_of;
+
+use sdp_types::Session;
 
 use crate::headers::Range;
 
@@ -117,147 +118,6 @@ impl Description {
             control: of_session("control").unwrap_or_default().trim().to_owned(),
         })
     }
-
-    /// Writes our own description: aggregate control `*`, tracks `trackID=1` and on, whatever `control` says.
-    pub fn write(&self, title: &str, session_id: u64, address: IpAddr) -> Vec<u8> {
-        let unspecified = match address {
-            IpAddr::V4(_) => IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED),
-            IpAddr::V6(_) => IpAddr::V6(std::net::Ipv6Addr::UNSPECIFIED),
-        };
-        let title = if title.is_empty() { "-" } else { title };
-        let mut session = Session::new(Origin::with_ip_addr(session_id, 1, address), title);
-        session.set_connection(Connection::from_ip_addr(unspecified));
-        session.add_time(Time::new(0, 0));
-        session.add_attribute(Attribute::with_value("control", "*"));
-        if let Some(range) = self.range {
-            session.add_attribute(Attribute::with_value("range", range));
-        }
-        for (track, number) in self.tracks.iter().zip(1..) {
-            session.add_media(section(track, number));
-        }
-        let mut out = Vec::with_capacity(1024);
-        session.write(&mut out).expect("a Vec takes every byte");
-        out
-    }
-}
-
-/// The control attribute of our track `index`, counted from 0.
-pub fn control_of(index: usize) -> String {
-    format!("trackID={}", index + 1)
-}
-
-/// What one of our tracks becomes on another recorder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mapping {
-    /// Their track with this index continues it.
-    To(usize),
-    /// They have no such medium: the track goes silent.
-    Absent,
-    /// They have the medium in a form that cannot continue ours.
-    Mismatch {
-        /// Their nearest track.
-        theirs: usize,
-        /// What differs.
-        difference: Difference,
-    },
-}
-
-impl Mapping {
-    /// Their track, where it continues ours.
-    pub fn index(self) -> Option<usize> {
-        match self {
-            Self::To(theirs) => Some(theirs),
-            Self::Absent | Self::Mismatch { .. } => None,
-        }
-    }
-}
-
-/// Why a track cannot continue another, worst first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Difference {
-    /// Another codec.
-    Encoding,
-    /// Another RTP clock rate.
-    ClockRate,
-    /// Another number of audio channels.
-    Channels,
-    /// This format parameter, which players read only once.
-    Parameter(&'static str),
-}
-
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Encoding => f.write_str("encoding differs"),
-            Self::ClockRate => f.write_str("clock rate differs"),
-            Self::Channels => f.write_str("channel count differs"),
-            Self::Parameter(name) => write!(f, "{name} differs"),
-        }
-    }
-}
-
-/// Finds for each of our tracks the one of theirs that continues it; each of theirs is used once, in order.
-pub fn map_tracks(ours: &[Track], theirs: &[Track]) -> Vec<Mapping> {
-    let mut used = vec![false; theirs.len()];
-    ours.iter()
-        .map(|our| {
-            let free = || {
-                theirs
-                    .iter()
-                    .enumerate()
-                    .zip(&used)
-                    .filter(|(_, used)| !**used)
-                    .map(|(their, _)| their)
-            };
-            let same_medium = || free().filter(|(_, their)| their.media == our.media);
-            let fits = same_medium()
-                .find(|(_, their)| difference(our, their).is_none())
-                .map(|(index, _)| index);
-            if let Some(index) = fits {
-                used.iter_mut()
-                    .skip(index)
-                    .take(1)
-                    .for_each(|used| *used = true);
-                return Mapping::To(index);
-            }
-            let nearest = same_medium()
-                .filter_map(|(theirs, their)| Some((difference(our, their)?, theirs)))
-                .max();
-            nearest.map_or(Mapping::Absent, |(difference, theirs)| Mapping::Mismatch {
-                theirs,
-                difference,
-            })
-        })
-        .collect()
-}
-
-/// What keeps `theirs` from continuing `ours`; parameter sets and profiles travel in band and do not.
-fn difference(ours: &Track, theirs: &Track) -> Option<Difference> {
-    if !ours.encoding.eq_ignore_ascii_case(&theirs.encoding) {
-        return Some(Difference::Encoding);
-    }
-    if ours.clock_rate != theirs.clock_rate {
-        return Some(Difference::ClockRate);
-    }
-    if ours.media == Media::Audio && ours.channels != theirs.channels {
-        return Some(Difference::Channels);
-    }
-    let (_, parameters) = STATIC_PARAMETERS
-        .iter()
-        .find(|(encoding, _)| ours.encoding.eq_ignore_ascii_case(encoding))?;
-    let differs = |&&(name, default): &&(&str, &str)| {
-        let value = |track: &Track| {
-            track
-                .parameter(name)
-                .map_or(default, str::trim)
-                .to_ascii_lowercase()
-        };
-        value(ours) != value(theirs)
-    };
-    parameters
-        .iter()
-        .find(differs)
-        .map(|&(name, _)| Difference::Parameter(name))
 }
 
 /// The lines that matter, in UTF-8, behind an opening that every parser accepts.
@@ -279,7 +139,7 @@ fn essence(bytes: &[u8]) -> String {
     kept
 }
 
-fn track(section: &SdpMedia) -> Option<Track> {
+fn track(section: &sdp_types::Media) -> Option<Track> {
     let media = match section.media.to_ascii_lowercase().as_str() {
         "video" => Media::Video,
         "audio" => Media::Audio,
@@ -357,46 +217,6 @@ fn parse_fmtp(parameters: &str) -> Vec<(String, String)> {
         .collect()
 }
 
-fn section(track: &Track, number: usize) -> SdpMedia {
-    let medium = match track.media {
-        Media::Video => MediaType::Video,
-        Media::Audio => MediaType::Audio,
-        Media::Application => MediaType::Application,
-    };
-    let payload_type = track.payload_type;
-    let mut section = SdpMedia::new(medium, 0, TransportProto::RtpAvp, payload_type);
-    let channels = if track.channels > 1 {
-        format!("/{}", track.channels)
-    } else {
-        String::new()
-    };
-    section.add_attribute_with_value(
-        "rtpmap",
-        format!(
-            "{payload_type} {}/{}{channels}",
-            track.encoding, track.clock_rate
-        ),
-    );
-    if !track.fmtp.is_empty() {
-        let pairs = track.fmtp.iter().map(|(name, value)| {
-            if value.is_empty() {
-                name.clone()
-            } else {
-                format!("{name}={value}")
-            }
-        });
-        section.add_attribute_with_value(
-            "fmtp",
-            format!("{payload_type} {}", pairs.collect::<Vec<_>>().join(";")),
-        );
-    }
-    section.add_attribute_with_value("control", format!("trackID={number}"));
-    if let Some(name) = &track.onvif_track {
-        section.add_attribute_with_value("x-onvif-track", name);
-    }
-    section
-}
-
 /// Clock rate of a video or metadata track that names none.
 const VIDEO_CLOCK_RATE: u32 = 90_000;
 
@@ -410,21 +230,4 @@ const STATIC_TYPES: [(u8, &str, u32, u16); 8] = [
     (14, "MPA", 90_000, 1),
     (26, "JPEG", 90_000, 1),
     (32, "MPV", 90_000, 1),
-];
-
-/// Format parameters that players read once and that must not change across a seam, with their defaults.
-type Parameters = &'static [(&'static str, &'static str)];
-const STATIC_PARAMETERS: [(&str, Parameters); 3] = [
-    ("H264", &[("packetization-mode", "0")]),
-    ("H265", &[("sprop-max-don-diff", "0")]),
-    (
-        "mpeg4-generic",
-        &[
-            ("config", ""),
-            ("mode", ""),
-            ("sizelength", "0"),
-            ("indexlength", "0"),
-            ("indexdeltalength", "0"),
-        ],
-    ),
 ];
