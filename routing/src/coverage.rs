@@ -250,7 +250,7 @@ impl Coverage {
 
     /// Both together, where `newer` is right about everything it knows.
     ///
-    /// A growing end stays open unless `newer` has a gap at or after the point up to which it was seen written.
+    /// A growing end stays open unless `newer` has a gap at the last instant that was seen written, or later.
     #[must_use]
     pub fn merge(&self, newer: &Self) -> Self {
         let (newer_periods, newer_known) = (newer.open_periods(), newer.open_known());
@@ -258,14 +258,14 @@ impl Coverage {
         let mut written = self.growing.then_some(self.written());
         if let Some(seen) = written {
             let gaps = newer_known.difference(&newer_periods);
-            if let Some(gap) = gaps.get(gaps.ending_after(seen)) {
-                let stop = gap.start().max(seen);
+            if let Some(gap) = gaps.get(gaps.ending_after(seen.shift(-1))) {
+                let stop = gap.start();
                 (periods, known) = (periods.before(stop), known.before(stop));
                 written = None;
             }
         }
         if newer.growing {
-            written = written.max(Some(newer.written()));
+            written = Some(newer.written());
         } else if let Some(seen) = written {
             // The open end may swallow periods of `newer` that were seen further on.
             written = Some(newer.last().map_or(seen, |last| last.max(seen)));
@@ -289,8 +289,8 @@ impl Coverage {
         *self = self.merge(&Self::new(range, [], Timestamp::MIN, false));
     }
 
-    /// Moved by a signed number of microseconds, to correct for a recorder's clock. Open ends stay open; [`Coverage::learned`] is our
-    /// own clock's and stays.
+    /// Moved by a signed number of microseconds, to correct for a recorder's clock. Open ends stay open;
+    /// [`Coverage::learned`] is our own clock's and stays.
     #[must_use]
     pub fn shift(&self, micros: i64) -> Self {
         let (periods, known) = (self.periods.shift(micros), self.known.shift(micros));
@@ -303,8 +303,8 @@ impl Coverage {
         }
     }
 
-    /// Only what lies in `range`; the rest is unknown. A period that is still written beyond where it was last seen stays growing when
-    /// `range` ends later than that.
+    /// Only what lies in `range`; the rest is unknown. A growing end stays open when `range` ends later than where it
+    /// was last seen.
     #[must_use]
     pub fn clip(&self, range: TimeRange) -> Self {
         let range_spans = Spans::from_any([range]);

@@ -253,7 +253,7 @@ impl<'a, W: Way> Planner<'a, W> {
             };
             match view.next_recorded(gap) {
                 Some(start) if start < end => {
-                    if start > at && self.stays(&view, start) {
+                    if self.stays(&view, start) {
                         return start;
                     }
                     at = start;

@@ -1,4 +1,5 @@
 //! Coverage against a naive model: one answer an instant, on a short line of time.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -89,11 +90,14 @@ impl Model {
         (at + 1 - length) as i64
     }
 
+    /// A gap at the last instant of a tail that was seen written, or later, ends the tail there.
+    fn stop(&self, newer: &Self) -> Option<i64> {
+        let written = self.written?;
+        (written - 1..LINE).find(|&at| newer.cells[at as usize] == Cell::Gap)
+    }
+
     fn merge(&self, newer: &Self) -> Vec<Cell> {
-        // A gap at or after the point up to which the old tail was seen ends it there.
-        let stop = self
-            .written
-            .and_then(|written| (written..LINE).find(|&at| newer.cells[at as usize] == Cell::Gap));
+        let stop = self.stop(newer);
         (0..LINE)
             .map(|at| {
                 let old = self.cells[at as usize];
@@ -238,6 +242,13 @@ proptest! {
         prop_assert_eq!(Model::of(&merged).cells, model_old.merge(&model_new));
         prop_assert_eq!(merged.learned(), old.learned().max(new.learned()));
         prop_assert_eq!(&merged.merge(&new), &merged);
+        let still = old.growing() && model_old.stop(&model_new).is_none();
+        prop_assert_eq!(merged.growing(), new.growing() || still);
+        if new.growing() {
+            prop_assert_eq!(merged.last(), new.last());
+        } else if still {
+            prop_assert_eq!(merged.last(), old.last().max(new.last()));
+        }
         prop_assert!(is_normal(merged.periods()) && is_normal(merged.windows()));
     }
 
@@ -261,7 +272,7 @@ proptest! {
         let mut newer = Model::of(&Coverage::unknown());
         newer.cells[taught.0 as usize..taught.1 as usize].fill(Cell::Gap);
         prop_assert_eq!(Model::of(&coverage).cells, model.merge(&newer));
-        prop_assert_eq!(coverage.growing(), model.written.is_some_and(|written| written >= taught.1));
+        prop_assert_eq!(coverage.growing(), model.written.is_some_and(|written| written > taught.1));
     }
 
     #[test]

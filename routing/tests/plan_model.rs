@@ -1,4 +1,5 @@
 //! The planner against a naive model that decides again at every instant, in both directions.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
@@ -220,6 +221,23 @@ fn span() -> impl Strategy<Value = TimeRange> {
     })
 }
 
+/// Periods with short holes between them.
+fn perforated() -> impl Strategy<Value = Vec<TimeRange>> {
+    (
+        0..LINE / 2,
+        prop::collection::vec((1..12i64, 1..6i64), 1..5),
+    )
+        .prop_map(|(start, runs)| {
+            let mut start = start;
+            let mut periods = Vec::new();
+            for (recorded, hole) in runs {
+                periods.extend(TimeRange::new(us(start), us((start + recorded).min(LINE))));
+                start += recorded + hole;
+            }
+            periods
+        })
+}
+
 fn coverage() -> impl Strategy<Value = Coverage> {
     let window = prop_oneof![
         span(),
@@ -227,7 +245,8 @@ fn coverage() -> impl Strategy<Value = Coverage> {
         Just(TimeRange::new(us(0), Timestamp::MAX).unwrap()),
         Just(TimeRange::ALL),
     ];
-    (window, prop::collection::vec(span(), 0..6), any::<bool>())
+    let periods = prop_oneof![prop::collection::vec(span(), 0..6), perforated()];
+    (window, periods, any::<bool>())
         .prop_map(|(window, periods, growing)| Coverage::new(window, periods, us(0), growing))
 }
 
@@ -281,7 +300,7 @@ fn request() -> impl Strategy<Value = Request> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4_000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn plans_decide_as_if_asked_at_every_instant(

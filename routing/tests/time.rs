@@ -1,4 +1,5 @@
 //! Instants and their notations, against the vectors of the standards and of the field.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::time::Duration;
 
