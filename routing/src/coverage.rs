@@ -318,6 +318,20 @@ impl Coverage {
         Self::from_open(periods, known, None, self.learned)
     }
 
+    /// With the gaps filled that are shorter than `shortest` and lie between recorded periods, as recorders leave them
+    /// between their files. Looking far ahead is quicker in what this returns.
+    #[must_use]
+    pub fn bridge(&self, shortest: Duration) -> Self {
+        let gaps = self.periods.iter().zip(self.periods.iter().skip(1));
+        let filled = gaps
+            .filter_map(|(before, after)| TimeRange::new(before.end(), after.start()))
+            .filter(|gap| gap.duration() < shortest && self.known.covers(*gap));
+        Self {
+            periods: Spans::from_any(filled).union(&self.periods),
+            ..self.clone()
+        }
+    }
+
     /// From sets in which a growing period ends at [`Timestamp::MAX`], and where it was last seen written.
     fn from_open(
         periods: Spans,

@@ -96,7 +96,8 @@ pub const STEPS_MAX: usize = 4_096;
 
 /// Chooses the step that starts at `at`, with `current` the copy that has played up to there.
 ///
-/// `copies` come in order of priority; those beyond [`COPIES_MAX`] are not looked at. Allocates nothing.
+/// `copies` come in order of priority; those beyond [`COPIES_MAX`] are not looked at. Allocates nothing. Takes a few
+/// look-ups a copy, and some more for each short gap that is played over and each short return that is not made.
 ///
 /// - Copies whose recorder is down, or that this playback has barred, are not used.
 /// - The first copy that is recorded at `at` is chosen, else the first of which it is not known. Gaps shorter than

@@ -276,6 +276,22 @@ proptest! {
     }
 
     #[test]
+    fn bridge_fills_short_gaps((coverage, model) in coverage(), shortest in 0..8i64) {
+        let is_bridged = |at: usize| {
+            let (start, end) = (model.run_start(at), model.run_end(at));
+            let inner = start > 0 && end < LINE && end - start < shortest;
+            let recorded = |at: i64| model.cells[at as usize] == Cell::Recorded;
+            model.cells[at] == Cell::Gap && inner && recorded(start - 1) && recorded(end)
+        };
+        let wanted: Vec<_> = (0..LINE as usize)
+            .map(|at| if is_bridged(at) { Cell::Recorded } else { model.cells[at] })
+            .collect();
+        let bridged = coverage.bridge(Duration::from_micros(shortest as u64));
+        prop_assert_eq!(Model::of(&bridged).cells, wanted);
+        prop_assert_eq!((bridged.growing(), bridged.last()), (coverage.growing(), coverage.last()));
+    }
+
+    #[test]
     fn shift_moves_every_answer((coverage, model) in coverage(), by in -1_000i64..1_000) {
         let shifted = coverage.shift(by);
         prop_assert_eq!(&shifted.shift(-by), &coverage);

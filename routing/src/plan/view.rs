@@ -172,10 +172,7 @@ impl<'a, W: Way> View<'a, W> {
 
     /// What it holds from a moment on.
     pub(super) fn holding(&self, at: Moment<W>) -> Holding {
-        match self.ahead(at).holding {
-            Holding::Gap if self.is_bridged(at) => Holding::Recorded,
-            holding => holding,
-        }
+        self.look(at).holding
     }
 
     /// Where the stretch that is recorded at a moment ends; the moment itself when it is not recorded.
@@ -217,12 +214,24 @@ impl<'a, W: Way> View<'a, W> {
     fn find(&self, from: Moment<W>, wanted: impl Fn(Holding) -> bool) -> Option<Moment<W>> {
         let mut at = from;
         while at < Moment::LAST {
-            if wanted(self.holding(at)) {
+            let stretch = self.look(at);
+            if wanted(stretch.holding) {
                 return Some(at);
             }
-            at = self.ahead(at).end;
+            at = stretch.end;
         }
         None
+    }
+
+    fn look(&self, at: Moment<W>) -> Stretch<W> {
+        let ahead = self.ahead(at);
+        if ahead.holding == Holding::Gap && self.is_bridged(at) {
+            return Stretch {
+                holding: Holding::Recorded,
+                ..ahead
+            };
+        }
+        ahead
     }
 
     /// Whether the gap that a moment lies in, or borders on, is short and has footage on both sides.
