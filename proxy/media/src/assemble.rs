@@ -19,6 +19,8 @@ const UNIT_BYTES_MAX: usize = 8 * 1024 * 1024;
 const UNIT_PACKETS_MAX: usize = 16 * 1024;
 /// A packet this far behind is taken for a restarted numbering, a nearer one for a repeated packet.
 const LATE_PACKETS_MAX: i16 = 100;
+/// A packet this far ahead tells of loss, a farther one of a restarted numbering.
+const MISSING_PACKETS_MAX: i16 = 3000;
 /// So many packets in a row from another source, or all of them late, and the recorder has renumbered.
 const STRANGERS_MAX: u8 = 16;
 
@@ -46,6 +48,8 @@ struct Track {
     ssrc: Option<u32>,
     next_sequence: Option<u16>,
     strangers: u8,
+    /// Packets were missed: the next picture may lack its head.
+    headless: bool,
     building: Building,
     /// The unit handed on last, as long as more packets of it could come.
     ended: Option<(u32, Option<u64>)>,
@@ -86,6 +90,7 @@ impl Assembler {
             ssrc: None,
             next_sequence: None,
             strangers: 0,
+            headless: true,
             building: Building::default(),
             ended: None,
             gop: Gop::default(),
@@ -120,13 +125,11 @@ impl Assembler {
             let Some(building) = self.tracks.get(track).map(|track| &track.building) else {
                 continue;
             };
-            if building.packets.is_empty() {
-                continue;
+            if building.contents.has(Contents::SLICE) || building.damaged {
+                let whole =
+                    !building.fragments.is_open() && (building.marked || ending == Ending::Clean);
+                self.finish(track, whole, out);
             }
-            let whole = building.contents.has(Contents::SLICE)
-                && !building.fragments.is_open()
-                && (building.marked || ending == Ending::Clean);
-            self.finish(track, whole, out);
         }
     }
 
@@ -168,10 +171,9 @@ impl Assembler {
         if packet.payload_type != track.format.payload_type {
             return Err(Dropped::PayloadType);
         }
-        let missing = track.admit(&packet)?;
-        self.counts.missing_packets += u64::from(missing);
-        if missing > 0 {
-            track.note_missing();
+        self.counts.missing_packets += u64::from(track.admit(&packet)?);
+        if packet.payload.is_empty() {
+            return Err(PayloadError::Short.into());
         }
         let facts = Facts {
             marker: packet.marker,
@@ -183,17 +185,11 @@ impl Assembler {
             self.finish(index, true, out);
         }
         let track = self.tracks.get_mut(index).ok_or(Dropped::Track)?;
-        let contents = match track.read(packet.payload) {
-            Ok(contents) => contents,
-            Err(error) => {
-                track.building.damage(facts.timestamp);
-                return Err(error.into());
-            }
-        };
-        if track.is_after_end(&facts, contents) {
-            track.format.markers = Markers::Ignored;
-            return Err(Dropped::AfterEnd);
-        }
+        let read = track.read(packet.payload);
+        let contents = read
+            .map_err(Dropped::from)
+            .and_then(|contents| track.check(&facts, contents))
+            .inspect_err(|_| track.building.damage(facts.timestamp))?;
         track.building.add(&facts, contents, frame)?;
         if track.ends_unit() {
             self.finish(index, true, out);
@@ -211,6 +207,7 @@ impl Assembler {
             return;
         }
         track.ended = Some((building.rtp_time, building.ntp));
+        track.headless = false;
         let codec = track.format.codec;
         let clean = building.flags.contains(Flags::CLEAN);
         let random_access = is_random_access(codec, building.contents, clean);
@@ -259,20 +256,20 @@ impl Track {
                 Dropped::Source
             });
         }
-        let renumbered = !same_source || ahead < 0;
+        let renumbered = !same_source || !(0..=MISSING_PACKETS_MAX).contains(&ahead);
         self.strangers = 0;
         self.ssrc = Some(packet.ssrc);
         self.next_sequence = Some(packet.sequence.wrapping_add(1));
-        if renumbered {
+        if renumbered || ahead > 0 {
             self.note_missing();
-            return Ok(0);
         }
-        Ok(ahead as u16)
+        Ok(if renumbered { 0 } else { ahead as u16 })
     }
 
     /// A hole in the numbering cuts the unit in hand, unless its marker had ended it.
     fn note_missing(&mut self) {
         let building = &mut self.building;
+        self.headless = true;
         building.fragments.close();
         if !building.packets.is_empty() && !building.marked {
             building.damaged = true;
@@ -294,8 +291,16 @@ impl Track {
         match self.format.codec {
             Codec::G711 => true,
             Codec::H264 | Codec::H265 | Codec::Aac | Codec::Other => {
+                // Nothing comes behind the last unit of a section to show where it ends.
+                let closing =
+                    building.flags.contains(Flags::END) || building.flags.contains(Flags::TERMINAL);
+                let trusted = match self.format.markers {
+                    Markers::Unknown => closing,
+                    Markers::Trusted => true,
+                    Markers::Ignored => false,
+                };
                 building.marked
-                    && self.format.markers == Markers::Trusted
+                    && trusted
                     && building.contents.has(Contents::SLICE)
                     && !building.fragments.is_open()
             }
@@ -313,15 +318,25 @@ impl Track {
         }
     }
 
-    /// Picture data of the unit that was just handed on: its marker lied.
-    fn is_after_end(&self, facts: &Facts, contents: Contents) -> bool {
-        self.format.codec.has_references()
-            && self.building.packets.is_empty()
-            && contents.has(Contents::SLICE)
-            && self.ended.is_some_and(|(rtp_time, ntp)| {
-                let stamp = facts.replay.map(|replay| replay.ntp);
-                rtp_time == facts.timestamp && (ntp.is_none() || stamp.is_none() || ntp == stamp)
-            })
+    /// Refuses picture data of a unit that was handed on already, because its marker lied, and of a
+    /// unit whose head is missing.
+    fn check(&mut self, facts: &Facts, contents: Contents) -> Result<Contents, Dropped> {
+        let opens = contents.has(Contents::SLICE) && !self.building.contents.has(Contents::SLICE);
+        if !opens || !self.format.codec.has_references() || self.building.damaged {
+            return Ok(contents);
+        }
+        let stamp = facts.replay.map(|replay| replay.ntp);
+        let ended = self.ended.is_some_and(|(rtp_time, ntp)| {
+            rtp_time == facts.timestamp && (ntp.is_none() || stamp.is_none() || ntp == stamp)
+        });
+        if ended {
+            self.format.markers = Markers::Ignored;
+            return Err(Dropped::AfterEnd);
+        }
+        if self.headless && !contents.has(Contents::FIRST_SLICE) {
+            return Err(PayloadError::Headless.into());
+        }
+        Ok(contents)
     }
 
     fn read(&mut self, payload: &[u8]) -> Result<Contents, PayloadError> {

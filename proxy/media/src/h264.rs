@@ -67,9 +67,9 @@ pub fn contents(payload: &[u8], fragments: &mut Fragments) -> Result<Contents, P
 /// What one NAL unit means for random access.
 pub fn meaning(nal: &Nal<'_>) -> Contents {
     match nal.kind {
-        1 | 2 if is_intra_slice(nal.body) => Contents::SLICE | Contents::INTRA,
-        1..=4 => Contents::SLICE,
-        IDR => Contents::SLICE | Contents::IRAP | Contents::CLOSED,
+        1 | 2 => Contents::SLICE | slice_header(nal.body),
+        3 | 4 => Contents::SLICE,
+        IDR => Contents::SLICE | Contents::IRAP | Contents::CLOSED | slice_header(nal.body),
         SEI if has_recovery_point(nal.body) => Contents::RECOVERY,
         SPS => Contents::SPS,
         PPS => Contents::PPS,
@@ -78,10 +78,15 @@ pub fn meaning(nal: &Nal<'_>) -> Contents {
     }
 }
 
-/// Whether a slice header opens the picture with an I slice (`slice_type` 2 or 7 at macroblock 0).
-fn is_intra_slice(body: &[u8]) -> bool {
+/// Whether a slice opens its picture (macroblock 0), and whether it then is an I slice (`slice_type` 2
+/// or 7).
+fn slice_header(body: &[u8]) -> Contents {
     let mut bits = Bits::new(body);
-    bits.ue() == Some(0) && matches!(bits.ue(), Some(2 | 7))
+    match (bits.ue(), bits.ue()) {
+        (Some(0), Some(2 | 7)) => Contents::FIRST_SLICE | Contents::INTRA,
+        (Some(0), _) => Contents::FIRST_SLICE,
+        _ => Contents::NONE,
+    }
 }
 
 fn has_recovery_point(body: &[u8]) -> bool {

@@ -70,12 +70,16 @@ pub fn contents(payload: &[u8], fragments: &mut Fragments) -> Result<Contents, P
 
 /// What one NAL unit means for random access.
 pub fn meaning(nal: &Nal<'_>) -> Contents {
+    let slice = || match nal.body.first() {
+        Some(first) if first & 0x80 != 0 => Contents::SLICE | Contents::FIRST_SLICE,
+        _ => Contents::SLICE,
+    };
     match nal.kind {
-        8 | 9 => Contents::SLICE | Contents::RASL,
+        8 | 9 => slice() | Contents::RASL,
         // IDR_W_RADL and IDR_N_LP.
-        19 | 20 => Contents::SLICE | Contents::IRAP | Contents::CLOSED,
-        16..=23 => Contents::SLICE | Contents::IRAP,
-        0..=31 => Contents::SLICE,
+        19 | 20 => slice() | Contents::IRAP | Contents::CLOSED,
+        16..=23 => slice() | Contents::IRAP,
+        0..=31 => slice(),
         VPS => Contents::VPS,
         SPS => Contents::SPS,
         PPS => Contents::PPS,

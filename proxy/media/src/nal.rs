@@ -13,6 +13,9 @@ pub enum PayloadError {
     /// A middle or last fragment without a first.
     #[error("fragment without a start")]
     Fragment,
+    /// A picture whose first slice is missing.
+    #[error("picture without its first slice")]
+    Headless,
     /// An aggregate with a length past its end.
     #[error("aggregate ends past the packet")]
     Aggregate,
@@ -48,6 +51,9 @@ impl Contents {
     pub const SPS: Self = Self(1 << 8);
     /// Picture parameter set.
     pub const PPS: Self = Self(1 << 9);
+
+    /// The first slice of a picture.
+    pub const FIRST_SLICE: Self = Self(1 << 10);
 
     /// Whether all of `other` was seen.
     pub fn has(self, other: Self) -> bool {

@@ -38,6 +38,8 @@ pub struct ParameterSets {
 /// What a unit brings along.
 pub(crate) struct InBand {
     pub(crate) contents: Contents,
+    /// Its sets are not those known before.
+    pub(crate) changed: bool,
     /// Its first packet is a delimiter without picture data.
     pub(crate) opens_with_delimiter: bool,
 }
@@ -174,6 +176,7 @@ impl ParameterSets {
         let mut found: SmallVec<[(Contents, &[u8]); 4]> = SmallVec::new();
         let mut in_band = InBand {
             contents: Contents::NONE,
+            changed: false,
             opens_with_delimiter: false,
         };
         for (index, frame) in packets.iter().enumerate() {
@@ -209,6 +212,7 @@ impl ParameterSets {
                     .eq(known.iter().map(|set| &set[..]))
             {
                 *known = sent().map(|(_, nal)| Bytes::copy_from_slice(nal)).collect();
+                in_band.changed = true;
             }
         }
         in_band

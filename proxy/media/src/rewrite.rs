@@ -78,22 +78,25 @@ pub(crate) fn in_place(frame: &mut [u8], header: &Header, turn: Turn) -> usize {
     length - FULL_HEADER_BYTES
 }
 
-/// Appends `frame` to `out` with a fresh header; `None` when it is not an RTP packet. Gives back its
-/// payload length.
+/// Appends `frame` to `out` with a fresh header; gives back its payload length. What is no RTP packet
+/// becomes an empty one, so that the numbering stays dense: the assembler lets none through.
 pub(crate) fn rebuild(
     out: &mut BytesMut,
     frame: &[u8],
     header: &Header,
     turn: Turn,
     extension: bool,
-) -> Option<usize> {
-    let packet = Packet::parse_frame(frame).ok()?;
+) -> usize {
+    let (marker, payload) = match Packet::parse_frame(frame) {
+        Ok(packet) => (packet.marker, packet.payload),
+        Err(_) => (false, &[][..]),
+    };
     let turn = Turn {
-        marker: Some(turn.marker.unwrap_or(packet.marker)),
+        marker: Some(turn.marker.unwrap_or(marker)),
         ..turn
     };
-    build(out, packet.payload, header, turn, extension);
-    Some(packet.payload.len())
+    build(out, payload, header, turn, extension);
+    payload.len()
 }
 
 /// Appends one frame around `payload`.

@@ -105,9 +105,9 @@ impl Timeline {
         self.rate_controlled
     }
 
-    /// Whether one second of footage is one second of media time.
-    pub(crate) fn is_plain(&self) -> bool {
-        !self.rate_controlled || (self.scale - 1.0).abs() < f64::EPSILON
+    /// Whether the distances of the recorder's RTP times are those of the media time.
+    pub(crate) fn keeps_distances(&self) -> bool {
+        self.rate_controlled && self.is_plain()
     }
 
     /// Media time at which the PLAY starts.
@@ -182,6 +182,11 @@ impl Timeline {
             (footage_us as f64 / self.pace()).round() as i64
         };
         base_us.saturating_add(media_us)
+    }
+
+    /// Whether one second of footage is one second of media time.
+    fn is_plain(&self) -> bool {
+        (self.pace() - 1.0).abs() < f64::EPSILON
     }
 
     fn pace(&self) -> f64 {

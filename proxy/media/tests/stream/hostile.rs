@@ -1,0 +1,202 @@
+//! Recorders that send nonsense: never a panic, never garbage onwards, every packet accounted for.
+
+use std::collections::VecDeque;
+
+use bytes::BytesMut;
+use proptest::prelude::*;
+use seamline_media::rtp::Packet;
+use seamline_media::{
+    Assembler, Codec, Ending, Flags, Fragments, How, LegFormat, Markers, OutQueue, Pacing,
+    ParameterSets, Play, Splice, Unit, h264, h265, rtcp,
+};
+
+use crate::recorder::{
+    AUD, B, I, IDR, P, P_REST, PPS, RECOVERY_SEI, Recorder, SPS, START_US, clock, drain, out_track,
+    read, video,
+};
+
+const CODECS: [Codec; 3] = [Codec::H264, Codec::H265, Codec::Other];
+
+/// What a recorder does wrong with one packet.
+#[derive(Clone, Debug)]
+enum Fault {
+    None,
+    Flip { at: usize, mask: u8 },
+    Cut { to: usize },
+    Grow { by: usize },
+    Drop,
+    Repeat,
+    Timestamp(u32),
+    Sequence(u16),
+    Source(u32),
+    Ntp(u64),
+    Flags(u8),
+    Payload(Vec<u8>),
+}
+
+fn fault() -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        8 => Just(Fault::None),
+        2 => (0usize..60, 1u8..).prop_map(|(at, mask)| Fault::Flip { at, mask }),
+        1 => (0usize..60).prop_map(|to| Fault::Cut { to }),
+        1 => (1usize..60).prop_map(|by| Fault::Grow { by }),
+        1 => Just(Fault::Drop),
+        1 => Just(Fault::Repeat),
+        1 => any::<u32>().prop_map(Fault::Timestamp),
+        1 => any::<u16>().prop_map(Fault::Sequence),
+        1 => any::<u32>().prop_map(Fault::Source),
+        1 => any::<u64>().prop_map(Fault::Ntp),
+        1 => any::<u8>().prop_map(Fault::Flags),
+        2 => prop::collection::vec(any::<u8>(), 0..40).prop_map(Fault::Payload),
+    ]
+}
+
+fn payload() -> impl Strategy<Value = &'static [u8]> {
+    prop_oneof![
+        Just(IDR),
+        Just(P),
+        Just(B),
+        Just(I),
+        Just(P_REST),
+        Just(SPS),
+        Just(PPS),
+        Just(AUD),
+        Just(RECOVERY_SEI),
+        Just(&[0x7c, 0x85, 0x88, 1][..]),
+        Just(&[0x7c, 0x05, 1][..]),
+        Just(&[0x7c, 0x45, 1][..]),
+        Just(&[0x78, 0, 2, 0x67, 1, 0, 9, 1][..]),
+        Just(&[0x62, 1, 0x93, 0x80][..]),
+        Just(&[0x62, 1, 0x13, 1][..]),
+        Just(&[0x2a, 1, 0x80][..]),
+    ]
+}
+
+/// Frames of a leg in which each packet may be faulty, whole by their length field.
+fn frames(script: &[(&'static [u8], bool, bool, Fault)]) -> Vec<BytesMut> {
+    let mut recorder = Recorder::new();
+    let mut us = 0;
+    let mut frames = Vec::new();
+    for (payload, marker, advance, fault) in script {
+        us += if *advance { 40_000 } else { 0 };
+        recorder.at(us);
+        match fault {
+            Fault::Timestamp(timestamp) => recorder.next.timestamp = *timestamp,
+            Fault::Sequence(sequence) => recorder.next.sequence = *sequence,
+            Fault::Source(ssrc) => recorder.next.ssrc = *ssrc,
+            Fault::Ntp(ntp) => recorder.next.replay.as_mut().unwrap().ntp = *ntp,
+            Fault::Flags(bits) => {
+                recorder.flags(Flags::from_bits(*bits));
+            }
+            _ => {}
+        }
+        match fault {
+            Fault::Payload(bytes) => recorder.send(bytes, *marker),
+            _ => recorder.send(payload, *marker),
+        };
+        let mut frame = recorder.frames().remove(0);
+        match fault {
+            Fault::Flip { at, mask } => {
+                let at = 4 + at % (frame.len() - 4);
+                frame[at] ^= mask;
+            }
+            Fault::Cut { to } => frame.truncate((4 + to).min(frame.len())),
+            Fault::Grow { by } => frame.resize(frame.len() + by, 0xff),
+            Fault::Drop => continue,
+            Fault::Repeat => frames.push(BytesMut::from(&frame[..])),
+            _ => {}
+        }
+        let length = (frame.len() - 4) as u16;
+        frame[2..4].copy_from_slice(&length.to_be_bytes());
+        frames.push(frame);
+    }
+    frames
+}
+
+fn spliced(codec: Codec, units: Vec<Unit>, pacing: Pacing, scale: f64, preroll: usize) -> Vec<u8> {
+    let mut splice = Splice::new(vec![out_track(codec, 1)]);
+    splice.start_play(Play {
+        cseq: 1,
+        pacing,
+        scale,
+        start_us: START_US,
+        extension: true,
+    });
+    splice.begin_leg(LegFormat::default());
+    let mut out = OutQueue::new();
+    for (index, unit) in units.into_iter().enumerate() {
+        let how = if index < preroll {
+            How::PREROLL
+        } else {
+            How::NORMAL
+        };
+        splice.write(unit, how, &mut out).unwrap();
+    }
+    drain(&mut out, 999)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn faulty_packets_never_reach_the_client(
+        script in prop::collection::vec((payload(), any::<bool>(), any::<bool>(), fault()), 1..60),
+        codec in prop::sample::select(&CODECS[..]),
+        markers in prop_oneof![Just(Markers::Unknown), Just(Markers::Trusted), Just(Markers::Ignored)],
+        scale in prop_oneof![Just(1.0), Just(-1.0), Just(4.0), Just(0.0), Just(f64::NAN)],
+        rate_controlled: bool,
+        preroll in 0usize..3,
+    ) {
+        let frames = frames(&script);
+        let sent = frames.len() as u64;
+        let mut assembler = Assembler::new(vec![video(codec, markers)], clock(1));
+        let mut units = VecDeque::new();
+        let mut refused = 0;
+        for frame in frames {
+            refused += u64::from(assembler.push(0, frame, &mut units).is_err());
+        }
+        assembler.flush(Ending::Clean, &mut units);
+        let counts = *assembler.counts();
+        prop_assert_eq!(counts.packets + counts.dropped(), sent);
+        prop_assert_eq!(counts.dropped(), refused);
+        prop_assert_eq!(counts.units, units.len() as u64);
+        prop_assert!(units.iter().all(|unit| !unit.packets.is_empty()));
+
+        let pacing = if rate_controlled { Pacing::RateControlled } else { Pacing::Unpaced { reference_us: START_US } };
+        let packets: usize = units.iter().map(|unit| unit.packets.count()).sum();
+        let got = read(&spliced(codec, units.into(), pacing, scale, preroll));
+        prop_assert!(got.len() >= packets);
+        prop_assert!(got.windows(2).all(|pair| pair[1].sequence == pair[0].sequence.wrapping_add(1)));
+        prop_assert!(got.iter().all(|packet| packet.ssrc == 1 && packet.payload_type == 100));
+    }
+
+    #[test]
+    fn nothing_panics_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = Packet::parse(&bytes);
+        let _ = Packet::parse_frame(&bytes);
+        let _ = h264::contents(&bytes, &mut Fragments::default());
+        let _ = h265::contents(&bytes, &mut Fragments::default());
+        let _ = rtcp::parse(&bytes);
+        let _ = ParameterSets::from_avcc(&bytes);
+        let _ = ParameterSets::from_hvcc(&bytes);
+    }
+
+    #[test]
+    fn a_parsed_packet_is_the_one_that_others_parse(
+        mut bytes in prop::collection::vec(any::<u8>(), 0..80),
+    ) {
+        if let Some(first) = bytes.first_mut() {
+            *first = *first & 0x3f | 0x80;
+        }
+        let independent = rtp_types::RtpPacket::parse(&bytes);
+        match Packet::parse(&bytes) {
+            Ok(ours) => {
+                let theirs = independent.expect("a packet to both");
+                prop_assert_eq!(ours.payload, theirs.payload());
+                prop_assert_eq!(ours.extension, theirs.extension());
+                prop_assert_eq!(ours.marker, theirs.marker_bit());
+            }
+            Err(_) => prop_assert!(independent.is_err() || bytes.last() == Some(&0)),
+        }
+    }
+}
