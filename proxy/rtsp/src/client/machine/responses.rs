@@ -54,17 +54,7 @@ impl ReplayClient {
             Step::Describe => self.described(response),
             Step::SetUp(queued, url) => self.track_answered(queued, url, response),
             Step::Play => self.playing(pending.cseq, response),
-            Step::Pause if response.is_success() => {
-                if !self
-                    .pending
-                    .iter()
-                    .any(|pending| matches!(pending.step, Step::Play))
-                {
-                    self.phase = Phase::Ready;
-                }
-                self.emit(ClientEvent::Paused)
-            }
-            Step::Pause => Err(ClientError::from_status(status)),
+            Step::Pause => self.paused(response),
             Step::KeepAlive => self.kept_alive(status),
             Step::TearDown => {
                 self.phase = Phase::Closed;
@@ -148,13 +138,10 @@ impl ReplayClient {
     fn channels(&self, queued: &QueuedTrack, response: &Response) -> Result<(u8, u8), ClientError> {
         let asked = (queued.rtp_channel, queued.rtp_channel + 1);
         let channels = match response.headers.transports().first() {
+            // Datagrams, unasked: as good as a refusal of what was asked.
             Some(Transport {
                 lower: Lower::Udp, ..
-            }) => {
-                return Err(ClientError::Unsupported {
-                    status: response.status,
-                });
-            }
+            }) => return Err(ClientError::from_status(461)),
             Some(transport) => transport.interleaved.unwrap_or(asked),
             None => asked,
         };
@@ -214,6 +201,23 @@ impl ReplayClient {
             starts: self.starts(&headers.rtp_info()),
         };
         self.emit(ClientEvent::Playing(playing))
+    }
+
+    fn paused(&mut self, response: &Response) -> Result<(), ClientError> {
+        let replaced = self
+            .pending
+            .iter()
+            .any(|pending| matches!(pending.step, Step::Play));
+        match response.is_success() {
+            true if replaced => self.emit(ClientEvent::Paused),
+            true => {
+                self.phase = Phase::Ready;
+                self.emit(ClientEvent::Paused)
+            }
+            // The PLAY behind it says whether this recorder replaces what plays without a pause.
+            false if replaced => Ok(()),
+            false => Err(ClientError::from_status(response.status)),
+        }
     }
 
     /// Finds each entry's track: by the URL it was set up with, by its control attribute, or by position.
