@@ -159,9 +159,9 @@ fn npt_time(text: &str) -> Option<NptTime> {
     let seconds = match (parts.next()?, parts.next(), parts.next(), parts.next()) {
         (seconds, None, ..) => plain(seconds)?,
         (hours, Some(minutes), Some(seconds), None) => {
-            let (minutes, seconds) = (plain(minutes)?, plain(seconds)?);
-            (minutes < 60 && seconds < 60)
-                .then_some(plain(hours)? * 3600 + minutes * 60 + seconds)?
+            let (hours, minutes, seconds) = (plain(hours)?, plain(minutes)?, plain(seconds)?);
+            let valid = minutes < 60 && seconds < 60;
+            valid.then(|| hours.checked_mul(3600)?.checked_add(minutes * 60 + seconds))??
         }
         _ => return None,
     };
@@ -170,12 +170,15 @@ fn npt_time(text: &str) -> Option<NptTime> {
     }
     let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
     let micros = digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-    Some(NptTime(seconds * 1_000_000 + micros))
+    seconds
+        .checked_mul(1_000_000)?
+        .checked_add(micros)
+        .map(NptTime)
 }
 
-/// A number of at most nine digits: thirty years of seconds.
+/// A number of at most ten digits: GStreamer's replay server counts seconds from 1900.
 fn plain(text: &str) -> Option<u64> {
-    let readable = (1..=9).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
+    let readable = (1..=10).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     readable.then(|| text.parse().ok()).flatten()
 }
 

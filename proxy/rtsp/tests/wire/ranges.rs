@@ -70,6 +70,11 @@ fn presentation_ranges() {
         ("npt=100:00:00.25-", npt(360_000_250_000, None)),
         ("npt=-30", npt(None, 30_000_000)),
         ("npt=now-", Range::NptNow),
+        // GStreamer's replay server: seconds since 1900.
+        (
+            "npt=3976257600-3976257620",
+            npt(3_976_257_600_000_000, 3_976_257_620_000_000),
+        ),
     ];
     for (text, range) in reads {
         assert_eq!(Range::parse(text), Ok(range), "{text}");
@@ -102,6 +107,7 @@ fn ranges_that_cannot_be_read() {
         "npt=0:60:00-",
         "npt=1e3-",
         "npt=99999999999-",
+        "npt=9999999999:00:00-",
         "npt=-1-2",
         "clock=+0260102T030405Z-",
         "clock=２0260102T030405Z-",
