@@ -1,0 +1,134 @@
+//! Recordings of one scene, as different recorders would have stored them.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+use crate::{clock, program::lab_folder};
+
+/// A folder of recordings and what each of its pictures looks like.
+#[derive(Clone, Debug)]
+pub struct Footage {
+    /// Where the segments are.
+    pub folder: PathBuf,
+    /// MD5 of the decoded luma plane by the picture's time (milliseconds since 1970).
+    pub pictures: BTreeMap<i64, String>,
+}
+
+/// What to record; the defaults are those of a primary recorder.
+#[must_use]
+#[derive(Clone, Debug)]
+pub struct Recipe {
+    /// `h264` or `h265`.
+    pub codec: &'static str,
+    /// Of the codec.
+    pub profile: &'static str,
+    /// Pictures from key frame to key frame.
+    pub gop: u32,
+    /// Pictures by which the first key frame comes before the first picture asked for: what makes two sites' groups
+    /// of pictures begin at different instants.
+    pub phase: u32,
+    /// Video, kbit/s.
+    pub bitrate: u32,
+    /// B pictures between two others.
+    pub b_frames: u32,
+    /// Whether groups refer to the one before.
+    pub open_gop: bool,
+    /// Of one picture.
+    pub slices: u32,
+    /// `none`, `g711` or `aac`.
+    pub audio: &'static str,
+    /// Seconds of footage, from ten seconds before noon.
+    pub seconds: u32,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            codec: "h264",
+            profile: "high",
+            gop: 50,
+            phase: 12,
+            bitrate: 800,
+            b_frames: 0,
+            open_gop: false,
+            slices: 1,
+            audio: "none",
+            seconds: 80,
+        }
+    }
+}
+
+impl Recipe {
+    /// The other site's encoder: another profile, group length, group phase and rate.
+    pub fn secondary() -> Self {
+        Self {
+            profile: "main",
+            gop: 25,
+            phase: 7,
+            bitrate: 500,
+            slices: 2,
+            ..Self::default()
+        }
+    }
+
+    /// The same, in H.265.
+    pub fn h265(self) -> Self {
+        Self {
+            codec: "h265",
+            profile: "main",
+            slices: 1,
+            ..self
+        }
+    }
+
+    /// The same, with sound.
+    pub fn with_audio(self, audio: &'static str) -> Self {
+        Self { audio, ..self }
+    }
+
+    /// Makes the recordings, or finds them made.
+    pub fn make(&self) -> Footage {
+        let cache = env::var_os("SEAMLINE_LAB_CACHE")
+            .map_or_else(|| lab_folder().with_file_name(".lab"), PathBuf::from);
+        let mut command = Command::new("/usr/bin/python3");
+        command
+            .arg("-B")
+            .arg(lab_folder().join("footage.py"))
+            .arg("--cache")
+            .arg(cache)
+            .args(["--start", &clock::iso(clock::noon(-10.0))])
+            .args(["--seconds", &self.seconds.to_string()])
+            .args(["--codec", self.codec, "--profile", self.profile])
+            .args(["--gop", &self.gop.to_string()])
+            .args(["--phase", &self.phase.to_string()])
+            .args(["--bitrate", &self.bitrate.to_string()])
+            .args(["--b-frames", &self.b_frames.to_string()])
+            .args(["--slices", &self.slices.to_string()])
+            .args(["--audio", self.audio])
+            .stderr(Stdio::inherit());
+        if self.open_gop {
+            command.arg("--open-gop");
+        }
+        let output = command.output().expect("/usr/bin/python3 runs");
+        assert!(output.status.success(), "footage.py failed");
+        let said = String::from_utf8(output.stdout).expect("footage.py prints text");
+        let folder = PathBuf::from(said.lines().last().expect("footage.py names its folder"));
+        let list =
+            fs::read_to_string(folder.join("frames.txt")).expect("footage.py lists its pictures");
+        let pictures = list.lines().map(picture).collect();
+        Footage { folder, pictures }
+    }
+}
+
+/// `<clock ms> <luma md5> <key>`
+fn picture(line: &str) -> (i64, String) {
+    let mut words = line.split(' ');
+    let clock_ms = words.next().and_then(|word| word.parse().ok());
+    clock_ms
+        .zip(words.next().map(str::to_owned))
+        .unwrap_or_else(|| panic!("frames.txt has a line {line}"))
+}

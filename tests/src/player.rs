@@ -1,0 +1,142 @@
+//! Players that this project did not write: GStreamer and FFmpeg, decoding what they get.
+
+use std::time::Duration;
+
+use crate::{
+    clock::{self, monotonic},
+    program::{Event, Picture, Program},
+};
+
+/// A running player and all it said so far.
+#[derive(Debug)]
+pub struct Player {
+    program: Program,
+    /// Every picture, in the order of decoding.
+    pub pictures: Vec<Picture>,
+    /// UTC of every audio frame that came with one, in milliseconds since 1970.
+    pub sounds_ms: Vec<i64>,
+    /// Complaints of its decoder and its protocol.
+    pub errors: Vec<String>,
+    /// What it found odd.
+    pub warnings: Vec<String>,
+    /// How it ended, when it has.
+    pub end: Option<String>,
+}
+
+impl Player {
+    /// FFmpeg over interleaved TCP.
+    pub fn ffmpeg(url: &str) -> Self {
+        Self::start("ffmpeg_player.py", &[url.to_owned()])
+    }
+
+    /// FFmpeg without its look ahead, for measuring the first picture.
+    pub fn ffmpeg_fast(url: &str) -> Self {
+        Self::start(
+            "ffmpeg_player.py",
+            &[url.to_owned(), "--fast-start".to_owned()],
+        )
+    }
+
+    /// GStreamer's `rtspsrc` as it is.
+    pub fn gstreamer(url: &str) -> Self {
+        Self::start("gst_player.py", &[url.to_owned()])
+    }
+
+    /// GStreamer in ONVIF mode, from `start` (milliseconds since 1970), paced by the server.
+    pub fn onvif(url: &str, start: i64) -> Self {
+        Self::onvif_with(url, start, None, &[])
+    }
+
+    /// GStreamer in ONVIF mode with `Rate-Control: no`.
+    pub fn onvif_unpaced(url: &str, start: i64, stop: Option<i64>) -> Self {
+        Self::onvif_with(url, start, stop, &["--unpaced"])
+    }
+
+    fn onvif_with(url: &str, start: i64, stop: Option<i64>, more: &[&str]) -> Self {
+        let mut arguments = vec![url.to_owned(), "--onvif".to_owned()];
+        arguments.push(format!("--start={}", clock::iso(start)));
+        arguments.extend(stop.map(|stop| format!("--stop={}", clock::iso(stop))));
+        arguments.extend(more.iter().map(ToString::to_string));
+        Self::start("gst_player.py", &arguments)
+    }
+
+    fn start(script: &str, arguments: &[String]) -> Self {
+        Self {
+            program: Program::lab(script, arguments),
+            pictures: Vec::new(),
+            sounds_ms: Vec::new(),
+            errors: Vec::new(),
+            warnings: Vec::new(),
+            end: None,
+        }
+    }
+
+    /// Watches until `enough` says so, the player ends, or `within` is over; whether `enough` said so.
+    pub fn watch(&mut self, within: Duration, mut enough: impl FnMut(&Self) -> bool) -> bool {
+        let deadline = monotonic() + within;
+        while !enough(self) {
+            if self.end.is_some() {
+                return false;
+            }
+            let Some(event) = self.program.event_until(deadline) else {
+                return false;
+            };
+            self.take(event);
+        }
+        true
+    }
+
+    /// Watches until the picture of `clock_ms` or a later one; panics when it does not come `within` that time.
+    pub fn watch_until(&mut self, clock_ms: i64, within: Duration) {
+        let reached = self.watch(within, |player| player.last_clock() >= Some(clock_ms));
+        assert!(
+            reached,
+            "no picture of {} within {within:?}: last {:?} of {}, end {:?}, errors {:?}",
+            clock::iso(clock_ms),
+            self.last_clock().map(clock::iso),
+            self.pictures.len(),
+            self.end,
+            self.errors,
+        );
+    }
+
+    /// Watches until the player ends by itself; panics when it does not.
+    pub fn watch_to_end(&mut self, within: Duration) {
+        self.watch(within, |player| player.end.is_some());
+        assert!(
+            self.end.is_some(),
+            "still playing after {within:?}, last {:?}",
+            self.last_clock().map(clock::iso)
+        );
+    }
+
+    /// Gives it `seek <ISO time>`, `pause` or `play`.
+    pub fn tell(&mut self, command: &str) {
+        self.program.tell(command);
+    }
+
+    /// The burned-in clock of the latest readable picture.
+    pub fn last_clock(&self) -> Option<i64> {
+        self.pictures
+            .iter()
+            .rev()
+            .find_map(|picture| picture.clock_ms)
+    }
+
+    fn take(&mut self, event: Event) {
+        match event {
+            Event::Picture(picture) => self.pictures.push(picture),
+            Event::Sound { capture_ms, .. } => self
+                .sounds_ms
+                .extend(capture_ms.map(|ms| ms.round() as i64)),
+            Event::Error { text } => self.errors.push(text),
+            Event::Warning { text } => self.warnings.push(text),
+            Event::End { how } => self.end = Some(how),
+            Event::Ready { .. }
+            | Event::Describe
+            | Event::Play { .. }
+            | Event::Done
+            | Event::Other => {}
+        }
+    }
+}

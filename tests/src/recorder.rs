@@ -1,0 +1,142 @@
+//! A recorder with ONVIF replay, made of GStreamer's RTSP server.
+
+use std::time::Duration;
+
+use crate::{
+    clock::{self, monotonic},
+    footage::Footage,
+    program::{Event, Program, START_WITHIN},
+};
+
+/// A running recorder and what it was asked so far.
+#[derive(Debug)]
+pub struct Recorder {
+    /// Where its camera `cam1` is.
+    pub url: String,
+    port: u16,
+    program: Program,
+}
+
+/// How to set up a recorder.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    arguments: Vec<String>,
+    port: u16,
+}
+
+impl Setup {
+    /// Nothing was recorded from `from` to `to` (true time, milliseconds since 1970).
+    pub fn without(self, from: i64, to: i64) -> Self {
+        self.with(
+            "--hide",
+            &format!("{},{}", clock::iso(from), clock::iso(to)),
+        )
+    }
+
+    /// Its clock is that much ahead of true time.
+    pub fn clock_ahead_ms(self, ms: i64) -> Self {
+        self.with("--clock-offset-ms", &ms.to_string())
+    }
+
+    /// It is still recording: `edge` (true time) is now, and moves on.
+    pub fn growing_from(self, edge: i64) -> Self {
+        self.with("--edge", &clock::iso(edge))
+    }
+
+    /// It wants Digest answers of this user.
+    pub fn user(self, name: &str, password: &str) -> Self {
+        self.with("--user", &format!("{name}:{password}"))
+    }
+
+    /// Packs parameter sets and small slices into one packet (STAP-A, AP).
+    pub fn aggregating(self) -> Self {
+        self.with("--aggregate", "max")
+    }
+
+    /// On this port, as a recorder has it that comes back.
+    pub fn on_port(self, port: u16) -> Self {
+        Self { port, ..self }
+    }
+
+    fn with(mut self, option: &str, value: &str) -> Self {
+        self.arguments.push(format!("{option}={value}"));
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(&self, footage: &Footage) -> Recorder {
+        let mut arguments = vec![
+            footage.folder.display().to_string(),
+            format!("--port={}", self.port),
+        ];
+        arguments.extend(self.arguments.iter().cloned());
+        let program = Program::lab("recorder.py", &arguments);
+        let deadline = monotonic() + START_WITHIN;
+        loop {
+            match program.event_until(deadline) {
+                Some(Event::Ready { url }) => {
+                    let port = port_of(&url);
+                    return Recorder { url, port, program };
+                }
+                Some(_) => {}
+                None => panic!("the recorder did not start"),
+            }
+        }
+    }
+}
+
+impl Recorder {
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `rtsp://127.0.0.1:<port>/{remote}`, as a configuration names it.
+    pub fn template(&self) -> String {
+        format!("rtsp://127.0.0.1:{}/{{remote}}", self.port)
+    }
+
+    /// Gives a command of recorder.py and waits until it is obeyed.
+    pub fn tell(&mut self, command: &str) {
+        self.program.tell(command);
+        let deadline = monotonic() + Duration::from_secs(5);
+        loop {
+            match self.program.event_until(deadline) {
+                Some(Event::Done) => return,
+                Some(Event::Error { text }) => panic!("the recorder does not know {text}"),
+                Some(_) => {}
+                None => panic!("the recorder does not obey"),
+            }
+        }
+    }
+
+    /// The requests it got since it was last looked at.
+    pub fn asked(&self) -> Vec<Event> {
+        std::iter::from_fn(|| self.program.event_until(Duration::ZERO)).collect()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+
+    /// `SIGSTOP`: connections are accepted, then silence.
+    pub fn stop(&self) {
+        self.program.stop();
+    }
+
+    /// `SIGCONT`.
+    pub fn resume(&self) {
+        self.program.resume();
+    }
+}
+
+fn port_of(url: &str) -> u16 {
+    let authority = url.split('/').nth(2).unwrap_or_default();
+    let port = authority
+        .rsplit(':')
+        .next()
+        .and_then(|port| port.parse().ok());
+    port.unwrap_or_else(|| panic!("{url} has no port"))
+}

@@ -1,0 +1,229 @@
+//! The program under test: started with a configuration, reached at its own port.
+
+use std::{
+    env, fs,
+    io::{BufRead, BufReader},
+    net::{TcpListener, TcpStream},
+    path::PathBuf,
+    process::{Command, Stdio},
+    sync::{Arc, Mutex},
+    thread,
+    time::Duration,
+};
+
+use serde_json::{Map, Value, json};
+use tempfile::TempDir;
+
+use crate::{
+    clock::{iso, monotonic},
+    program::{Program, START_WITHIN},
+    recorder::Recorder,
+};
+
+/// One camera with one copy at each of several sites, in priority order.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct Config {
+    copies: Vec<Copy>,
+    policy: Map<String, Value>,
+    users: Vec<Value>,
+}
+
+#[derive(Clone, Debug)]
+struct Copy {
+    site: String,
+    url: String,
+    clock_offset_ms: i64,
+    credentials: Option<(String, String)>,
+}
+
+impl Config {
+    /// Adds a site with one recorder that holds the camera.
+    pub fn site(self, name: &str, recorder: &Recorder) -> Self {
+        self.site_at(name, &recorder.template(), 0)
+    }
+
+    /// As [`Self::site`], of a recorder whose clock is ahead of true time.
+    pub fn site_ahead(self, name: &str, recorder: &Recorder, clock_offset_ms: i64) -> Self {
+        self.site_at(name, &recorder.template(), clock_offset_ms)
+    }
+
+    /// As [`Self::site`], by address.
+    pub fn site_at(mut self, name: &str, url: &str, clock_offset_ms: i64) -> Self {
+        self.copies.push(Copy {
+            site: name.to_owned(),
+            url: url.to_owned(),
+            clock_offset_ms,
+            credentials: None,
+        });
+        self
+    }
+
+    /// The latest site's recorder wants these.
+    pub fn credentials(mut self, user: &str, password: &str) -> Self {
+        let copy = self
+            .copies
+            .last_mut()
+            .expect("a site comes before its credentials");
+        copy.credentials = Some((user.to_owned(), password.to_owned()));
+        self
+    }
+
+    /// An entry of the policy section, such as `failback` and `at-seam`.
+    pub fn policy(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.policy.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// A client that may play.
+    pub fn user(mut self, name: &str, password: &str) -> Self {
+        self.users
+            .push(json!({ "name": name, "password": password }));
+        self
+    }
+
+    fn toml(&self, port: u16) -> String {
+        let recorders: Vec<Value> = self.copies.iter().map(Copy::recorder).collect();
+        let copies: Vec<Value> = self.copies.iter().map(Copy::copy).collect();
+        let sites: Vec<Value> = self
+            .copies
+            .iter()
+            .map(|copy| json!({ "name": copy.site }))
+            .collect();
+        let config = json!({
+            "listen": format!("127.0.0.1:{port}"),
+            "site": sites,
+            "recorder": recorders,
+            "camera": [{ "name": "gate", "copies": copies }],
+            "policy": self.policy,
+            "user": self.users,
+        });
+        toml::to_string(&config).expect("every part has a TOML form")
+    }
+
+    /// Starts `seamline serve` and waits until it accepts connections.
+    pub fn serve(&self) -> Seamline {
+        let port = free_port();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("seamline.toml");
+        fs::write(&file, self.toml(port)).expect("the temporary folder can be written");
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .arg("-c")
+            .arg(&file)
+            .env("RUST_LOG", "info")
+            .stderr(Stdio::piped());
+        let mut program = Program::start("seamline", command);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let errors = program.take_errors();
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                eprintln!("seamline: {line}");
+                kept.lock()
+                    .expect("no test panics while it logs")
+                    .push(line);
+            }
+        });
+        let deadline = monotonic() + START_WITHIN;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(monotonic() < deadline, "seamline does not listen on {port}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Seamline {
+            program,
+            port,
+            log,
+            _folder: folder,
+        }
+    }
+}
+
+impl Copy {
+    fn recorder(&self) -> Value {
+        let name = format!("rec-{}", self.site);
+        let mut recorder =
+            json!({ "name": name, "site": self.site, "kind": "rtsp", "url": self.url });
+        if let Some((user, password)) = &self.credentials {
+            recorder["user"] = json!(user);
+            recorder["password"] = json!(password);
+        }
+        recorder
+    }
+
+    fn copy(&self) -> Value {
+        let mut copy = json!({ "recorder": format!("rec-{}", self.site), "remote": "cam1" });
+        if self.clock_offset_ms != 0 {
+            copy["clock_offset_ms"] = json!(self.clock_offset_ms);
+        }
+        copy
+    }
+}
+
+/// The running program.
+#[derive(Debug)]
+pub struct Seamline {
+    program: Program,
+    port: u16,
+    log: Arc<Mutex<Vec<String>>>,
+    _folder: TempDir,
+}
+
+impl Seamline {
+    /// The camera, for players that seek by `Range`.
+    pub fn url(&self) -> String {
+        format!("rtsp://127.0.0.1:{}/gate", self.port)
+    }
+
+    /// The camera from `start` on, for players that cannot seek by time (milliseconds since 1970).
+    pub fn url_from(&self, start: i64, end: Option<i64>) -> String {
+        let end = end
+            .map(|end| format!("&end={}", iso(end)))
+            .unwrap_or_default();
+        format!("{}?start={}{end}", self.url(), iso(start))
+    }
+
+    /// What it logged so far.
+    pub fn log(&self) -> Vec<String> {
+        self.log
+            .lock()
+            .expect("no test panics while it logs")
+            .clone()
+    }
+
+    /// Ends it as an operator would and gives its exit code.
+    pub fn shut_down(&mut self) -> Option<i32> {
+        self.program.terminate();
+        self.program.wait()
+    }
+
+    /// The process id, for `/proc`.
+    pub fn id(&self) -> u32 {
+        self.program.id()
+    }
+}
+
+/// A TCP port that nothing listens on.
+pub fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
+    listener
+        .local_addr()
+        .expect("a bound socket has an address")
+        .port()
+}
+
+/// `SEAMLINE_BIN`, or what a build left beside the tests.
+fn binary() -> PathBuf {
+    if let Some(path) = env::var_os("SEAMLINE_BIN") {
+        return path.into();
+    }
+    let test = env::current_exe().expect("a running program has a path");
+    let built = test
+        .ancestors()
+        .nth(2)
+        .map(|folder| folder.join("seamline"));
+    built
+        .filter(|path| path.exists())
+        .expect("build the program first: cargo build -p seamline, or run tests/run")
+}
