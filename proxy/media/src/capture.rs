@@ -226,3 +226,127 @@ impl Anchor {
             .saturating_add((rtp_us as f64 * scale).round() as i64)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START_US: i64 = 1_767_323_045_000_000;
+    const NOW_US: i64 = START_US + 86_400 * US_PER_S;
+    const RTP: u32 = u32::MAX - 1000;
+
+    fn clock() -> CaptureClock {
+        CaptureClock::new([90_000, 8000], START_US, 0, 1.0)
+    }
+
+    fn stamp(clock: &mut CaptureClock, rtp_us: i64) -> (i64, Source) {
+        let stamp = clock.stamp(0, RTP.wrapping_add((rtp_us * 9 / 100) as u32), None);
+        (stamp.capture_us - START_US, stamp.source)
+    }
+
+    #[test]
+    fn the_extension_wins_and_the_skew_is_taken_off() {
+        let mut clock = CaptureClock::new([90_000], START_US, 3 * US_PER_S, 1.0);
+        clock.play_reply(0, START_US, RTP);
+        let ntp = ntp::from_unix_us(START_US + 250_000);
+        let expected = Stamp {
+            capture_us: START_US - 2_750_000,
+            source: Source::Extension,
+        };
+        assert_eq!(clock.stamp(0, RTP, Some(ntp)), expected);
+        // An extension without a time goes on from the last that had one.
+        let next = clock.stamp(0, RTP.wrapping_add(3600), Some(u64::MAX));
+        assert_eq!(next.capture_us, START_US - 2_710_000);
+    }
+
+    #[test]
+    fn the_play_reply_over_the_wrap_of_rtp_time() {
+        let mut clock = clock();
+        clock.sender_report(0, ntp::from_unix_us(START_US + 9), RTP, NOW_US);
+        clock.play_reply(0, START_US - 500_000, RTP);
+        assert_eq!(stamp(&mut clock, 0), (-500_000, Source::PlayReply));
+        assert_eq!(stamp(&mut clock, 40_000), (-460_000, Source::PlayReply));
+        // 14 hours later, past 2^32 ticks, in steps as a stream takes them.
+        for hour in 1..=14 {
+            stamp(&mut clock, hour * 3_600 * US_PER_S);
+        }
+        assert_eq!(
+            stamp(&mut clock, 14 * 3_600 * US_PER_S).0,
+            14 * 3_600 * US_PER_S - 500_000
+        );
+    }
+
+    #[test]
+    fn scale_stretches_rtp_time() {
+        let mut clock = CaptureClock::new([90_000], START_US, 0, -2.0);
+        clock.play_reply(0, START_US, RTP);
+        assert_eq!(stamp(&mut clock, 500_000).0, -1_000_000);
+    }
+
+    #[test]
+    fn a_report_on_the_wall_clock_is_no_footage_time() {
+        let mut clock = clock();
+        clock.sender_report(0, 0, RTP, NOW_US);
+        clock.sender_report(0, ntp::from_unix_us(NOW_US - 5 * US_PER_S), RTP, NOW_US);
+        assert_eq!(stamp(&mut clock, 0), (0, Source::Elapsed));
+
+        let mut clock = self::clock();
+        clock.sender_report(0, ntp::from_unix_us(START_US + 70_000), RTP, NOW_US);
+        assert_eq!(stamp(&mut clock, 40_000), (110_000, Source::SenderReport));
+        // One that comes late does not move what was dated.
+        clock.sender_report(0, ntp::from_unix_us(START_US), RTP, NOW_US);
+        assert_eq!(stamp(&mut clock, 80_000), (150_000, Source::SenderReport));
+    }
+
+    #[test]
+    fn a_track_without_any_time_starts_where_the_others_are() {
+        let mut clock = clock();
+        let ntp = ntp::from_unix_us(START_US + 250_000);
+        clock.stamp(0, RTP, Some(ntp));
+        let audio = clock.stamp(1, 77, None);
+        assert_eq!(
+            audio,
+            Stamp {
+                capture_us: START_US + 250_000,
+                source: Source::Elapsed
+            }
+        );
+        assert_eq!(
+            clock.stamp(1, 77 + 160, None).capture_us,
+            START_US + 270_000
+        );
+    }
+
+    #[test]
+    fn stamps_in_decoding_order_are_put_in_order_of_output() {
+        let mut clock = clock();
+        let shown = [0, 3, 1, 2, 6, 4, 5, 9];
+        let captured: Vec<i64> = shown
+            .into_iter()
+            .enumerate()
+            .map(|(sent, shown)| {
+                let ntp = ntp::from_unix_us(START_US + sent as i64 * 40_000);
+                let rtp = RTP.wrapping_add(shown * 3600);
+                clock.stamp(0, rtp, Some(ntp)).capture_us - START_US
+            })
+            .collect();
+        // The first reordered picture shows it; from there distances are those of RTP time.
+        let distances: Vec<i64> = captured[2..]
+            .windows(2)
+            .map(|pair| pair[1] - pair[0])
+            .collect();
+        assert_eq!(distances, [40_000, 160_000, -80_000, 40_000, 160_000]);
+    }
+
+    #[test]
+    fn nonsense_stays_finite() {
+        let mut clock = CaptureClock::new([0], i64::MIN, i64::MAX, f64::NAN);
+        clock.play_reply(7, 0, 0);
+        clock.play_reply(0, i64::MIN, 0);
+        for rtp in [0, u32::MAX, 1 << 31, 5] {
+            clock.stamp(0, rtp, Some(1));
+            clock.stamp(0, rtp, None);
+            clock.stamp(3, rtp, None);
+        }
+    }
+}

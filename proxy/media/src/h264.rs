@@ -119,3 +119,76 @@ fn sei_number(bytes: &mut Rbsp<'_>) -> Option<u32> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(payload: &[u8]) -> Result<Contents, PayloadError> {
+        contents(payload, &mut Fragments::default())
+    }
+
+    #[test]
+    fn single_units() {
+        let first = Contents::SLICE | Contents::FIRST_SLICE;
+        for (payload, expected) in [
+            (
+                &[0x65, 0x88, 0x84][..],
+                first | Contents::IRAP | Contents::CLOSED | Contents::INTRA,
+            ),
+            (&[0x41, 0x9a], first),
+            (&[0x41, 0x88], first | Contents::INTRA),
+            (&[0x41, 0x4d], Contents::SLICE),
+            (&[0x41, 0xb0], first | Contents::INTRA),
+            (&[0x67, 0x42], Contents::SPS),
+            (&[0x68, 0xce], Contents::PPS),
+            (&[0x09, 0xf0], Contents::DELIMITER),
+            (&[0x0c, 0xff], Contents::NONE),
+        ] {
+            assert_eq!(of(payload), Ok(expected), "{payload:02x?}");
+        }
+    }
+
+    #[test]
+    fn aggregates_name_all_that_they_hold() {
+        let stap = [0x78, 0, 2, 0x67, 0x42, 0, 1, 0x68, 0, 3, 0x65, 0x88, 0x84];
+        let found = of(&stap).unwrap();
+        assert!(found.has(Contents::SPS | Contents::PPS | Contents::IRAP));
+        for length in [2, 4, 6, 12] {
+            assert_eq!(of(&stap[..length]), Err(PayloadError::Aggregate));
+        }
+    }
+
+    #[test]
+    fn fragments_count_once_and_need_their_start() {
+        let mut fragments = Fragments::default();
+        let start = contents(&[0x7c, 0x85, 0x88], &mut fragments).unwrap();
+        assert!(start.has(Contents::IRAP) && fragments.is_open());
+        assert_eq!(
+            contents(&[0x7c, 0x05, 1], &mut fragments),
+            Ok(Contents::NONE)
+        );
+        assert_eq!(
+            contents(&[0x7c, 0x45, 1], &mut fragments),
+            Ok(Contents::NONE)
+        );
+        assert!(!fragments.is_open());
+        let orphan = contents(&[0x7c, 0x45, 1], &mut fragments);
+        assert_eq!(orphan, Err(PayloadError::Fragment));
+        assert_eq!(of(&[0x7c]), Err(PayloadError::Short));
+        assert_eq!(of(&[0x7d, 0x85, 0, 0]), Err(PayloadError::Interleaved));
+    }
+
+    #[test]
+    fn recovery_points_are_found_behind_other_messages() {
+        let recovery = |body: &[u8]| of(&[&[0x06], body].concat()) == Ok(Contents::RECOVERY);
+        assert!(recovery(&[6, 1, 0xc4, 0x80]));
+        assert!(recovery(&[0, 2, 7, 7, 6, 1, 0xc4, 0x80]));
+        // A size with an emulation prevention byte inside the message: 0 0 (3) 1 is three bytes.
+        assert!(recovery(&[5, 3, 0, 0, 3, 1, 6, 1, 0xc4, 0x80]));
+        assert!(!recovery(&[5, 4, 6, 1, 0xc4, 0x80]));
+        // Payload type 255 + 6 is another message.
+        assert!(!recovery(&[0xff, 6, 1, 0xc4, 0x80]));
+        assert!(!recovery(&[0xff; 40]));
+    }
+}

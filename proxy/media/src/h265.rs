@@ -95,3 +95,64 @@ fn kind([first, _]: [u8; HEADER_BYTES]) -> u8 {
 fn is_base_layer([first, second]: [u8; HEADER_BYTES]) -> bool {
     first & 1 == 0 && second >> 3 == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(payload: &[u8]) -> Result<Contents, PayloadError> {
+        contents(payload, &mut Fragments::default())
+    }
+
+    #[test]
+    fn every_type_of_unit() {
+        let first = Contents::SLICE | Contents::FIRST_SLICE;
+        for (kinds, expected) in [
+            (vec![0, 1, 6, 7], first),
+            (vec![8, 9], first | Contents::RASL),
+            (vec![16, 17, 18, 21], first | Contents::IRAP),
+            (vec![19, 20], first | Contents::IRAP | Contents::CLOSED),
+            (vec![32], Contents::VPS),
+            (vec![33], Contents::SPS),
+            (vec![34], Contents::PPS),
+            (vec![35], Contents::DELIMITER),
+            (vec![39, 40, 50], Contents::NONE),
+        ] {
+            for kind in kinds {
+                assert_eq!(of(&[kind << 1, 1, 0x80]), Ok(expected), "type {kind}");
+            }
+        }
+        assert_eq!(
+            of(&[21 << 1, 1, 0x00]),
+            Ok(Contents::SLICE | Contents::IRAP)
+        );
+    }
+
+    #[test]
+    fn other_layers_mean_nothing() {
+        assert_eq!(of(&[19 << 1, 0x09, 0x80]), Ok(Contents::NONE));
+        assert_eq!(of(&[(19 << 1) | 1, 1, 0x80]), Ok(Contents::NONE));
+    }
+
+    #[test]
+    fn aggregates_and_fragments() {
+        let ap = [
+            0x60, 1, 0, 3, 0x40, 1, 9, 0, 3, 0x42, 1, 9, 0, 3, 0x2a, 1, 0x80,
+        ];
+        let found = of(&ap).unwrap();
+        assert!(found.has(Contents::VPS | Contents::SPS | Contents::IRAP));
+        assert!(!found.has(Contents::CLOSED));
+        assert_eq!(of(&ap[..16]), Err(PayloadError::Aggregate));
+
+        let mut fragments = Fragments::default();
+        let start = contents(&[0x62, 1, 0x80 | 20, 0x80], &mut fragments).unwrap();
+        assert!(start.has(Contents::CLOSED | Contents::FIRST_SLICE));
+        assert_eq!(
+            contents(&[0x62, 1, 0x40 | 20, 1], &mut fragments),
+            Ok(Contents::NONE)
+        );
+        assert_eq!(of(&[0x62, 1, 20, 1]), Err(PayloadError::Fragment));
+        assert_eq!(of(&[0x62]), Err(PayloadError::Short));
+        assert_eq!(of(&[0x62, 1]), Err(PayloadError::Short));
+    }
+}

@@ -164,3 +164,129 @@ fn beyond_boundary(frames: &[u8], to_boundary: usize, step: usize) -> usize {
     }
     boundary - step
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn frame(fill: u8, payload: usize) -> Vec<u8> {
+        let mut frame = vec![b'$', fill, (payload >> 8) as u8, payload as u8];
+        frame.resize(4 + payload, fill);
+        frame
+    }
+
+    #[test]
+    fn frames_of_one_read_are_one_buffer() {
+        let mut read = BytesMut::from(&[frame(1, 9), frame(2, 9), frame(3, 9)].concat()[..]);
+        let mut queue = OutQueue::new();
+        for _ in 0..3 {
+            queue.push_bytes(read.split_to(13));
+        }
+        assert_eq!((queue.chunk_count(), queue.len()), (1, 39));
+    }
+
+    #[test]
+    fn a_message_overtakes_at_the_next_frame() {
+        let mut queue = OutQueue::new();
+        queue.push_bytes(BytesMut::from(&[frame(1, 9), frame(2, 9)].concat()[..]));
+        queue.advance(5);
+        queue.push_front_message(BytesMut::from("one"));
+        queue.push_front_message(BytesMut::from("two"));
+        let mut rest = frame(1, 9).split_off(5);
+        rest.extend_from_slice(b"onetwo");
+        rest.extend(frame(2, 9));
+        assert_eq!(drained(&mut queue), rest);
+    }
+
+    #[test]
+    fn pause_keeps_what_is_begun_and_the_messages() {
+        let mut queue = OutQueue::new();
+        queue.push_bytes(BytesMut::from(&[frame(1, 9), frame(2, 9)].concat()[..]));
+        queue.push_message(BytesMut::from("reply"));
+        queue.advance(1);
+        queue.discard_frames();
+        assert_eq!(queue.len(), 12 + 5);
+        let mut rest = frame(1, 9).split_off(1);
+        rest.extend_from_slice(b"reply");
+        assert_eq!(drained(&mut queue), rest);
+        assert!(queue.is_empty());
+    }
+
+    /// What a vectored write of at most `limit` bytes takes.
+    fn written(queue: &mut OutQueue, limit: usize) -> Vec<u8> {
+        let mut slices = [IoSlice::new(&[]); 64];
+        let filled = queue.io_slices(&mut slices);
+        let bytes = slices[..filled].iter().flat_map(|slice| slice.iter());
+        let bytes: Vec<u8> = bytes.take(limit).copied().collect();
+        queue.advance(bytes.len());
+        bytes
+    }
+
+    fn drained(queue: &mut OutQueue) -> Vec<u8> {
+        written(queue, usize::MAX)
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Frames(Vec<usize>),
+        Message,
+        Urgent,
+        Advance(usize),
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            prop::collection::vec(0usize..300, 1..4).prop_map(Step::Frames),
+            Just(Step::Message),
+            Just(Step::Urgent),
+            (0usize..400).prop_map(Step::Advance),
+        ]
+    }
+
+    proptest! {
+        /// What leaves the queue is whole frames and whole messages, each once, in whatever pieces.
+        #[test]
+        fn never_inside_a_frame(steps in prop::collection::vec(step(), 1..60)) {
+            let mut queue = OutQueue::new();
+            let mut sent = Vec::new();
+            let (mut frames, mut messages, mut bytes) = (0, 0, 0);
+            for step in steps {
+                match step {
+                    Step::Frames(sizes) => {
+                        frames += sizes.len();
+                        let all: Vec<u8> = sizes.iter().flat_map(|&size| frame(7, size)).collect();
+                        bytes += all.len();
+                        queue.push_bytes(BytesMut::from(&all[..]));
+                    }
+                    Step::Message | Step::Urgent => {
+                        messages += 1;
+                        bytes += 4;
+                        let message = BytesMut::from("RTSP");
+                        if matches!(step, Step::Urgent) {
+                            queue.push_front_message(message);
+                        } else {
+                            queue.push_message(message);
+                        }
+                    }
+                    Step::Advance(limit) => sent.extend(written(&mut queue, limit)),
+                }
+                prop_assert_eq!(queue.len() + sent.len(), bytes);
+            }
+            while !queue.is_empty() {
+                sent.extend(drained(&mut queue));
+            }
+            let mut rest = &sent[..];
+            while !rest.is_empty() {
+                if let Some(after) = rest.strip_prefix(b"RTSP") {
+                    messages -= 1;
+                    rest = after;
+                } else {
+                    frames -= 1;
+                    rest = &rest[first_frame_bytes(rest).expect("a whole frame")..];
+                }
+            }
+            prop_assert_eq!((frames, messages), (0, 0));
+        }
+    }
+}

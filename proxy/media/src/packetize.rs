@@ -268,3 +268,113 @@ fn fragment_header(codec: Codec, header: &[u8]) -> (SmallVec<[u8; 4]>, u8) {
         (_, []) => (SmallVec::new(), 0),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rtp::Packet;
+
+    fn frame(data: &[u8], framing: Framing) -> Frame<'_> {
+        Frame {
+            data,
+            framing,
+            capture_us: 1_767_323_045_250_000,
+            rtp_time: 9000,
+            sync: false,
+            flags: Flags::NONE,
+        }
+    }
+
+    fn payloads(unit: &Unit) -> Vec<(bool, Vec<u8>)> {
+        let read = |frame| Packet::parse_frame(frame).unwrap();
+        unit.packets
+            .iter()
+            .map(read)
+            .map(|packet| (packet.marker, packet.payload.to_vec()))
+            .collect()
+    }
+
+    #[test]
+    fn aac_has_its_header_section() {
+        let mut packetizer = Packetizer::new(1, Codec::Aac, 97);
+        let unit = packetizer
+            .unit(&frame(&[0xde, 0x02, 0x00], Framing::Raw))
+            .unwrap();
+        assert_eq!(
+            payloads(&unit),
+            [(true, vec![0, 16, 0, 3 << 3, 0xde, 0x02, 0x00])]
+        );
+        assert!(unit.random_access && unit.track == 1);
+        let large = packetizer.unit(&frame(&[7; 3000], Framing::Raw)).unwrap();
+        let sent = payloads(&large);
+        assert_eq!(sent.len(), 3);
+        assert!(
+            sent.iter()
+                .all(|(_, payload)| payload[..4] == [0, 16, 0x5d, 0xc0])
+        );
+        assert!(
+            sent.iter()
+                .map(|(marker, _)| *marker)
+                .eq([false, false, true])
+        );
+        let refused = packetizer.unit(&frame(&[7; 8192], Framing::Raw));
+        assert_eq!(refused.err(), Some(PacketizeError::TooLarge));
+    }
+
+    #[test]
+    fn golden_packet_of_g711() {
+        let mut packetizer = Packetizer::new(0, Codec::G711, 8);
+        let unit = packetizer
+            .unit(&frame(&[0xd5, 0xd5], Framing::Raw))
+            .unwrap();
+        let expected: &[&[u8]] = &[
+            &[b'$', 0, 0, 30, 0x90, 8, 0, 1, 0, 0, 0x23, 0x28, 0, 0, 0, 0],
+            &[
+                0xAB, 0xAC, 0, 3, 0xED, 0x01, 0xB4, 0x25, 0x40, 0, 0, 0, 0, 0, 0, 0,
+            ],
+            &[0xd5, 0xd5],
+        ];
+        assert!(unit.packets.iter().eq([&expected.concat()[..]]));
+    }
+
+    #[test]
+    fn what_is_no_frame_is_refused() {
+        let mut video = Packetizer::new(0, Codec::H264, 96);
+        let errors = [
+            (frame(&[], Framing::AnnexB), PacketizeError::Empty),
+            (
+                frame(&[0, 0, 0, 9, 1], Framing::LengthPrefixed(4)),
+                PacketizeError::Length,
+            ),
+            (frame(&[1], Framing::Raw), PacketizeError::Codec),
+        ];
+        for (frame, error) in errors {
+            assert_eq!(video.unit(&frame).err(), Some(error));
+        }
+        let mut other = Packetizer::new(0, Codec::Other, 96);
+        assert_eq!(
+            other.unit(&frame(&[1], Framing::Raw)).err(),
+            Some(PacketizeError::Codec)
+        );
+        let mut audio = Packetizer::new(0, Codec::G711, 0);
+        assert_eq!(
+            audio.unit(&frame(&[], Framing::Raw)).err(),
+            Some(PacketizeError::Empty)
+        );
+    }
+
+    #[test]
+    fn a_sync_sample_without_idr_is_a_point_and_opens_its_gop() {
+        let mut packetizer = Packetizer::new(0, Codec::H264, 96);
+        let point = Frame {
+            sync: true,
+            ..frame(&[0, 0, 1, 0x41, 0x88, 1], Framing::AnnexB)
+        };
+        assert!(packetizer.unit(&point).unwrap().random_access);
+        let lead = Frame {
+            rtp_time: 5400,
+            ..frame(&[0, 0, 1, 0x01, 0x9e, 1], Framing::AnnexB)
+        };
+        assert!(packetizer.unit(&lead).unwrap().leading);
+    }
+}

@@ -285,3 +285,119 @@ fn list<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> String {
         .collect::<Vec<_>>()
         .join(",")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Frame, Framing, Packetizer};
+
+    const SPS: &[u8] = &[0x67, 0x64, 0x00, 0x28, 0xac];
+    const PPS: &[u8] = &[0x68, 0xee, 0x3c, 0x80];
+
+    fn h264() -> ParameterSets {
+        let mut sets = ParameterSets::default();
+        sets.add(Codec::H264, SPS);
+        sets.add(Codec::H264, PPS);
+        sets
+    }
+
+    fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+        pairs
+            .iter()
+            .map(|&(name, value)| (name.to_owned(), value.to_owned()))
+            .collect()
+    }
+
+    #[test]
+    fn sdp_both_ways() {
+        let fmtp = h264().to_fmtp(Codec::H264);
+        let expected = [
+            ("packetization-mode", "1"),
+            ("profile-level-id", "640028"),
+            ("sprop-parameter-sets", "Z2QAKKw=,aO48gA=="),
+        ];
+        assert_eq!(fmtp, pairs(&expected));
+        assert_eq!(ParameterSets::from_fmtp(Codec::H264, &fmtp), h264());
+    }
+
+    #[test]
+    fn sloppy_sdp_is_read() {
+        let fmtp = pairs(&[("Sprop-Parameter-Sets", "Z2QAKKw, aO48gA ,,!!!,Z2QAKKw=")]);
+        assert_eq!(ParameterSets::from_fmtp(Codec::H264, &fmtp), h264());
+        assert!(ParameterSets::from_fmtp(Codec::G711, &fmtp).is_empty());
+    }
+
+    #[test]
+    fn h265_sdp_both_ways() {
+        let mut sets = ParameterSets::default();
+        for nal in [
+            &[0x40, 1, 12][..],
+            &[0x42, 1, 13],
+            &[0x44, 1, 14],
+            &[0x26, 1, 15],
+        ] {
+            sets.add(Codec::H265, nal);
+        }
+        assert!(sets.is_complete(Codec::H265));
+        assert_eq!((sets.vps.len(), sets.sps.len(), sets.pps.len()), (1, 1, 1));
+        assert_eq!(
+            ParameterSets::from_fmtp(Codec::H265, &sets.to_fmtp(Codec::H265)),
+            sets
+        );
+    }
+
+    #[test]
+    fn configuration_records() {
+        let avcc = [
+            &[1, 0x64, 0, 0x28, 0xff, 0xe1, 0, 5][..],
+            SPS,
+            &[1, 0, 4],
+            PPS,
+            &[0xfd],
+        ]
+        .concat();
+        assert_eq!(ParameterSets::from_avcc(&avcc), Some((h264(), 4)));
+        for length in 0..avcc.len() - 1 {
+            assert_eq!(ParameterSets::from_avcc(&avcc[..length]), None);
+        }
+        let mut hvcc = vec![1];
+        hvcc.resize(21, 0);
+        hvcc.extend_from_slice(&[0xf3, 2]);
+        hvcc.extend_from_slice(&[0xa0, 0, 1, 0, 3, 0x40, 1, 12, 0xa1, 0, 1, 0, 3, 0x42, 1, 13]);
+        let (sets, length_bytes) = ParameterSets::from_hvcc(&hvcc).unwrap();
+        assert_eq!((sets.vps.len(), sets.sps.len(), length_bytes), (1, 1, 4));
+        assert_eq!(ParameterSets::from_hvcc(&hvcc[..hvcc.len() - 1]), None);
+    }
+
+    #[test]
+    fn the_stream_replaces_what_it_brings() {
+        let new_pps = [0x68, 0xcf];
+        let data = [&[0, 0, 1][..], &new_pps, &[0, 0, 1, 0x65, 0x88, 0x84]].concat();
+        let frame = Frame {
+            data: &data,
+            framing: Framing::AnnexB,
+            capture_us: 0,
+            rtp_time: 0,
+            sync: true,
+            flags: crate::Flags::NONE,
+        };
+        let unit = Packetizer::new(0, Codec::H264, 96).unit(&frame).unwrap();
+        let mut sets = h264();
+        let in_band = sets.learn(Codec::H264, &unit.packets);
+        assert!(in_band.changed && !in_band.opens_with_delimiter);
+        assert_eq!((&sets.sps[0][..], &sets.pps[0][..]), (SPS, &new_pps[..]));
+        assert!(sets.lacking(in_band.contents).eq(&sets.sps));
+        assert!(!sets.learn(Codec::H264, &unit.packets).changed);
+    }
+
+    #[test]
+    fn limits_hold() {
+        let mut sets = ParameterSets::default();
+        sets.add(Codec::H264, &[0x67; SET_BYTES_MAX + 1]);
+        assert!(sets.is_empty());
+        for id in 0..=255 {
+            sets.add(Codec::H264, &[0x67, id]);
+        }
+        assert_eq!(sets.sps.len(), SETS_MAX);
+    }
+}

@@ -108,3 +108,63 @@ fn frame(channel: u8, compound: &impl RtcpPacketWriterExt) -> BytesMut {
     bytes[2..FRAME_HEADER_BYTES].copy_from_slice(&(written as u16).to_be_bytes());
     bytes
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SENDER: Sender = Sender {
+        ssrc: 0xCAFE,
+        ntp: 0xED01_B425_4000_0000,
+        rtp_time: 0x0102_0304,
+        packets: 5,
+        octets: 6,
+    };
+
+    #[test]
+    fn golden_bytes_of_a_goodbye() {
+        let expected: &[&[u8]] = &[
+            &[b'$', 3, 0, 52],
+            &[0x80, 200, 0, 6, 0, 0, 0xCA, 0xFE],
+            &[
+                0xED, 0x01, 0xB4, 0x25, 0x40, 0, 0, 0, 1, 2, 3, 4, 0, 0, 0, 5, 0, 0, 0, 6,
+            ],
+            &[
+                0x81, 202, 0, 3, 0, 0, 0xCA, 0xFE, 1, 4, b'n', b'a', b'm', b'e', 0, 0,
+            ],
+            &[0x81, 203, 0, 1, 0, 0, 0xCA, 0xFE],
+        ];
+        assert_eq!(goodbye(3, SENDER, "name")[..], expected.concat());
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let sender = Some((SENDER.ssrc, SENDER.ntp, SENDER.rtp_time));
+        let report = sender_report(1, SENDER, "0000cafe@seamline");
+        assert_eq!(
+            parse(&report[4..]),
+            Report {
+                sender,
+                goodbye: false
+            }
+        );
+        let last = goodbye(1, SENDER, "0000cafe@seamline");
+        assert_eq!(
+            parse(&last[4..]),
+            Report {
+                sender,
+                goodbye: true
+            }
+        );
+        let empty = receiver_report(1, 9, "x");
+        assert_eq!(parse(&empty[4..]), Report::default());
+    }
+
+    #[test]
+    fn a_report_cut_short_says_nothing() {
+        let last = goodbye(1, SENDER, "x");
+        for length in 4..last.len() {
+            assert!(!parse(&last[4..length]).goodbye);
+        }
+    }
+}

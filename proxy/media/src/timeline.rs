@@ -74,7 +74,7 @@ impl Timeline {
         match pacing {
             Pacing::RateControlled => {
                 self.rate_controlled = true;
-                self.base_us = self.frontier_us + self.interval_us();
+                self.base_us = self.frontier_us.saturating_add(self.interval_us());
                 self.origin_us = start_us;
                 self.pending = Pending::Start;
             }
@@ -156,7 +156,7 @@ impl Timeline {
 
     /// Origin and base of the line that a unit is placed on.
     fn line(&self, capture_us: i64) -> (i64, i64) {
-        let resume_us = self.frontier_us + self.interval_us();
+        let resume_us = self.frontier_us.saturating_add(self.interval_us());
         let line = (self.origin_us, self.base_us);
         match self.pending {
             Pending::Start if !self.is_reverse() => (capture_us, self.base_us),
