@@ -145,10 +145,10 @@ mod tests {
         assert_eq!(of(&ap[..16]), Err(PayloadError::Aggregate));
 
         let mut fragments = Fragments::default();
-        let start = contents(&[0x62, 1, 0x80 | 20, 0x80], &mut fragments).unwrap();
+        let start = contents(&[0x62, 1, 0x94, 0x80], &mut fragments).unwrap();
         assert!(start.has(Contents::CLOSED | Contents::FIRST_SLICE));
         assert_eq!(
-            contents(&[0x62, 1, 0x40 | 20, 1], &mut fragments),
+            contents(&[0x62, 1, 0x54, 1], &mut fragments),
             Ok(Contents::NONE)
         );
         assert_eq!(of(&[0x62, 1, 20, 1]), Err(PayloadError::Fragment));

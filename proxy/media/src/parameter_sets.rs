@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn limits_hold() {
         let mut sets = ParameterSets::default();
-        sets.add(Codec::H264, &[0x67; SET_BYTES_MAX + 1]);
+        sets.add(Codec::H264, &vec![0x67; SET_BYTES_MAX + 1]);
         assert!(sets.is_empty());
         for id in 0..=255 {
             sets.add(Codec::H264, &[0x67, id]);

@@ -339,7 +339,7 @@ fn an_endless_unit_is_dropped() {
     let mut assembler = assembler(Codec::H264, Markers::Ignored);
     push_all(&mut assembler, recorder.frames());
     for _ in 0..200 {
-        recorder.send(&[0x41; 60_000], false);
+        recorder.send(&vec![0x41; 60_000], false);
         push_all(&mut assembler, recorder.frames());
     }
     recorder.at(FRAME_US).send(IDR, true);

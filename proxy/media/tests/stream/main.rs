@@ -1,7 +1,12 @@
 //! The crate from end to end: packets of scripted recorders in, the client's stream out.
 
+#[cfg(test)]
 mod assemble;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
 mod recorder;
+#[cfg(test)]
 mod round_trip;
+#[cfg(test)]
 mod splice;
