@@ -7,7 +7,7 @@ It obeys lines on its standard input, each answered by {"event": "done"}:
     refuse <connect|describe|setup|play> <status>    answers that request with the status (`connect` hangs up at once)
     wrong <start|other-hour|live>                     ignores the asked time: plays from its first frame, an hour later
                                                       than asked by its stamps, or as if it were a camera
-    stall                                             keeps every session but sends no more media
+    stall                                             keeps every session but sends no more media; a new play gets one picture
     heal                                              as at the start
 """
 
@@ -22,7 +22,7 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, GObject, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
 
 import clock  # noqa: E402
 import frames  # noqa: E402
@@ -30,6 +30,12 @@ import store  # noqa: E402
 
 # "No stop" of a seek, as nanoseconds.
 FAR = 1 << 62
+
+# Where the C, E, D and T bits are in a packet of rtponviftimestamp: RTP header, extension header, NTP time.
+FLAGS_AT = 12 + 4 + 8
+
+# A packet whose bits this program has set; nothing else in these pipelines uses the flag.
+MARKED = Gst.BufferFlags.DECODE_ONLY
 
 
 class Faults:
@@ -85,6 +91,7 @@ class Feeder:
         source.connect("seek-data", self.on_seek)
         # appsrc tells the start of a seek alone; rate, stop and trick mode are in the event.
         source.get_static_pad("src").add_probe(Gst.PadProbeType.EVENT_UPSTREAM, self.on_event)
+        self.section_ends = set()
         self.rewind()
 
     def on_event(self, _pad, info):
@@ -103,7 +110,7 @@ class Feeder:
         stored, wrong = self.recorder.store, self.recorder.faults.wrong
         with self.lock:
             self.generation += 1
-            self.shift, self.first, self.last_key, self.over = 0, True, None, False
+            self.shift, self.first, self.last_key, self.over, self.pending = 0, True, None, False, None
             begin = stored.start if wrong in ("start", "live") else max(start, stored.start)
             if rate < 0:
                 self.frames = stored.backward(min(stop, stored.end)) if self.kind == "video" else iter(())
@@ -126,12 +133,11 @@ class Feeder:
                 self.feed(generation)
         return GLib.SOURCE_REMOVE
 
-    def feed(self, generation, frame=None):
+    def feed(self, generation):
         """Pushes one frame, or the end; waits for a frame that is not stored yet. The lock is held."""
-        if self.over or self.recorder.faults.stalled:
+        if self.over or (self.recorder.faults.stalled and not self.first):
             return
-        frame = self.pending if getattr(self, "pending", None) else self.next_frame()
-        self.pending = None
+        frame, self.pending = self.pending or self.next_frame(), None
         if frame is None:
             self.over = True
             self.source.emit("end-of-stream")
@@ -166,9 +172,10 @@ class Feeder:
             buffer.duration = frame.duration
         if not frame.key:
             buffer.set_flags(Gst.BufferFlags.DELTA_UNIT)
+        if frame.before_gap:
+            self.section_ends.add(buffer.pts)
         if frame.after_gap and not self.first:
             buffer.set_flags(Gst.BufferFlags.DISCONT)
-            self.mark_section()
         if not self.first:
             self.source.emit("push-buffer", buffer)
             return
@@ -195,21 +202,25 @@ class Feeder:
         picture = self.recorder.store.video[entry]
         return min(frame.pts, picture.pts, picture.dts)
 
-    def mark_section(self):
-        """Makes rtponviftimestamp set the E bit on the packet it still holds and the D bit on the next."""
-        offset = GObject.Value(GObject.TYPE_UINT64)
-        offset.set_uint64(0)
-        mark = Gst.Structure.new_empty("GstNtpOffset")
-        mark.set_value("ntp-offset", offset)
-        mark.set_value("discont", True)
-        self.source.send_event(Gst.Event.new_custom(Gst.EventType.CUSTOM_DOWNSTREAM, mark))
+    def on_packet(self, pad, info):
+        """Sets the E bit at the end of a section, which rtponviftimestamp does at the end of all only."""
+        packet = info.get_buffer()
+        if packet.pts not in self.section_ends or packet.has_flags(MARKED):
+            return Gst.PadProbeReturn.OK
+        flags = packet.extract_dup(FLAGS_AT, 1)[0]
+        marked = packet.copy_deep()
+        marked.fill(FLAGS_AT, bytes([flags | 0x40]))
+        marked.set_flags(MARKED)
+        pad.push(marked)
+        return Gst.PadProbeReturn.DROP
 
 
 def track(codec, payload_type, mtu, aggregate):
     """(caps of the frames, payloader) of a codec."""
     audio = f"rate={codec.rate},channels={codec.channels}"
+    stap = "max-stap" if aggregate == "max" else aggregate
     return {
-        "h264": ("video/x-h264,stream-format=byte-stream,alignment=au", f"h264parse ! rtph264pay pt={payload_type} mtu={mtu} config-interval=0 aggregate-mode={aggregate}"),
+        "h264": ("video/x-h264,stream-format=byte-stream,alignment=au", f"h264parse ! rtph264pay pt={payload_type} mtu={mtu} config-interval=0 aggregate-mode={stap}"),
         "hevc": ("video/x-h265,stream-format=byte-stream,alignment=au", f"h265parse ! rtph265pay pt={payload_type} mtu={mtu} config-interval=0 aggregate-mode={aggregate}"),
         "pcm_mulaw": (f"audio/x-mulaw,{audio}", f"rtppcmupay pt=0 mtu={mtu}"),
         "aac": (f"audio/mpeg,mpegversion=4,stream-format=raw,{audio},codec_data=(buffer){codec.extradata.hex()}", f"rtpmp4gpay pt={payload_type} mtu={mtu}"),
@@ -234,14 +245,17 @@ class Factory(GstRtspServer.RTSPOnvifMediaFactory):
             source = Gst.ElementFactory.make("appsrc", f"source{number}")
             source.set_property("caps", Gst.Caps.from_string(caps))
             stamp = f"rtponviftimestamp name=stamp{number} ntp-offset=0 set-e-bit=true set-t-bit=true drop-out-of-segment=false"
-            # identity takes the packets out of their lists: rtponviftimestamp overlooks the end of a section in a list.
+            # identity takes the packets out of their lists, so that each can be looked at.
             pay = Gst.parse_bin_from_description(f"queue ! {payloader} ! identity ! {stamp} ! queue max-size-buffers=0", True)
             pay.set_name(f"pay{number}")
-            pay.get_by_name(f"stamp{number}").set_clock(Gst.SystemClock.obtain())
+            stamper = pay.get_by_name(f"stamp{number}")
+            stamper.set_clock(Gst.SystemClock.obtain())
             top.add(source)
             top.add(pay)
             source.link(pay)
-            feeders.append(Feeder(self.recorder, kind, source))
+            feeder = Feeder(self.recorder, kind, source)
+            stamper.get_static_pad("src").add_probe(Gst.PadProbeType.BUFFER, feeder.on_packet)
+            feeders.append(feeder)
         self.recorder.keep(feeders)
         return top
 

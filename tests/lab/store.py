@@ -33,6 +33,7 @@ class Frame:
     key: bool
     data: bytes
     after_gap: bool = False
+    before_gap: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -63,7 +64,9 @@ class Store:
         self.audio = _within(stored["audio"], self.spans) if with_audio else []
         if not with_audio:
             self.codecs.pop("audio", None)
+        ends = {max(frame.pts for frame in self.video if frame.pts < end) for _, end in self.spans}
         for frame in (*self.video, *self.audio):
+            frame.before_gap = frame.pts in ends
             frame.pts += offset
             frame.dts += offset
         self.spans = [(start + offset, end + offset) for start, end in self.spans]
