@@ -545,6 +545,10 @@ impl Director {
 
     /// The current leg's next unit lies beyond a jump: fills it from another copy, or accepts the hole.
     pub(super) fn jump(&mut self, id: LegId, to: Timestamp, facts: &[CopyFacts<'_>], now: Instant) {
+        let to = match self.request.until {
+            Some(until) if self.beyond_range(self.progress(to)) => until,
+            _ => to,
+        };
         let (target, start) = (self.progress(to), self.wanted());
         let Some(current) = self.current.filter(|current| current.id == id) else {
             return;

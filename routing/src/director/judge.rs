@@ -101,9 +101,6 @@ impl Director {
         {
             return Verdict::Preroll;
         }
-        if self.beyond_range(at) {
-            return Verdict::RangeEnd;
-        }
         match seam {
             Some(Cut::At(cut)) if at >= cut.saturating_sub(self.tolerance()) => {
                 return Verdict::Handover;
@@ -114,25 +111,35 @@ impl Director {
             _ => {}
         }
         let Some(last) = self.last else {
-            return Verdict::Send;
+            return if self.beyond_range(at) {
+                Verdict::RangeEnd
+            } else {
+                Verdict::Send
+            };
         };
         if at.saturating_add(PREROLL_MAX_US) < last {
             return Verdict::Wrong;
         }
+        // Footage beyond the requested range says nothing about the footage before its end.
+        let beyond = self.beyond_range(at);
+        let here = self
+            .request
+            .until
+            .filter(|_| beyond)
+            .map_or(at, |until| self.progress(until));
         let allowed = leg
             .jump_allowed
-            .is_some_and(|allowed| at <= allowed.saturating_add(self.tolerance()));
-        if at - last > self.jump_min()
-            && !allowed
-            && self
-                .resume
-                .is_none_or(|resume| at - resume > self.jump_min())
-        {
+            .is_some_and(|allowed| here <= allowed.saturating_add(self.tolerance()));
+        let from = self.resume.map_or(last, |resume| resume.max(last));
+        if here - from > self.jump_min() && !allowed {
             return if self.handover.is_some() {
                 Verdict::Wait
             } else {
                 Verdict::Jump
             };
+        }
+        if beyond {
+            return Verdict::RangeEnd;
         }
         Verdict::Send
     }

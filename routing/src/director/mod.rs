@@ -130,7 +130,8 @@ pub enum Action {
         copy: CopyIx,
         /// Where it must start.
         from: Timestamp,
-        /// Where it is expected to be left, if known.
+        /// Where its recorder may stop, if known: somewhat behind the point where it is expected to be left, so that a late start of
+        /// the leg that follows is covered.
         until: Option<Timestamp>,
         /// Why this copy.
         reason: Reason,
@@ -226,11 +227,15 @@ struct Leg {
     first: Option<Timestamp>,
     /// Units at or before this progress were sent by an earlier leg.
     cut: Option<i64>,
-    /// Nothing more will arrive.
+    /// It ended or failed.
     over: bool,
     stalled: bool,
+    /// Progress that it has not gone beyond when it ended, failed or went silent; what arrived up to there may still wait to be sent.
+    end: Option<i64>,
     /// Where the plan leaves this leg.
     until: Option<Timestamp>,
+    /// Where its recorder was told to stop.
+    ordered: Option<Timestamp>,
     /// A jump up to this progress was looked at: no other copy fills it.
     jump_allowed: Option<i64>,
 }
@@ -287,6 +292,8 @@ const PREROLL_MAX_US: i64 = 15_000_000;
 const LIVE_WITHIN_US: i64 = 15_000_000;
 /// A return to a better copy is asked for this far ahead, so that its random access point is not yet past.
 const BETTER_LEAD_US: i64 = 2_000_000;
+/// A leg is asked for this much more than the plan wants of it.
+const OVERLAP_US: i64 = 2_000_000;
 /// Holes and slivers looked through in one decision.
 const STEPS_MAX: usize = 64;
 
@@ -420,6 +427,7 @@ impl Director {
     fn time(&self, progress: i64) -> Timestamp {
         match self.request.direction {
             Direction::Forward => Timestamp::from_micros(progress),
+            Direction::Reverse if progress == i64::MAX => Timestamp::MIN,
             Direction::Reverse => Timestamp::from_micros(progress.saturating_neg()),
         }
     }
@@ -481,6 +489,13 @@ impl Director {
         reason: Reason,
     ) -> Leg {
         self.legs_opened += 1;
+        let bound = self.request.until.map(|until| self.progress(until));
+        let ordered = until
+            .map(|until| self.progress(until).saturating_add(OVERLAP_US))
+            .into_iter()
+            .chain(bound)
+            .min()
+            .map(|ordered| self.time(ordered));
         let leg = Leg {
             id: LegId(self.legs_opened),
             copy,
@@ -490,14 +505,16 @@ impl Director {
             cut: None,
             over: false,
             stalled: false,
+            end: None,
             until,
+            ordered,
             jump_allowed: None,
         };
         self.actions.push_back(Action::Open {
             leg: leg.id,
             copy,
             from,
-            until,
+            until: ordered,
             reason,
         });
         leg
@@ -554,7 +571,8 @@ impl Director {
                             at = until;
                         }
                         Holes::Wait => {
-                            let length = Duration::from_micros((until - at).max(0) as u64);
+                            let length =
+                                Duration::from_micros(until.saturating_sub(at).max(0) as u64);
                             self.waiting = Some(Waiting::Hole {
                                 until: now + length,
                                 resume_at: self.time(until),
