@@ -1,1 +1,24 @@
 //! Finds out what each recorder holds and whether it lives.
+//!
+//! [`kinds::build`] makes a [`Recorder`] of its configuration; a [`RecorderClient`] asks it with a
+//! deadline, a limit and a breaker; the [`Index`] keeps the answers so that playbacks read them
+//! without asking; a [`Watch`] keeps the index fresh.
+
+pub mod archive;
+pub mod clock;
+pub mod health;
+pub mod index;
+pub mod kinds;
+pub mod mediamtx;
+pub mod recorder;
+pub mod rtsp;
+pub mod service;
+pub mod watch;
+
+pub use clock::Clock;
+pub use health::RecorderHealth;
+pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
+pub use kinds::{BuildError, RecorderConfig, Secret};
+pub use recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder};
+pub use service::{ClientOptions, RecorderClient, hedged};
+pub use watch::{Watch, WatchOptions};

@@ -1,0 +1,144 @@
+//! The kinds of recorder: their configuration, and the one place where they are made.
+
+use std::{env, fmt, fs, path::PathBuf, sync::Arc};
+
+use serde::Deserialize;
+
+use crate::{
+    archive::{ArchiveConfig, ArchiveRecorder},
+    clock::Clock,
+    mediamtx::{MediaMtxConfig, MediaMtxRecorder},
+    recorder::Recorder,
+    rtsp::{RtspConfig, RtspRecorder},
+};
+
+/// A recorder as configured; `kind` says which.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum RecorderConfig {
+    /// A folder of MP4 files.
+    Archive(ArchiveConfig),
+    /// `MediaMTX`'s playback server.
+    MediaMtx(MediaMtxConfig),
+    /// Any recorder that replays by RTSP and lists nothing.
+    Rtsp(RtspConfig),
+}
+
+/// Why a configured recorder cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BuildError {
+    /// The URL cannot be used.
+    #[error("url {url:?}: {reason}")]
+    Url {
+        /// As configured.
+        url: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The naming pattern cannot be used.
+    #[error(transparent)]
+    Pattern(#[from] seamline_archive::PatternError),
+    /// More than one of the ways to state a password, or one without a user name.
+    #[error("{0}")]
+    Login(&'static str),
+    /// The password's file cannot be read.
+    #[error("password_file {}: {source}", path.display())]
+    PasswordFile {
+        /// As configured.
+        path: PathBuf,
+        /// What the file system said.
+        source: std::io::Error,
+    },
+    /// The password's environment variable is not set.
+    #[error("password_env {variable:?} is not set")]
+    PasswordEnv {
+        /// As configured.
+        variable: String,
+    },
+}
+
+/// Makes a recorder. Reads its password, contacts nobody.
+pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>, BuildError> {
+    Ok(match config {
+        RecorderConfig::Archive(config) => Arc::new(ArchiveRecorder::new(config, clock)?),
+        RecorderConfig::MediaMtx(config) => Arc::new(MediaMtxRecorder::new(config, clock)?),
+        RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config)?),
+    })
+}
+
+/// Text that is shown to nobody.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text itself.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<String> for Secret {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[secret]")
+    }
+}
+
+/// The fields that state a user name and a password.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LoginFields<'a> {
+    pub(crate) username: Option<&'a str>,
+    pub(crate) password: Option<&'a Secret>,
+    pub(crate) password_file: Option<&'a PathBuf>,
+    pub(crate) password_env: Option<&'a str>,
+}
+
+/// A user name and a password.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Login {
+    pub(crate) username: String,
+    pub(crate) password: Secret,
+}
+
+impl LoginFields<'_> {
+    /// Reads the password from where it is stated to be.
+    pub(crate) fn read(self) -> Result<Option<Login>, BuildError> {
+        let password = match (self.password, self.password_file, self.password_env) {
+            (None, None, None) => None,
+            (Some(password), None, None) => Some(password.clone()),
+            (None, Some(path), None) => {
+                let text = fs::read_to_string(path).map_err(|source| BuildError::PasswordFile {
+                    path: path.clone(),
+                    source,
+                })?;
+                Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
+            }
+            (None, None, Some(variable)) => {
+                let text = env::var(variable).map_err(|_| BuildError::PasswordEnv {
+                    variable: variable.to_owned(),
+                })?;
+                Some(Secret(text))
+            }
+            _ => {
+                return Err(BuildError::Login(
+                    "only one of password, password_file and password_env can be given",
+                ));
+            }
+        };
+        match (self.username, password) {
+            (Some(username), password) => Ok(Some(Login {
+                username: username.to_owned(),
+                password: password.unwrap_or_else(|| Secret(String::new())),
+            })),
+            (None, None) => Ok(None),
+            (None, Some(_)) => Err(BuildError::Login("a password needs a username")),
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What every kind of recorder can be asked.
+
+use std::{future::Future, io, pin::Pin, sync::Arc};
+
+use seamline_routing::{Coverage, FailureKind, TimeRange};
+use seamline_rtsp::sdp::Description;
+
+use crate::{archive::Folders, rtsp::RtspSource};
+
+/// What a question comes to.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProbeError>> + Send + 'a>>;
+
+/// A server that holds recordings. Answers one question at a time and remembers nothing: deadlines,
+/// limits and the breaker are [`crate::RecorderClient`]'s.
+pub trait Recorder: Send + Sync {
+    /// Whether [`Recorder::coverage`] can answer. What a recorder that cannot list holds is learned
+    /// by playing from it.
+    fn lists_coverage(&self) -> bool;
+
+    /// What it holds of a camera, on its own clock. Everything outside what it could tell is
+    /// unknown in the answer.
+    fn coverage(&self, query: CoverageQuery) -> Answer<'_, Coverage>;
+
+    /// Whether it answers at all.
+    fn ping(&self) -> Answer<'_, ()>;
+
+    /// The tracks it plays for a camera.
+    fn describe(&self, remote: Arc<str>) -> Answer<'_, Description>;
+
+    /// How footage is fetched from it.
+    fn media(&self) -> MediaSource;
+}
+
+/// What does a recorder hold of a camera?
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CoverageQuery {
+    /// The recorder's own name of the camera.
+    pub remote: Arc<str>,
+    /// The time asked about, on the recorder's clock. Open on either side with
+    /// [`TimeRange::ALL`]'s bounds.
+    pub window: TimeRange,
+}
+
+/// How footage is fetched from a recorder.
+#[derive(Debug, Clone)]
+pub enum MediaSource {
+    /// By reading its files.
+    Archive(Arc<Folders>),
+    /// By an RTSP replay session.
+    Rtsp(Arc<RtspSource>),
+    /// Not by any protocol of this program: only its listing is used.
+    None,
+}
+
+/// Why a question has no answer. Each variant calls for another reaction.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ProbeError {
+    /// There is no way to the recorder, or the connection broke.
+    #[error("unreachable: {0}")]
+    Unreachable(Arc<str>),
+    /// It did not answer in time.
+    #[error("no answer in time")]
+    Timeout,
+    /// Its host answers, but nobody listens.
+    #[error("connection refused")]
+    Refused,
+    /// It does not accept our user name and password: not to be tried again for minutes.
+    #[error("credentials not accepted")]
+    Credentials,
+    /// It lives, and does not have what was asked for.
+    #[error("not found")]
+    NotFound,
+    /// It lives, and has no capacity left.
+    #[error("recorder busy")]
+    Busy,
+    /// Its answer makes no sense.
+    #[error("unusable answer: {0}")]
+    Protocol(Arc<str>),
+    /// It was not asked: it is down, and its next trial is not due.
+    #[error("not asked: recorder is down")]
+    Resting,
+    /// It was not asked: too many questions to it are under way.
+    #[error("not asked: too many questions under way")]
+    Crowded,
+}
+
+impl ProbeError {
+    /// An unusable answer, in words for the operator.
+    pub(crate) fn protocol(what: impl AsRef<str>) -> Self {
+        Self::Protocol(what.as_ref().into())
+    }
+
+    /// What a failed connection says about the recorder.
+    pub(crate) fn connecting(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::ConnectionRefused => Self::Refused,
+            io::ErrorKind::TimedOut => Self::Timeout,
+            _ => Self::Unreachable(error.to_string().into()),
+        }
+    }
+
+    /// What it means for the recorder's health: `None` when it lives, or when it was not asked.
+    pub fn failure(&self) -> Option<FailureKind> {
+        match self {
+            Self::Unreachable(_) => Some(FailureKind::Unreachable),
+            Self::Timeout => Some(FailureKind::Timeout),
+            Self::Refused => Some(FailureKind::Refused),
+            Self::Credentials => Some(FailureKind::Credentials),
+            Self::Busy => Some(FailureKind::Busy),
+            Self::Protocol(_) => Some(FailureKind::Protocol),
+            Self::NotFound | Self::Resting | Self::Crowded => None,
+        }
+    }
+
+    /// Whether the recorder was asked at all.
+    pub fn was_asked(&self) -> bool {
+        !matches!(self, Self::Resting | Self::Crowded)
+    }
+}

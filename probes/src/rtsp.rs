@@ -1,0 +1,210 @@
+//! Recorders that replay by RTSP and list nothing: whether they answer, and what they would send.
+//!
+//! What they hold is learned from the playbacks that are opened.
+
+use std::{path::PathBuf, sync::Arc};
+
+use bytes::BytesMut;
+use retina::client::{Session, SessionOptions};
+use seamline_routing::Coverage;
+use seamline_rtsp::{
+    Framer, Incoming, Method, Request, RtspUrl, sdp::Description, url::Credentials,
+};
+use serde::Deserialize;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    kinds::{BuildError, LoginFields, Secret},
+    recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
+};
+
+/// Where a recorder's replay service is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RtspConfig {
+    /// `rtsp://host[:port]/path`, with `{camera}` where the copy's own name belongs, else it is
+    /// added to the path.
+    pub url: String,
+    /// User name.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Password in clear.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// File that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Environment variable that holds the password.
+    #[serde(default)]
+    pub password_env: Option<String>,
+}
+
+/// Addresses and credentials of a recorder's replay service.
+#[derive(Debug, Clone)]
+pub struct RtspSource {
+    template: String,
+    credentials: Option<Credentials>,
+}
+
+impl RtspSource {
+    /// The URL that plays a camera.
+    pub fn url(&self, remote: &str) -> Result<RtspUrl, seamline_rtsp::url::UrlError> {
+        let text = if self.template.contains(CAMERA) {
+            self.template.replace(CAMERA, remote)
+        } else {
+            let base = self.template.trim_end_matches('/');
+            format!("{base}/{}", remote.trim_start_matches('/'))
+        };
+        RtspUrl::parse(&text)
+    }
+
+    /// The credentials to play with.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+}
+
+/// A recorder that can be asked for what it plays.
+#[derive(Debug)]
+pub struct RtspRecorder {
+    source: Arc<RtspSource>,
+}
+
+impl RtspRecorder {
+    /// Checks the URL and reads the password.
+    pub fn new(config: &RtspConfig) -> Result<Self, BuildError> {
+        let login = LoginFields {
+            username: config.username.as_deref(),
+            password: config.password.as_ref(),
+            password_file: config.password_file.as_ref(),
+            password_env: config.password_env.as_deref(),
+        };
+        let source = RtspSource {
+            template: config.url.clone(),
+            credentials: login.read()?.map(|login| Credentials {
+                user: login.username,
+                password: login.password.reveal().to_owned(),
+            }),
+        };
+        let wrong = |reason: String| BuildError::Url {
+            url: config.url.clone(),
+            reason,
+        };
+        let (url, inline) = RtspUrl::parse_with_credentials(&config.url.replace(CAMERA, "camera"))
+            .map_err(|error| wrong(error.to_string()))?;
+        if url.is_secure() {
+            return Err(wrong("rtsps is not supported yet".to_owned()));
+        }
+        if inline.is_some() {
+            let url = "rtsp://…".to_owned();
+            let reason = "state user name and password in their own fields".to_owned();
+            return Err(BuildError::Url { url, reason });
+        }
+        Ok(Self {
+            source: Arc::new(source),
+        })
+    }
+
+    /// A connection, or why there is none.
+    async fn connect(url: &RtspUrl) -> Result<TcpStream, ProbeError> {
+        TcpStream::connect((url.host(), url.port()))
+            .await
+            .map_err(|error| ProbeError::connecting(&error))
+    }
+
+    async fn options(&self) -> Result<(), ProbeError> {
+        // No camera is named: some recorders ask for credentials as soon as one is.
+        let url = self.source.url("").map_err(unusable)?;
+        let url = format!("rtsp://{}/", url.authority());
+        let target = RtspUrl::parse(&url).map_err(unusable)?;
+        let mut stream = Self::connect(&target).await?;
+        let request = Request::new(Method::Options, url)
+            .with("CSeq", 1)
+            .with("User-Agent", USER_AGENT);
+        stream.write_all(&request.encode()).await.map_err(broken)?;
+        let mut framer = Framer::new();
+        let mut buffer = BytesMut::with_capacity(4096);
+        loop {
+            match framer.next(&mut buffer) {
+                // Whatever it says, it says something.
+                Ok(Some(Incoming::Response(_))) => return Ok(()),
+                Ok(Some(_)) => continue,
+                Ok(None) => {}
+                Err(error) => return Err(ProbeError::protocol(error.to_string())),
+            }
+            if stream.read_buf(&mut buffer).await.map_err(broken)? == 0 {
+                return Err(ProbeError::Unreachable("closed without an answer".into()));
+            }
+        }
+    }
+
+    async fn description(&self, remote: &str) -> Result<Description, ProbeError> {
+        let url = self.source.url(remote).map_err(unusable)?;
+        // The library's error does not tell a refusal from a broken answer: the connection is
+        // tried first.
+        drop(Self::connect(&url).await?);
+        let target = url::Url::parse(url.as_str())
+            .map_err(|error| ProbeError::protocol(error.to_string()))?;
+        let credentials = self.source.credentials.clone();
+        let options = SessionOptions::default()
+            .user_agent(USER_AGENT.to_owned())
+            .creds(credentials.map(|credentials| retina::client::Credentials {
+                username: credentials.user,
+                password: credentials.password,
+            }));
+        let session = Session::describe(target, options)
+            .await
+            .map_err(|error| answered(&error))?;
+        Description::parse(session.sdp()).map_err(|error| ProbeError::protocol(error.to_string()))
+    }
+}
+
+impl Recorder for RtspRecorder {
+    fn lists_coverage(&self) -> bool {
+        false
+    }
+
+    fn coverage(&self, _: CoverageQuery) -> Answer<'_, Coverage> {
+        Box::pin(std::future::ready(Ok(Coverage::unknown())))
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        Box::pin(self.options())
+    }
+
+    fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
+        Box::pin(async move { self.description(&remote).await })
+    }
+
+    fn media(&self) -> MediaSource {
+        MediaSource::Rtsp(Arc::clone(&self.source))
+    }
+}
+
+fn answered(error: &retina::Error) -> ProbeError {
+    match error.status_code() {
+        Some(401 | 403 | 407) => ProbeError::Credentials,
+        Some(404 | 410) => ProbeError::NotFound,
+        Some(453 | 503) => ProbeError::Busy,
+        _ => {
+            let text = error.to_string();
+            // What follows the first line is the connection's history.
+            ProbeError::protocol(text.lines().next().unwrap_or_default())
+        }
+    }
+}
+
+fn unusable(error: seamline_rtsp::url::UrlError) -> ProbeError {
+    ProbeError::protocol(error.to_string())
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn broken(error: std::io::Error) -> ProbeError {
+    ProbeError::Unreachable(error.to_string().into())
+}
+
+const CAMERA: &str = "{camera}";
+const USER_AGENT: &str = concat!("seamline/", env!("CARGO_PKG_VERSION"));
