@@ -2,7 +2,9 @@
 
 use std::time::Instant;
 
-use super::handover::Cut;
+use smallvec::SmallVec;
+
+use super::handover::{Cut, Goal};
 use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase};
 use crate::plan::{CopyFacts, Step};
 use crate::policy::Holes;
@@ -132,7 +134,7 @@ impl Director {
             .is_some_and(|allowed| here <= allowed.saturating_add(self.tolerance()));
         let from = self.resume.map_or(last, |resume| resume.max(last));
         if here - from > self.jump_min() && !allowed {
-            return if self.handover.is_some() {
+            return if self.is_being_filled() {
                 Verdict::Wait
             } else {
                 Verdict::Jump
@@ -142,6 +144,18 @@ impl Director {
             return Verdict::RangeEnd;
         }
         Verdict::Send
+    }
+
+    /// Whether a leg is being opened for what is wanted next, not only for a later seam.
+    fn is_being_filled(&self) -> bool {
+        let wanted = self.wanted().saturating_add(self.tolerance());
+        self.handover
+            .as_ref()
+            .is_some_and(|handover| match handover.goal {
+                Goal::Start => true,
+                Goal::Forced { bound } => bound <= wanted,
+                Goal::Better => false,
+            })
     }
 
     /// Whether the unit at the head of a leg that has not taken over yet is of no use.
@@ -202,6 +216,7 @@ impl Director {
             handover.take_over_at(head.capture, at);
             return Verdict::Wait;
         }
+        handover.trimmed = true;
         Verdict::Drop
     }
 
@@ -213,11 +228,9 @@ impl Director {
         let at = self.progress(head.capture);
         if let Some(last) = self.last {
             let step = at - last;
-            let (min, max) = INTERVAL_RANGE_US;
-            if (min..=max).contains(&step) {
-                self.interval_us = (self.interval_us * 3 + step) / 4;
-            }
+            self.learn_interval(step);
         }
+        self.without_since = None;
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
         if let Some(current) = &mut self.current
             && current.id == leg
@@ -229,7 +242,28 @@ impl Director {
             self.vetoes.served(copy);
         }
     }
+
+    /// The frame interval is the middle one of the latest steps, so that no single gap or seam moves it.
+    fn learn_interval(&mut self, step: i64) {
+        let (min, max) = INTERVAL_RANGE_US;
+        if !(min..=max).contains(&step) {
+            return;
+        }
+        if self.steps.len() == CADENCE_STEPS {
+            self.steps.pop_front();
+        }
+        self.steps.push_back(step);
+        let mut sorted: SmallVec<[i64; CADENCE_STEPS]> = self.steps.iter().copied().collect();
+        sorted.sort_unstable();
+        // Of few, the shortest: too long an interval would take the next picture for a repeated one.
+        let middle = if sorted.len() == CADENCE_STEPS { CADENCE_STEPS / 2 } else { 0 };
+        if let Some(step) = sorted.get(middle) {
+            self.interval_us = *step;
+        }
+    }
 }
 
+/// Steps that the frame interval is learned from.
+pub(super) const CADENCE_STEPS: usize = 5;
 /// After this much footage a copy's earlier failures are forgotten.
 const SERVED_WELL_US: i64 = 10_000_000;

@@ -11,6 +11,8 @@
 
 mod handover;
 mod judge;
+mod seam;
+mod trouble;
 mod veto;
 
 use std::collections::VecDeque;
@@ -19,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use crate::camera::CopyIx;
 use crate::plan::{CopyFacts, Direction, Reason, Request, Step, next_step};
-use crate::policy::{Holes, Mismatch, Policy};
+use crate::policy::{Failback, Holes, Mismatch, Policy};
 use crate::time::{TimeRange, Timestamp};
 use handover::{Goal, Handover};
 use veto::Vetoes;
@@ -269,15 +271,21 @@ pub struct Director {
     current: Option<Leg>,
     handover: Option<Handover>,
     waiting: Option<Waiting>,
+    /// Since when there has been nothing to send, although something is wanted.
+    without_since: Option<Instant>,
     /// Progress of the newest unit sent in this play.
     last: Option<i64>,
     interval_us: i64,
+    /// The latest steps in capture time, µs.
+    steps: VecDeque<i64>,
     /// Progress to go on from when nothing was sent since (behind a hole that was skipped).
     resume: Option<i64>,
     vetoes: Vetoes,
     switches: VecDeque<Instant>,
     /// Progress at which the plan must be looked at again.
     review_at: Option<i64>,
+    /// Progress before which no return to a better copy is tried again.
+    better_from: Option<i64>,
     actions: VecDeque<Action>,
     legs_opened: u32,
 }
@@ -311,12 +319,15 @@ impl Director {
             current: None,
             handover: None,
             waiting: None,
+            without_since: None,
             last: None,
             interval_us: INTERVAL_US,
+            steps: VecDeque::with_capacity(judge::CADENCE_STEPS),
             resume: None,
             vetoes: Vetoes::default(),
             switches: VecDeque::new(),
             review_at: None,
+            better_from: None,
             actions: VecDeque::new(),
             legs_opened: 0,
         }
@@ -330,8 +341,10 @@ impl Director {
             Event::Pause if self.phase == Phase::Playing => self.phase = Phase::Paused,
             Event::Resume if self.phase == Phase::Paused => {
                 self.phase = Phase::Playing;
+                self.without_since = None;
                 if let Some(Waiting::Outage { since }) = &mut self.waiting {
                     *since = now;
+                    self.without_since = Some(now);
                 }
                 self.review(facts, now);
             }
@@ -364,6 +377,7 @@ impl Director {
             return None;
         }
         match self.waiting? {
+            Waiting::Outage { .. } if self.handover.is_some() => None,
             Waiting::Hole { until, .. } => Some(until),
             Waiting::Outage { since } => {
                 let give_up = since + self.policy.outage_wait;
@@ -378,7 +392,7 @@ impl Director {
 
     /// Whether the position passed the point where the plan must be looked at again: [`Event::Tick`] is due now.
     pub fn wants_review(&self) -> bool {
-        matches!((self.review_at, self.last), (Some(at), Some(last)) if last >= at)
+        self.spent() || matches!((self.review_at, self.last), (Some(at), Some(last)) if last >= at)
     }
 
     /// The leg that units are taken from, if any.
@@ -409,9 +423,11 @@ impl Director {
         self.request = request;
         self.phase = Phase::Playing;
         self.waiting = None;
+        self.without_since = None;
         self.last = None;
         self.resume = None;
         self.review_at = None;
+        self.better_from = None;
         self.vetoes.forget_lies();
         self.seek_source(Goal::Start, facts, now);
     }
@@ -464,14 +480,22 @@ impl Director {
     ) -> Step {
         let seen = self.vetoes.overlay(facts);
         let seen = seen.facts(facts, &self.vetoes, now);
+        let policy = if self.flapping(now) {
+            Policy {
+                failback: Failback::Never,
+                ..self.policy
+            }
+        } else {
+            self.policy
+        };
         let mut at = at;
         for _ in 0..STEPS_MAX {
-            let step = next_step(self.time(at), &self.request, &seen, current, &self.policy);
+            let step = next_step(self.time(at), &self.request, &seen, current, &policy);
             match step {
                 Step::Leg {
                     until: Some(until), ..
                 } if Some(until) != self.request.until
-                    && self.progress(until) - at < self.interval_us * 3 / 4 =>
+                    && self.progress(until).saturating_sub(at) < self.interval_us * 3 / 4 =>
                 {
                     at = self.progress(until);
                 }
@@ -585,12 +609,10 @@ impl Director {
                     }
                 }
                 Step::Outage { .. } => {
-                    let since = if let Some(Waiting::Outage { since }) = self.waiting {
-                        since
-                    } else {
+                    let since = *self.without_since.get_or_insert(now);
+                    if !matches!(self.waiting, Some(Waiting::Outage { .. })) {
                         self.actions.push_back(Action::Wait { at: self.time(at) });
-                        now
-                    };
+                    }
                     if now.saturating_duration_since(since) >= self.policy.outage_wait {
                         return self.finish(End::Outage);
                     }

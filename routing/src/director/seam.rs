@@ -1,0 +1,290 @@
+//! The seam itself: one leg gives way to the next; and what is looked at again while a leg plays.
+
+use std::time::{Duration, Instant};
+
+use super::handover::{Goal, Handover};
+use super::{Action, BETTER_LEAD_US, Director, End, Leg, LegId, Phase, STEPS_MAX, Seam, Waiting};
+use crate::coverage::Held;
+use crate::plan::{CopyFacts, Step};
+use crate::policy::Holes;
+use crate::time::Timestamp;
+
+/// How far playback goes, in footage time, before the plan is looked at again.
+const REVIEW_EVERY_US: i64 = 1_000_000;
+/// A return to a better copy that found no random access point for this much footage is given up for [`BETTER_PAUSE_US`].
+const BETTER_MAX_US: i64 = 10_000_000;
+const BETTER_PAUSE_US: i64 = 60_000_000;
+
+impl Director {
+    pub(super) fn drained(&mut self, id: LegId, facts: &[CopyFacts<'_>], now: Instant) {
+        if !self.is_current(id) {
+            return;
+        }
+        let bound = self.wanted();
+        match &mut self.handover {
+            Some(handover) if handover.cut.is_some() => self.switch(facts, now),
+            Some(handover) if handover.ready().is_none() => {
+                handover.goal = Goal::Forced { bound };
+                self.retire_current();
+            }
+            _ => {
+                self.close_handover();
+                self.retire_current();
+                self.seek_source(Goal::Forced { bound }, facts, now);
+            }
+        }
+    }
+
+    fn retire_current(&mut self) {
+        if let Some(leg) = self.current.take() {
+            self.actions.push_back(Action::Close { leg: leg.id });
+        }
+    }
+
+    /// Whether a silent leg's units were all sent, and another leg is ready.
+    pub(super) fn spent(&self) -> bool {
+        let ready = self.handover.as_ref().is_some_and(|handover| handover.cut.is_some());
+        let end = self.current.filter(|leg| leg.stalled).and_then(|leg| leg.end);
+        ready && end.is_some_and(|end| self.wanted() >= end)
+    }
+
+    pub(super) fn switch_when_spent(&mut self, facts: &[CopyFacts<'_>], now: Instant) {
+        if self.spent() {
+            self.switch(facts, now);
+        }
+    }
+
+    pub(super) fn switch(&mut self, facts: &[CopyFacts<'_>], now: Instant) {
+        let Some(mut leg) = self.handover.take().and_then(Handover::into_ready) else {
+            return;
+        };
+        let from = self.current.map(|current| current.copy);
+        self.retire_current();
+        let first = leg.first.unwrap_or(leg.from);
+        let at = self.progress(first);
+        let preroll = self
+            .last
+            .is_some_and(|last| at <= last.saturating_add(self.tolerance()));
+        leg.cut = self.last.filter(|_| preroll);
+        let jump = self.last.is_some_and(|last| at - last > self.jump_min());
+        if jump && at - self.wanted() > self.jump_min() {
+            self.skip_hole(self.wanted(), at);
+        }
+        leg.jump_allowed = Some(at);
+        self.count_switch(now);
+        self.review_at = Some(at);
+        self.waiting = None;
+        let seam_at = if preroll {
+            self.time(self.wanted())
+        } else {
+            first
+        };
+        self.actions.push_back(Action::Switch(Seam {
+            from,
+            leg: leg.id,
+            copy: leg.copy,
+            at: seam_at,
+            reason: leg.reason,
+            preroll,
+            jump,
+        }));
+        self.current = Some(leg);
+        // It may have come to its end, or fallen silent, while it waited for its turn.
+        if let Leg { end: Some(end), over, stalled, .. } = leg && (over || stalled) {
+            self.bound_current(end.max(self.wanted()), facts, now);
+        }
+    }
+
+    fn count_switch(&mut self, now: Instant) {
+        self.switches.push_back(now);
+        while self
+            .switches
+            .front()
+            .is_some_and(|at| now.saturating_duration_since(*at) > self.policy.flap.window)
+        {
+            self.switches.pop_front();
+        }
+    }
+
+    /// The current leg's next unit lies beyond a jump: fills it from another copy, or accepts the hole.
+    pub(super) fn jump(&mut self, id: LegId, to: Timestamp, facts: &[CopyFacts<'_>], now: Instant) {
+        let to = match self.request.until {
+            Some(until) if self.beyond_range(self.progress(to)) => until,
+            _ => to,
+        };
+        let (target, start) = (self.progress(to), self.wanted());
+        let Some(current) = self.current.filter(|current| current.id == id) else {
+            return;
+        };
+        self.close_handover();
+        self.disprove(current.copy, start, target);
+        if self.other_fills(start, target, facts, now) {
+            return self.prepare_fill(start, facts, now);
+        }
+        match self.policy.holes {
+            Holes::End => self.finish(End::Hole),
+            Holes::Wait if self.waiting.is_none() => {
+                let length = Duration::from_micros(target.saturating_sub(start).max(0) as u64);
+                self.waiting = Some(Waiting::Hole {
+                    until: now + length,
+                    resume_at: to,
+                });
+                self.actions.push_back(Action::Wait { at: to });
+            }
+            Holes::Wait => {}
+            Holes::Skip => {
+                self.skip_hole(start, target);
+                if let Some(current) = &mut self.current {
+                    current.jump_allowed = Some(target);
+                }
+            }
+        }
+    }
+
+    /// Opens the copy that fills a jump of the current leg, whose next unit waits.
+    fn prepare_fill(&mut self, start: i64, facts: &[CopyFacts<'_>], now: Instant) {
+        let mut at = start;
+        for _ in 0..STEPS_MAX {
+            match self.step(at, None, facts, now) {
+                Step::Leg {
+                    copy,
+                    from,
+                    until,
+                    reason,
+                } => {
+                    let leg = self.open(copy, from, until, reason);
+                    self.handover = Some(Handover::new(Goal::Forced { bound: start }, leg));
+                    return;
+                }
+                Step::Hole {
+                    until: Some(until), ..
+                }
+                | Step::Outage {
+                    until: Some(until), ..
+                } => at = self.progress(until),
+                _ => return,
+            }
+        }
+    }
+
+    /// Looks at the plan again: a bar ended, coverage grew, a better copy is back, a seam comes near.
+    pub(super) fn review(&mut self, facts: &[CopyFacts<'_>], now: Instant) {
+        if self.phase != Phase::Playing {
+            return;
+        }
+        match self.waiting {
+            Some(Waiting::Hole { until, resume_at }) => {
+                return self.review_hole(until, resume_at, facts, now);
+            }
+            Some(Waiting::Outage { since }) if self.handover.is_none() => {
+                return self.review_outage(since, facts, now);
+            }
+            _ => {}
+        }
+        let Some(current) = self.current else { return };
+        let at = self.wanted();
+        self.review_at = Some(at.saturating_add(REVIEW_EVERY_US));
+        if self.handover.is_some() {
+            self.give_up_better(at);
+            return self.switch_when_spent(facts, now);
+        }
+        if current.over || current.stalled {
+            return self.prepare(current.end.unwrap_or(at), facts, now);
+        }
+        match self.step(at, Some(current.copy), facts, now) {
+            Step::Leg { copy, until, .. } if copy == current.copy => {
+                if let Some(leg) = &mut self.current {
+                    leg.until = until;
+                }
+                let lead = self.policy.prefetch.as_micros() as i64;
+                if let Some(bound) = until.map(|until| self.progress(until))
+                    && bound.saturating_sub(at) <= lead
+                    && self.request.until != until
+                {
+                    self.prepare(bound, facts, now);
+                }
+            }
+            Step::Leg {
+                copy,
+                until,
+                reason,
+                ..
+            } if self.better_from.is_none_or(|from| at >= from) => {
+                let from = self.time(at.saturating_add(BETTER_LEAD_US));
+                let holds = facts
+                    .get(copy.index())
+                    .is_some_and(|facts| !matches!(facts.coverage.held(from), Held::Gap { .. }));
+                if holds {
+                    let leg = self.open(copy, from, until, reason);
+                    self.handover = Some(Handover::new(Goal::Better, leg));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The time of a hole passes; unless somebody turns out to hold it.
+    fn review_hole(
+        &mut self,
+        until: Instant,
+        resume_at: Timestamp,
+        facts: &[CopyFacts<'_>],
+        now: Instant,
+    ) {
+        let (start, resume) = (self.wanted(), self.progress(resume_at));
+        if self.other_fills(start, resume, facts, now) {
+            self.waiting = None;
+            if self.current.is_some() {
+                return self.prepare_fill(start, facts, now);
+            }
+            return self.seek_source(Goal::Forced { bound: start }, facts, now);
+        }
+        if now < until {
+            return;
+        }
+        self.waiting = None;
+        self.skip_hole(start, resume);
+        if let Some(current) = &mut self.current {
+            current.jump_allowed = Some(resume);
+            return;
+        }
+        self.seek_source(Goal::Forced { bound: resume }, facts, now);
+    }
+
+    /// No leg can be had; asks again, and gives up in the end.
+    fn review_outage(&mut self, since: Instant, facts: &[CopyFacts<'_>], now: Instant) {
+        let Some(silent) = self.current else {
+            let goal = match self.last {
+                None => Goal::Start,
+                Some(_) => Goal::Forced { bound: self.wanted() },
+            };
+            return self.seek_source(goal, facts, now);
+        };
+        if now.saturating_duration_since(since) >= self.policy.outage_wait {
+            return self.finish(End::Outage);
+        }
+        self.prepare(silent.end.unwrap_or(self.wanted()), facts, now);
+    }
+
+    /// A better copy that does not catch up is no use.
+    fn give_up_better(&mut self, at: i64) {
+        let Some(handover) = &self.handover else { return };
+        let late = handover.legs().all(|leg| {
+            at.saturating_sub(self.progress(leg.from)) > BETTER_MAX_US
+        });
+        if handover.goal == Goal::Better && handover.cut.is_none() && late {
+            self.close_handover();
+            self.better_from = Some(at.saturating_add(BETTER_PAUSE_US));
+        }
+    }
+
+    /// Enough switches for now: the playback stays where it is as long as it can.
+    pub(super) fn flapping(&self, now: Instant) -> bool {
+        let recent = self
+            .switches
+            .iter()
+            .filter(|at| now.saturating_duration_since(**at) <= self.policy.flap.window)
+            .count();
+        recent >= self.policy.flap.switches_max as usize
+    }
+}

@@ -1,0 +1,243 @@
+//! Legs that end, fail or fall silent: what that says of their copies, and what must be ready when they are spent.
+
+use std::time::Instant;
+
+use super::handover::{Cut, Goal, Handover};
+use super::{Director, Failure, Leg, LegId, Waiting};
+use crate::plan::{CopyFacts, Step};
+use crate::time::Timestamp;
+
+/// A recorder that stops at a gap is asked again this far behind it: it then starts where it goes on, or refuses.
+const SECTION_GAP_US: i64 = 1_000_000;
+
+impl Director {
+    pub(super) fn leg_ended(
+        &mut self,
+        id: LegId,
+        newest: Option<Timestamp>,
+        facts: &[CopyFacts<'_>],
+        now: Instant,
+    ) {
+        let Some(newest) = newest else {
+            return self.leg_failed(id, Failure::NoFootage, None, facts, now);
+        };
+        let end = self.progress(newest).saturating_add(self.tolerance());
+        if self.is_current(id) {
+            let Some(current) = &mut self.current else {
+                return;
+            };
+            current.over = true;
+            let current = *current;
+            self.nothing_beyond(&current, end, facts, now);
+            return self.bound_current(end, facts, now);
+        }
+        // An incoming leg may be short and already received whole.
+        let wanted = self.wanted();
+        let Some(handover) = &mut self.handover else {
+            return;
+        };
+        let useless = end <= wanted || handover.goal == Goal::Better && handover.cut.is_none();
+        let goal = handover.goal;
+        let Some(leg) = handover.leg(id) else { return };
+        leg.over = true;
+        leg.end = Some(end);
+        let leg = *leg;
+        self.nothing_beyond(&leg, end, facts, now);
+        if useless {
+            self.close_incoming(id);
+            self.replace_incoming(goal, facts, now);
+        }
+    }
+
+    /// A leg came to its end at progress `from`. Before the point where it was to be left, that is news of its copy.
+    fn nothing_beyond(&mut self, leg: &Leg, from: i64, facts: &[CopyFacts<'_>], now: Instant) {
+        let reached = |until: Option<Timestamp>| {
+            until.is_some_and(|until| {
+                from >= self.progress(until).saturating_sub(self.jump_min())
+            })
+        };
+        if reached(leg.until) || reached(leg.ordered) {
+            return;
+        }
+        let growing = facts
+            .get(leg.copy.index())
+            .is_some_and(|copy| copy.coverage.growing());
+        if growing && leg.until.is_none() {
+            // Not recorded yet: ask again in a while.
+            return self.vetoes.failed(leg.copy, Failure::NoFootage, now);
+        }
+        let asked = self.progress(leg.from);
+        let until = leg.until.map_or(i64::MAX, |until| self.progress(until));
+        let played = leg.first.is_some() && from > asked.saturating_add(self.interval_us);
+        let end = if played {
+            until.min(from.saturating_add(SECTION_GAP_US.max(2 * self.jump_min())))
+        } else {
+            until
+        };
+        self.disprove(leg.copy, from, end);
+    }
+
+    pub(super) fn leg_failed(
+        &mut self,
+        id: LegId,
+        failure: Failure,
+        newest: Option<Timestamp>,
+        facts: &[CopyFacts<'_>],
+        now: Instant,
+    ) {
+        if self.is_current(id) {
+            let Some(current) = &mut self.current else {
+                return;
+            };
+            current.over = true;
+            let copy = current.copy;
+            self.vetoes.failed(copy, failure, now);
+            let end = self.spent_at(newest);
+            return self.bound_current(end, facts, now);
+        }
+        let Some(goal) = self.handover.as_ref().map(|handover| handover.goal) else {
+            return;
+        };
+        let Some(leg) = self.close_incoming(id) else {
+            return;
+        };
+        if failure == Failure::NoFootage {
+            let from = self.progress(leg.from).max(self.wanted());
+            let unplayed = Leg { first: None, ..leg };
+            self.nothing_beyond(&unplayed, from, facts, now);
+        } else {
+            self.vetoes.failed(leg.copy, failure, now);
+        }
+        self.replace_incoming(goal, facts, now);
+    }
+
+    /// Progress beyond which a leg has nothing, when `newest` is the last that it delivered.
+    fn spent_at(&self, newest: Option<Timestamp>) -> i64 {
+        newest.map_or(self.wanted(), |newest| {
+            let end = self.progress(newest).saturating_add(self.tolerance());
+            end.max(self.wanted())
+        })
+    }
+
+    /// The current leg cannot go beyond `end`: what follows must be ready by then.
+    pub(super) fn bound_current(&mut self, end: i64, facts: &[CopyFacts<'_>], now: Instant) {
+        if let Some(current) = &mut self.current {
+            current.end = Some(end);
+        }
+        let (last, tolerance, interval) = (self.last, self.tolerance(), self.interval_us);
+        let reach = end.saturating_add(tolerance);
+        let keep = self.handover.as_ref().is_some_and(|handover| {
+            let usable = match handover.cut {
+                Some(Cut::At(cut)) => cut <= reach.saturating_add(interval),
+                Some(Cut::Preroll { .. }) => true,
+                None => handover.ready().is_none() || !handover.trimmed,
+            };
+            usable && handover.legs().any(|leg| self.progress(leg.from) <= reach)
+        });
+        if !keep {
+            self.close_handover();
+            self.prepare(end, facts, now);
+        } else if let Some(handover) = &mut self.handover {
+            handover.goal = Goal::Forced { bound: end };
+            let fresh = |cut: i64| last.is_none_or(|last| cut > last.saturating_add(tolerance));
+            if handover.ready().is_some()
+                && !matches!(handover.cut, Some(Cut::At(cut)) if fresh(cut))
+            {
+                handover.cut = Some(Cut::Preroll { bound: end });
+            }
+        }
+        if self.handover.is_none() && self.current.is_some_and(|leg| leg.stalled && !leg.over) {
+            let since = *self.without_since.get_or_insert(now);
+            self.waiting = Some(Waiting::Outage { since });
+        }
+    }
+
+    pub(super) fn stalled(
+        &mut self,
+        id: LegId,
+        newest: Option<Timestamp>,
+        facts: &[CopyFacts<'_>],
+        now: Instant,
+    ) {
+        if self.is_current(id) {
+            let Some(current) = &mut self.current else {
+                return;
+            };
+            if current.stalled || current.over {
+                return;
+            }
+            current.stalled = true;
+            let copy = current.copy;
+            // Only for this decision: the leg may still recover.
+            self.vetoes.failed(copy, Failure::Lost, now);
+            let end = self.spent_at(newest);
+            self.bound_current(end, facts, now);
+            return self.switch_when_spent(facts, now);
+        }
+        let end = newest.map(|newest| self.progress(newest).saturating_add(self.tolerance()));
+        let Some(handover) = &mut self.handover else {
+            return;
+        };
+        let alone = handover.legs().count() == 1 && handover.ready().is_none();
+        let goal = handover.goal;
+        let Some(leg) = handover.leg(id) else { return };
+        leg.stalled = true;
+        leg.end = end;
+        let leg = *leg;
+        self.vetoes.failed(leg.copy, Failure::Lost, now);
+        if alone && goal != Goal::Better {
+            self.hedge(&leg, facts, now);
+        }
+    }
+
+    /// An opening leg that is slow gets company; the first to be ready wins.
+    fn hedge(&mut self, slow: &Leg, facts: &[CopyFacts<'_>], now: Instant) {
+        let playing = self.current.filter(|leg| !leg.over && !leg.stalled);
+        if let Step::Leg {
+            copy,
+            from,
+            until,
+            reason,
+        } = self.step(self.progress(slow.from), None, facts, now)
+            && copy != slow.copy
+            && playing.is_none_or(|leg| leg.copy != copy)
+            && from == slow.from
+        {
+            let hedge = self.open(copy, from, until, reason);
+            if let Some(handover) = &mut self.handover {
+                handover.join(hedge);
+            }
+        }
+    }
+
+    pub(super) fn recovered(&mut self, id: LegId) {
+        if !self.is_current(id) {
+            if let Some(leg) = self.handover.as_mut().and_then(|handover| handover.leg(id)) {
+                leg.stalled = false;
+                leg.end = None;
+                let copy = leg.copy;
+                self.vetoes.forgive(copy);
+            }
+            return;
+        }
+        let Some(current) = &mut self.current else {
+            return;
+        };
+        if !current.stalled || current.over {
+            return;
+        }
+        current.stalled = false;
+        current.end = None;
+        let copy = current.copy;
+        self.vetoes.forgive(copy);
+        if matches!(self.waiting, Some(Waiting::Outage { .. })) {
+            self.waiting = None;
+        }
+        let forced = |handover: &Handover| {
+            matches!(handover.goal, Goal::Forced { .. }) && handover.ready().is_none()
+        };
+        if self.handover.as_ref().is_some_and(forced) {
+            self.close_handover();
+        }
+    }
+}
