@@ -24,8 +24,11 @@ import clock
 import scene
 
 # Part of the cache key: raise it when the same arguments give other pictures.
-RECIPE = 5
+RECIPE = 6
 WHOLE = "whole.nut"
+
+# What the tracks' clocks may differ by, rounded as they are.
+CLOCK_SLACK_MS = 0.5
 
 # The header in front lets a reader start at once; a movie clock of 1/48000 s keeps the start of AAC exact.
 CONTAINER_OPTIONS = {"mp4": {"movflags": "+faststart", "movie_timescale": "48000"}}
@@ -126,7 +129,7 @@ class Cut:
                     current += 1
                 index = -1 if current == 0 and at_ms < self.starts_ms[0] else current
             else:
-                index = bisect.bisect_right(self.starts_ms, at_ms) - 1
+                index = bisect.bisect_right(self.starts_ms, at_ms + CLOCK_SLACK_MS) - 1
             if index >= 0:
                 files[index].append((at_ms, packet))
         return files
@@ -138,7 +141,7 @@ def write_segment(path, source, zero_ms, first_ms, packets, options):
         streams = {stream.index: out.add_stream(template=stream) for stream in source.streams}
         for _, packet in packets:
             shift = round(fractions.Fraction(first_ms - zero_ms) / 1000 / packet.time_base)
-            packet.pts -= shift
+            packet.pts = max(packet.pts - shift, 0)
             packet.dts = None if packet.dts is None else packet.dts - shift
             packet.stream = streams[packet.stream.index]
             out.mux(packet)
