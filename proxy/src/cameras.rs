@@ -1,0 +1,197 @@
+//! The cameras that clients see: what is known of each, how its copies are played, who may watch.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use seamline_probes::{Lesson, MediaSource, ProbeError, Slot};
+use seamline_routing::director::{Failure, Lesson as Learned};
+use seamline_routing::health::FailureKind;
+use seamline_routing::policy::Policy;
+use seamline_routing::{CameraId, CopyIx, CopyRef, TimeRange, Timestamp};
+use seamline_rtsp::auth::server::Users;
+use seamline_rtsp::sdp::Description;
+
+use crate::clock;
+use crate::journal::Journal;
+
+/// All cameras, and who may see them.
+pub struct Cameras {
+    by_id: HashMap<CameraId, Arc<CameraEntry>>,
+    /// Empty when anybody may watch.
+    pub users: Users,
+    /// Where routing decisions are written.
+    pub journal: Journal,
+}
+
+impl Cameras {
+    /// The cameras of a configuration.
+    pub fn new(
+        entries: impl IntoIterator<Item = CameraEntry>,
+        users: Users,
+        journal: Journal,
+    ) -> Self {
+        let by_id = entries
+            .into_iter()
+            .map(|entry| (entry.id().clone(), Arc::new(entry)))
+            .collect();
+        Cameras {
+            by_id,
+            users,
+            journal,
+        }
+    }
+
+    /// The camera with this id.
+    pub fn get(&self, id: &CameraId) -> Option<Arc<CameraEntry>> {
+        self.by_id.get(id).cloned()
+    }
+
+    /// All of them, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<CameraEntry>> {
+        self.by_id.values()
+    }
+}
+
+/// One camera.
+pub struct CameraEntry {
+    /// What is known of its copies.
+    pub slot: Arc<Slot>,
+    /// What its operator chose.
+    pub policy: Policy,
+}
+
+impl CameraEntry {
+    /// Its id.
+    pub fn id(&self) -> &CameraId {
+        &self.slot.camera().id
+    }
+
+    fn copy(&self, copy: CopyIx) -> Option<&CopyRef> {
+        self.slot.camera().copy(copy)
+    }
+
+    /// The site of a copy.
+    pub fn site(&self, copy: CopyIx) -> &str {
+        self.copy(copy).map_or("?", |copy| copy.site.as_str())
+    }
+
+    /// The recorder's own name of the camera.
+    pub fn remote(&self, copy: CopyIx) -> Arc<str> {
+        self.copy(copy)
+            .map_or_else(|| Arc::from(""), |copy| copy.remote.clone())
+    }
+
+    /// The copy's clock minus the timeline's, µs.
+    pub fn clock_offset_us(&self, copy: CopyIx) -> i64 {
+        self.copy(copy).map_or(0, |copy| copy.clock_offset_us)
+    }
+
+    /// How a copy is played.
+    pub fn media(&self, copy: CopyIx) -> MediaSource {
+        self.slot
+            .recorder(copy)
+            .map_or(MediaSource::None, seamline_probes::RecorderClient::media)
+    }
+
+    /// The first instant that any copy is known to hold.
+    pub fn first_recorded(&self) -> Option<Timestamp> {
+        let copies = self.slot.camera().copies().map(|(ix, _)| ix);
+        copies
+            .filter_map(|copy| self.slot.coverage(copy)?.first())
+            .min()
+    }
+
+    /// The camera's tracks: those of the best copy that is or was known, else of the first recorder to answer well.
+    ///
+    /// A better recorder that is a little slower than a worse one still wins.
+    pub async fn describe(&self) -> Result<Description, ProbeError> {
+        let copies = || self.slot.camera().copies().map(|(ix, _)| ix);
+        if let Some(known) = copies().find_map(|copy| self.slot.description(copy)) {
+            return Ok((*known).clone());
+        }
+        let mut answers: FuturesUnordered<_> = copies()
+            .map(|copy| async move { (copy, self.slot.ask_description(copy).await) })
+            .collect();
+        let mut waiting = answers.len();
+        let mut best: Option<(CopyIx, Arc<Description>)> = None;
+        let mut failure = ProbeError::NotFound;
+        let deadline = tokio::time::sleep(self.policy.probe_deadline);
+        tokio::pin!(deadline);
+        while waiting > 0 && best.as_ref().is_none_or(|(copy, _)| copy.0 > 0) {
+            tokio::select! {
+                Some((copy, answer)) = answers.next() => {
+                    waiting -= 1;
+                    match answer {
+                        Ok(description) if best.as_ref().is_none_or(|(known, _)| copy < *known) => {
+                            let patience = clock::now() + self.policy.reaction.stall_after;
+                            let sooner = deadline.deadline().min(patience.into());
+                            deadline.as_mut().reset(sooner);
+                            best = Some((copy, description));
+                        }
+                        Ok(_) => {}
+                        Err(error) => failure = error,
+                    }
+                }
+                () = &mut deadline => break,
+            }
+        }
+        match best {
+            Some((_, description)) => Ok((*description).clone()),
+            None if waiting > 0 => Err(ProbeError::Timeout),
+            None => Err(failure),
+        }
+    }
+
+    /// Asks all recorders at once when too little is known around `at`; returns when they answered or time is up.
+    pub async fn look_up(&self, at: Timestamp) {
+        let policy = &self.policy;
+        if self
+            .slot
+            .is_stale(at, policy.ttl, policy.tail_ttl, clock::now())
+        {
+            self.slot.refresh(policy.probe_deadline).await;
+        }
+    }
+
+    /// Passes on what a playback learned about a copy.
+    pub fn teach(&self, copy: CopyIx, lesson: Learned) {
+        let now = clock::now();
+        if let Learned::Gap(range) = lesson {
+            // Nothing is known of what is not yet recorded.
+            let known = TimeRange::new(Timestamp::MIN, clock::wall())
+                .and_then(|past| past.intersect(range));
+            if let Some(range) = known {
+                self.slot.teach(copy, Lesson::Gap(range), now);
+            }
+        }
+    }
+
+    /// A stretch that a copy delivered without a break.
+    pub fn teach_recorded(&self, copy: CopyIx, range: TimeRange) {
+        self.slot.teach(copy, Lesson::Recorded(range), clock::now());
+    }
+
+    /// A copy's recorder delivers footage.
+    pub fn report_up(&self, copy: CopyIx, now: Instant) {
+        self.slot.delivers(copy, now);
+    }
+
+    /// A leg failed by its recorder's fault.
+    pub fn report_failure(&self, copy: CopyIx, failure: Failure, now: Instant) {
+        let kind = match failure {
+            Failure::Lost => FailureKind::Lost,
+            Failure::Busy => FailureKind::Busy,
+            Failure::Credentials => FailureKind::Credentials,
+            Failure::WrongFootage => FailureKind::Protocol,
+            // The recorder answered well; it is the copy that does not fit.
+            Failure::NoFootage | Failure::Mismatch => return,
+        };
+        self.slot.failed(copy, kind, now);
+    }
+}
+
+/// How often a playback tells what it saw recorded.
+pub const TEACH_EVERY: Duration = Duration::from_secs(2);

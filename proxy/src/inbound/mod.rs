@@ -1,0 +1,3 @@
+//! Towards clients: one folder a protocol that they speak.
+
+pub mod rtsp;

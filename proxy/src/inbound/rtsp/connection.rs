@@ -1,0 +1,216 @@
+//! One client connection: requests in order, responses between frames, media as fast as the playback gives it.
+
+use std::collections::VecDeque;
+use std::io::{ErrorKind, IoSlice};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use seamline_media::OutQueue;
+use seamline_rtsp::{Framer, Incoming, Request, Response};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+
+use super::session::Session;
+use crate::cameras::Cameras;
+use crate::clock;
+
+/// Requests read ahead of the one being answered.
+const PIPELINE_MAX: usize = 32;
+/// A request must be whole this long after its first byte.
+const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection without a session may be idle this long.
+const IDLE_MAX: Duration = Duration::from_secs(60);
+/// A client that takes nothing for this long is gone.
+const BLOCKED_MAX: Duration = Duration::from_secs(600);
+/// Chunks handed to one write.
+const SLICES: usize = 64;
+const READ_BYTES: usize = 4096;
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+pub(super) struct Connection {
+    stream: TcpStream,
+    peer: SocketAddr,
+    framer: Framer,
+    buf: BytesMut,
+    out: OutQueue,
+    requests: VecDeque<Request>,
+    session: Session,
+    /// Since when the newest request is incomplete.
+    partial_since: Option<Instant>,
+    /// When the client last said something, or took something while playing.
+    heard: Instant,
+    /// When the socket last took bytes, or nothing waited.
+    flowed: Instant,
+    closing: bool,
+}
+
+impl Connection {
+    pub(super) fn new(
+        stream: TcpStream,
+        peer: SocketAddr,
+        local: SocketAddr,
+        cameras: Arc<Cameras>,
+    ) -> Self {
+        let now = clock::now();
+        Connection {
+            stream,
+            peer,
+            framer: Framer::new(),
+            buf: BytesMut::new(),
+            out: OutQueue::new(),
+            requests: VecDeque::new(),
+            session: Session::new(cameras, peer, local),
+            partial_since: None,
+            heard: now,
+            flowed: now,
+            closing: false,
+        }
+    }
+
+    pub(super) async fn serve(mut self, mut shutdown: watch::Receiver<bool>) {
+        tracing::debug!(peer = %self.peer, "connected");
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            self.answer_requests().await;
+            if let Err(error) = self.write() {
+                tracing::debug!(peer = %self.peer, %error, "client gone");
+                break;
+            }
+            if self.closing && self.out.is_empty() {
+                break;
+            }
+            let blocked = !self.out.is_empty();
+            let listening = !self.closing && self.requests.len() < PIPELINE_MAX;
+            let idle = !self.session.playing();
+            let Self {
+                stream,
+                session,
+                out,
+                ..
+            } = &mut self;
+            tokio::select! {
+                biased;
+                ready = stream.readable(), if listening => {
+                    if ready.is_err() || self.read().is_err() {
+                        break;
+                    }
+                }
+                ready = stream.writable(), if blocked => {
+                    if ready.is_err() {
+                        break;
+                    }
+                }
+                () = session.progress(out), if !blocked => {}
+                down = shutdown.wait_for(|down| *down), if idle => {
+                    let _ = down;
+                    break;
+                }
+                _ = tick.tick() => {
+                    self.session.keep_alive();
+                    if let Some(why) = self.overdue() {
+                        tracing::info!(peer = %self.peer, why, "connection closed");
+                        break;
+                    }
+                }
+            }
+        }
+        tracing::debug!(peer = %self.peer, "disconnected");
+    }
+
+    fn read(&mut self) -> Result<(), ()> {
+        self.buf.reserve(READ_BYTES);
+        match self.stream.try_read_buf(&mut self.buf) {
+            Ok(0) => return Err(()),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(_) => return Err(()),
+        }
+        loop {
+            match self.framer.next(&mut self.buf) {
+                Ok(Some(Incoming::Request(request))) => {
+                    self.heard = clock::now();
+                    self.requests.push_back(request);
+                }
+                // Receiver reports keep the session alive; answers to nothing we asked are ignored.
+                Ok(Some(Incoming::Frame { .. } | Incoming::Response(_))) => {
+                    self.heard = clock::now()
+                }
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::info!(peer = %self.peer, %error, "request refused");
+                    let Some(status) = error.status() else {
+                        return Err(());
+                    };
+                    self.out.push_front_message(Response::new(status).encode());
+                    self.closing = true;
+                    break;
+                }
+            }
+        }
+        self.partial_since = if self.buf.is_empty() {
+            None
+        } else {
+            self.partial_since.or(Some(clock::now()))
+        };
+        Ok(())
+    }
+
+    /// Answers what can be answered now: while a PLAY waits for its first unit, later requests wait too.
+    async fn answer_requests(&mut self) {
+        while !self.session.answer_pending() {
+            let Some(request) = self.requests.pop_front() else {
+                return;
+            };
+            if let Some(response) = self.session.handle(&request, &mut self.out).await {
+                tracing::debug!(peer = %self.peer, method = %request.method, uri = %request.uri, status = response.status, "request");
+                self.out.push_front_message(response.encode());
+            }
+        }
+    }
+
+    /// One write for all that waits, as often as the socket takes it whole.
+    fn write(&mut self) -> std::io::Result<()> {
+        while !self.out.is_empty() {
+            let mut slices = [IoSlice::new(&[]); SLICES];
+            let filled = self.out.io_slices(&mut slices);
+            match self
+                .stream
+                .try_write_vectored(slices.get(..filled).unwrap_or_default())
+            {
+                Ok(0) => return Err(ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.out.advance(written);
+                    self.flowed = clock::now();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+        self.flowed = clock::now();
+        Ok(())
+    }
+
+    /// Why the connection must end, if it must.
+    fn overdue(&self) -> Option<&'static str> {
+        let now = clock::now();
+        let since = |then: Instant| now.saturating_duration_since(then);
+        if self
+            .partial_since
+            .is_some_and(|then| since(then) > REQUEST_DEADLINE)
+        {
+            return Some("request not completed in time");
+        }
+        if since(self.flowed) > BLOCKED_MAX {
+            return Some("client takes nothing");
+        }
+        // While media flows the client proves by taking it that it is there.
+        if !self.session.playing() && since(self.heard) > IDLE_MAX + TICK * 10 {
+            return Some("no request within the session's timeout");
+        }
+        None
+    }
+}

@@ -1,0 +1,583 @@
+//! One client's RTSP session: method by method, what is legal now and what it does (RFC 2326 Appendix A).
+
+use std::future::poll_fn;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use seamline_media::{Codec, OutQueue, OutTrack, Splice};
+use seamline_routing::director::End;
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::auth::server::Verdict;
+use seamline_rtsp::headers::{
+    Lower, NptTime, ONVIF_REPLAY, Range, RtpInfo, SESSION_TIMEOUT_S, Transport,
+};
+use seamline_rtsp::sdp::{Description, Track};
+use seamline_rtsp::{Method, Request, Response, RtspUrl};
+
+use super::play::{Play, Window, clock_time};
+use super::target::Target;
+use crate::cameras::{CameraEntry, Cameras};
+use crate::clock;
+use crate::outbound::parameter_sets;
+use crate::playback::{Playback, Progress};
+
+/// Clients choose their keep-alive from this list.
+const PUBLIC: &str =
+    "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+
+/// What one connection has asked for so far.
+pub(super) struct Session {
+    cameras: Arc<Cameras>,
+    peer: SocketAddr,
+    local: SocketAddr,
+    described: Option<Presentation>,
+    live: Option<Live>,
+}
+
+/// A camera's tracks as this client knows them.
+#[derive(Clone)]
+struct Presentation {
+    target: Target,
+    camera: Arc<CameraEntry>,
+    tracks: Arc<[Track]>,
+    window: Window,
+}
+
+/// The session between the first SETUP and TEARDOWN.
+struct Live {
+    id: String,
+    presentation: Presentation,
+    tracks: Vec<Option<SetUp>>,
+    playback: Option<Playback>,
+    pending: Option<Pending>,
+}
+
+/// A track as the client set it up.
+#[derive(Clone)]
+struct SetUp {
+    channels: (u8, u8),
+    ssrc: u32,
+    /// The URL of the SETUP: FFmpeg compares RTP-Info with it byte by byte.
+    url: String,
+}
+
+/// A PLAY whose answer waits for the first unit.
+struct Pending {
+    request: Request,
+    play: Play,
+}
+
+impl Session {
+    pub(super) fn new(cameras: Arc<Cameras>, peer: SocketAddr, local: SocketAddr) -> Self {
+        Session {
+            cameras,
+            peer,
+            local,
+            described: None,
+            live: None,
+        }
+    }
+
+    /// Whether media flows or is about to.
+    pub(super) fn playing(&self) -> bool {
+        self.playback().is_some_and(Playback::active)
+    }
+
+    /// Whether a PLAY waits for its answer, so that later requests must wait.
+    pub(super) fn answer_pending(&self) -> bool {
+        self.live
+            .as_ref()
+            .is_some_and(|live| live.pending.is_some())
+    }
+
+    fn playback(&self) -> Option<&Playback> {
+        self.live.as_ref()?.playback.as_ref()
+    }
+
+    /// Keeps recorders' sessions alive while nothing is read from them.
+    pub(super) fn keep_alive(&mut self) {
+        if let Some(playback) = self.live.as_mut().and_then(|live| live.playback.as_mut()) {
+            playback.keep_alive(clock::now());
+        }
+    }
+
+    /// Drives the playback until it wrote something into `out`. Never returns while there is nothing to drive.
+    pub(super) async fn progress(&mut self, out: &mut OutQueue) {
+        let Some(live) = &mut self.live else {
+            return std::future::pending().await;
+        };
+        let Some(playback) = &mut live.playback else {
+            return std::future::pending().await;
+        };
+        let progress = poll_fn(|cx| playback.poll(cx, out)).await;
+        let answer = match progress {
+            Progress::Wrote => return,
+            Progress::Started { at } => live
+                .pending
+                .take()
+                .map(|pending| live.play_answer(&pending, at)),
+            Progress::Over(end) => live.pending.take().map(|pending| {
+                let status = if end == End::Outage { 503 } else { 457 };
+                live.answer(&pending.request, status)
+            }),
+        };
+        if let Some(answer) = answer {
+            out.push_message(answer.encode());
+        }
+    }
+
+    /// Answers a request; `None` when the answer to PLAY follows with the first unit.
+    pub(super) async fn handle(
+        &mut self,
+        request: &Request,
+        out: &mut OutQueue,
+    ) -> Option<Response> {
+        if request.cseq().is_none() {
+            return Some(Response::new(400));
+        }
+        if let Some(refusal) = self.authenticate(request) {
+            return Some(refusal);
+        }
+        let unsupported: Vec<&str> = request
+            .headers
+            .require()
+            .filter(|tag| !tag.eq_ignore_ascii_case(ONVIF_REPLAY))
+            .collect();
+        if !unsupported.is_empty() {
+            return Some(Response::to(request, 551).with("Unsupported", unsupported.join(", ")));
+        }
+        if let Some(refusal) = self.wrong_session(request) {
+            return Some(refusal);
+        }
+        match request.method {
+            Method::Options => Some(self.to(request, 200).with("Public", PUBLIC)),
+            Method::Describe => Some(
+                self.describe(request)
+                    .await
+                    .unwrap_or_else(|status| Response::to(request, status)),
+            ),
+            Method::Setup => Some(
+                self.set_up(request)
+                    .await
+                    .unwrap_or_else(|status| self.to(request, status)),
+            ),
+            Method::Play => self.play(request, out).await,
+            Method::Pause => Some(self.pause(request)),
+            Method::Teardown => {
+                let answer = self.to(request, if self.live.is_some() { 200 } else { 454 });
+                self.live = None;
+                out.discard_frames();
+                Some(answer)
+            }
+            Method::GetParameter => Some(self.get_parameter(request)),
+            Method::SetParameter => {
+                Some(self.to(request, if request.body.is_empty() { 200 } else { 451 }))
+            }
+            Method::Announce | Method::Record | Method::Redirect => {
+                Some(self.to(request, 405).with("Allow", PUBLIC))
+            }
+            Method::Other(_) => Some(self.to(request, 501).with("Public", PUBLIC)),
+        }
+    }
+
+    /// An answer that names the session when there is one.
+    fn to(&self, request: &Request, status: u16) -> Response {
+        match &self.live {
+            Some(live) => live.answer(request, status),
+            None => Response::to(request, status),
+        }
+    }
+
+    /// Nothing but OPTIONS goes further without a known user; nothing is asked of a recorder before.
+    fn authenticate(&self, request: &Request) -> Option<Response> {
+        let users = &self.cameras.users;
+        if users.is_empty() || request.method == Method::Options {
+            return None;
+        }
+        let now_s = (clock::wall().as_unix_ms() / 1000).max(0) as u64;
+        let verdict = users.verify(
+            &request.method,
+            &request.uri,
+            request.headers.get("Authorization"),
+            now_s,
+        );
+        let stale = match verdict {
+            Verdict::Allowed { user } => {
+                let camera = Target::parse(&request.uri).map(|target| target.camera);
+                let may_see = camera.is_ok_and(|camera| user.may_see(camera.as_str()));
+                return (!may_see).then(|| Response::to(request, 403));
+            }
+            Verdict::Absent => false,
+            Verdict::Denied => {
+                tracing::warn!(peer = %self.peer, method = %request.method, "wrong credentials");
+                false
+            }
+            Verdict::Stale => true,
+        };
+        Some(Response::to(request, 401).with("WWW-Authenticate", users.challenge(now_s, stale)))
+    }
+
+    /// 454 for a session that is not this connection's.
+    fn wrong_session(&self, request: &Request) -> Option<Response> {
+        let ours = self.live.as_ref().map(|live| live.id.as_str());
+        match request.headers.session() {
+            Ok(None) => None,
+            Ok(Some(session)) if Some(session.id.as_str()) == ours => None,
+            Ok(Some(_)) => Some(Response::to(request, 454)),
+            Err(error) => Some(Response::to(request, error.status())),
+        }
+    }
+
+    async fn presentation(&mut self, target: &Target) -> Result<Presentation, u16> {
+        if let Some(known) = self
+            .described
+            .as_ref()
+            .filter(|known| known.target.same_presentation(target))
+        {
+            return Ok(known.clone());
+        }
+        let camera = self.cameras.get(&target.camera).ok_or(404_u16)?;
+        let description = camera.describe().await.map_err(|error| {
+            tracing::warn!(camera = %camera.id(), %error, "no recorder describes the camera");
+            503_u16
+        })?;
+        if target.start.is_none() {
+            camera.look_up(Timestamp::EPOCH).await;
+        }
+        let start = target
+            .start
+            .or_else(|| camera.first_recorded())
+            .unwrap_or(Timestamp::EPOCH);
+        let presentation = Presentation {
+            target: Target {
+                track: None,
+                ..target.clone()
+            },
+            camera,
+            tracks: description.tracks.into(),
+            window: Window {
+                start,
+                end: target.end,
+            },
+        };
+        self.described = Some(presentation.clone());
+        Ok(presentation)
+    }
+
+    async fn describe(&mut self, request: &Request) -> Result<Response, u16> {
+        let target = Target::parse(&request.uri).map_err(super::target::TargetError::status)?;
+        // A new DESCRIBE looks again: the coverage may have changed.
+        self.described = None;
+        let presentation = self.presentation(&target).await?;
+        let range = match (target.start, target.end) {
+            (Some(start), Some(end)) => Some(Range::Npt {
+                start: Some(NptTime::ZERO),
+                end: Some(NptTime::from_micros(end.micros_since(start).max(0) as u64)),
+            }),
+            _ if presentation.window.start == Timestamp::EPOCH => None,
+            _ => Some(Range::Clock {
+                start: Some(clock_time(presentation.window.start)),
+                end: None,
+            }),
+        };
+        let tracks = presentation.tracks.to_vec();
+        let body = Description {
+            tracks,
+            range,
+            control: String::new(),
+        }
+        .write(
+            presentation.target.camera.as_str(),
+            clock::wall().as_unix_ms().unsigned_abs(),
+            self.local.ip(),
+        );
+        let base = format!(
+            "rtsp://{}/{}/",
+            self.authority(&request.uri),
+            presentation.target.path()
+        );
+        Ok(self
+            .to(request, 200)
+            .with("Content-Base", base)
+            .with_body("application/sdp", body))
+    }
+
+    /// The address by which the client reached us: it may be translated on the way.
+    fn authority(&self, uri: &str) -> String {
+        RtspUrl::parse(uri)
+            .map_or_else(|_| self.local.to_string(), |url| url.authority().to_owned())
+    }
+
+    async fn set_up(&mut self, request: &Request) -> Result<Response, u16> {
+        let target = Target::parse(&request.uri).map_err(super::target::TargetError::status)?;
+        if self.playing() || self.playback().is_some_and(Playback::paused) {
+            return Err(455);
+        }
+        let transports = request.headers.transports();
+        let offered = transports
+            .iter()
+            .find(|transport| {
+                transport.plain_avp
+                    && transport.lower == Lower::Tcp
+                    && !transport.multicast
+                    && !transport.record
+            })
+            .ok_or(461_u16)?;
+        let presentation = match &self.live {
+            Some(live) if live.presentation.target.same_presentation(&target) => {
+                live.presentation.clone()
+            }
+            // One session plays one camera.
+            Some(_) => return Err(459),
+            None => self.presentation(&target).await?,
+        };
+        let track = match target.track {
+            Some(track) => track,
+            None if presentation.tracks.len() == 1 => 0,
+            None => return Err(459),
+        };
+        if track >= presentation.tracks.len() {
+            return Err(404);
+        }
+        let live = self.live.get_or_insert_with(|| Live::new(presentation));
+        let channels = live.channels(track, offered).ok_or(461_u16)?;
+        let ssrc = live
+            .tracks
+            .get(track)
+            .and_then(Option::as_ref)
+            .map_or_else(rand::random, |set_up| set_up.ssrc);
+        if let Some(slot) = live.tracks.get_mut(track) {
+            *slot = Some(SetUp {
+                channels,
+                ssrc,
+                url: request.uri.clone(),
+            });
+        }
+        // Its tracks are another set now: the next PLAY makes its playback anew.
+        live.playback = None;
+        let transport = Transport {
+            ssrc: Some(ssrc),
+            ..Transport::interleaved(channels.0, channels.1)
+        };
+        Ok(live.answer(request, 200).with("Transport", transport))
+    }
+
+    async fn play(&mut self, request: &Request, out: &mut OutQueue) -> Option<Response> {
+        let Some(live) = &mut self.live else {
+            return Some(Response::to(request, 455));
+        };
+        let target = Target::parse(&request.uri);
+        if !target.is_ok_and(|target| live.is_aggregate(&target)) {
+            return Some(live.answer(request, 460));
+        }
+        let cseq = request.cseq().unwrap_or(0);
+        let has_range = request.headers.get("Range").is_some();
+        if !has_range && let Some(playback) = &mut live.playback {
+            if playback.active() {
+                return Some(live.answer(request, 200));
+            }
+            if playback.paused() {
+                let at = playback.resume((cseq & 0xff) as u8);
+                let range = Range::Clock {
+                    start: Some(clock_time(at)),
+                    end: None,
+                };
+                return Some(
+                    live.with_play_headers(live.answer(request, 200), request)
+                        .with("Range", range),
+                );
+            }
+        }
+        let play = match Play::read(
+            &request.headers,
+            cseq,
+            live.presentation.window,
+            clock::wall(),
+        ) {
+            Ok(play) => play,
+            Err(refusal) => return Some(live.answer(request, refusal.0)),
+        };
+        // No network when the index is fresh.
+        live.presentation.camera.look_up(play.request.at).await;
+        out.discard_frames();
+        let journal = self.cameras.journal.clone();
+        live.playback(journal).play(play.request, play.delivery);
+        live.pending = Some(Pending {
+            request: request.clone(),
+            play,
+        });
+        None
+    }
+
+    fn pause(&mut self, request: &Request) -> Response {
+        let Some(live) = &mut self.live else {
+            return Response::to(request, 455);
+        };
+        let Some(playback) = &mut live.playback else {
+            return live.answer(request, 455);
+        };
+        let at = playback.pause();
+        live.answer(request, 200).with(
+            "Range",
+            Range::Clock {
+                start: Some(clock_time(at)),
+                end: None,
+            },
+        )
+    }
+
+    fn get_parameter(&self, request: &Request) -> Response {
+        let answer = self.to(request, 200);
+        if request.body.is_empty() {
+            return answer;
+        }
+        let asks_position =
+            std::str::from_utf8(&request.body).is_ok_and(|body| body.trim() == "position");
+        match (
+            asks_position,
+            self.live
+                .as_ref()
+                .and_then(|live| Some((live, live.playback.as_ref()?))),
+        ) {
+            (true, Some((live, playback))) => {
+                let npt_us = playback
+                    .position()
+                    .micros_since(live.presentation.window.start)
+                    .max(0);
+                let body = format!("position: {}\r\n", NptTime::from_micros(npt_us as u64));
+                answer.with_body("text/parameters", body)
+            }
+            _ => self.to(request, 451),
+        }
+    }
+}
+
+impl Live {
+    fn new(presentation: Presentation) -> Self {
+        Live {
+            id: format!("{:016x}", rand::random::<u64>()),
+            tracks: vec![None; presentation.tracks.len()],
+            presentation,
+            playback: None,
+            pending: None,
+        }
+    }
+
+    fn answer(&self, request: &Request, status: u16) -> Response {
+        let session = format!("{};timeout={SESSION_TIMEOUT_S}", self.id);
+        Response::to(request, status).with("Session", session)
+    }
+
+    /// The channels that the client offered for `track`, or the next free pair; `None` when another track has them.
+    fn channels(&self, track: usize, offered: &Transport) -> Option<(u8, u8)> {
+        let taken = |channel: u8| {
+            let others = self
+                .tracks
+                .iter()
+                .enumerate()
+                .filter(|(ix, _)| *ix != track)
+                .filter_map(|(_, set_up)| set_up.as_ref());
+            others
+                .clone()
+                .any(|set_up| set_up.channels.0 == channel || set_up.channels.1 == channel)
+        };
+        match offered.interleaved {
+            Some((rtp, rtcp)) => {
+                (rtp != rtcp && !taken(rtp) && !taken(rtcp)).then_some((rtp, rtcp))
+            }
+            None => (0..u8::MAX)
+                .step_by(2)
+                .map(|rtp| (rtp, rtp + 1))
+                .find(|(rtp, rtcp)| !taken(*rtp) && !taken(*rtcp)),
+        }
+    }
+
+    /// PLAY is for the whole session; for one track only where that is all there is.
+    fn is_aggregate(&self, target: &Target) -> bool {
+        let only = self.tracks.iter().flatten().count() == 1;
+        target.same_presentation(&self.presentation.target) && (target.track.is_none() || only)
+    }
+
+    fn playback(&mut self, journal: crate::journal::Journal) -> &mut Playback {
+        let Live {
+            presentation,
+            tracks,
+            playback,
+            ..
+        } = self;
+        playback.get_or_insert_with(|| {
+            let wanted: Arc<[bool]> = tracks.iter().map(Option::is_some).collect();
+            let outputs = presentation
+                .tracks
+                .iter()
+                .zip(tracks.iter())
+                .map(|(track, set_up)| {
+                    let (channels, ssrc) = set_up
+                        .as_ref()
+                        .map_or(((0, 1), 0), |set_up| (set_up.channels, set_up.ssrc));
+                    OutTrack {
+                        channel_rtp: channels.0,
+                        channel_rtcp: channels.1,
+                        payload_type: track.payload_type,
+                        ssrc,
+                        // Players distrust 0 and 1 (retina) and take rtptime 0 for none (FFmpeg).
+                        first_seq: rand::random_range(2..=0x7fff),
+                        first_rtptime: rand::random_range(1..=0x3fff_ffff),
+                        clock_rate: track.clock_rate,
+                        codec: Codec::from_encoding(&track.encoding),
+                        announced: parameter_sets(track),
+                    }
+                });
+            let splice = Splice::new(outputs.collect());
+            Playback::new(
+                presentation.camera.clone(),
+                journal,
+                presentation.tracks.clone(),
+                wanted,
+                splice,
+            )
+        })
+    }
+
+    fn play_answer(&self, pending: &Pending, first: Timestamp) -> Response {
+        let range = pending.play.answer(first, self.presentation.window);
+        self.with_play_headers(self.answer(&pending.request, 200), &pending.request)
+            .with("Range", range)
+    }
+
+    /// RTP-Info of the set-up tracks in SDP order, and the modes in use.
+    fn with_play_headers(&self, mut answer: Response, request: &Request) -> Response {
+        let Some(playback) = &self.playback else {
+            return answer;
+        };
+        let infos: Vec<String> = self
+            .tracks
+            .iter()
+            .enumerate()
+            .filter_map(|(track, set_up)| {
+                let info = playback.splice().rtp_info(track)?;
+                let url = set_up.as_ref()?.url.clone();
+                Some(
+                    RtpInfo {
+                        url,
+                        seq: Some(info.seq),
+                        rtptime: Some(info.rtptime),
+                    }
+                    .to_string(),
+                )
+            })
+            .collect();
+        answer = answer.with("RTP-Info", infos.join(","));
+        let delivery = playback.delivery();
+        if request.headers.get("Scale").is_some() {
+            answer = answer.with("Scale", format!("{:?}", delivery.pacing.unwrap_or(1.0)));
+        }
+        if request.headers.get("Speed").is_some() {
+            answer = answer.with("Speed", format!("{:?}", delivery.speed));
+        }
+        if let Some(rate_control) = request.headers.get("Rate-Control") {
+            answer = answer.with("Rate-Control", rate_control.trim().to_ascii_lowercase());
+        }
+        answer
+    }
+}

@@ -1,0 +1,177 @@
+//! One line for each routing decision: to the log, and to whoever listens (the demo's screen).
+
+use std::fmt;
+use std::time::Duration;
+
+use seamline_routing::camera::CameraId;
+use seamline_routing::time::{TimeRange, Timestamp};
+use tokio::sync::broadcast;
+
+use crate::cameras::CameraEntry;
+
+/// A routing decision as an operator reads it.
+#[derive(Clone, Debug)]
+pub struct Decision {
+    /// The camera.
+    pub camera: CameraId,
+    /// What was decided.
+    pub what: What,
+}
+
+/// The kinds of decision.
+#[derive(Clone, Debug)]
+pub enum What {
+    /// Units come from another site from `at` on.
+    Switch {
+        /// Capture time of the seam.
+        at: Timestamp,
+        /// The site before; `None` at the start of a play.
+        from: Option<String>,
+        /// The site after.
+        to: String,
+        /// Why.
+        reason: String,
+        /// From the moment it was needed until it was done.
+        took: Duration,
+    },
+    /// No site holds this stretch.
+    Hole(TimeRange),
+    /// No site can be reached that may hold this instant.
+    Waiting(Timestamp),
+    /// A leg failed.
+    LegFailed {
+        /// Its site.
+        site: String,
+        /// Why.
+        why: String,
+    },
+    /// The playback is over.
+    Ended {
+        /// The next instant that would have been wanted.
+        at: Timestamp,
+        /// Why.
+        why: String,
+    },
+}
+
+impl fmt::Display for Decision {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.camera)?;
+        match &self.what {
+            What::Switch {
+                at,
+                from: Some(from),
+                to,
+                reason,
+                took,
+            } => {
+                write!(
+                    f,
+                    "{at} {from} -> {to} ({reason}) in {} ms",
+                    took.as_millis()
+                )
+            }
+            What::Switch {
+                at,
+                from: None,
+                to,
+                reason,
+                took,
+            } => write!(f, "{at} from {to} ({reason}) in {} ms", took.as_millis()),
+            What::Hole(range) => write!(f, "hole {range}: no site holds it"),
+            What::Waiting(at) => write!(f, "{at} waits: no site that may hold it can be reached"),
+            What::LegFailed { site, why } => write!(f, "{site} failed: {why}"),
+            What::Ended { at, why } => write!(f, "{at} ended: {why}"),
+        }
+    }
+}
+
+/// Writes decisions; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Journal(broadcast::Sender<Decision>);
+
+/// Decisions kept for a listener that is slow.
+const BACKLOG: usize = 256;
+
+impl Default for Journal {
+    fn default() -> Self {
+        Journal(broadcast::channel(BACKLOG).0)
+    }
+}
+
+impl Journal {
+    /// Every decision from now on.
+    pub fn listen(&self) -> broadcast::Receiver<Decision> {
+        self.0.subscribe()
+    }
+
+    fn say(&self, camera: &CameraEntry, what: What) {
+        // Nobody listening is the normal case.
+        let _ = self.0.send(Decision {
+            camera: camera.id().clone(),
+            what,
+        });
+    }
+
+    /// A switch or a start.
+    pub fn switch(
+        &self,
+        camera: &CameraEntry,
+        at: Timestamp,
+        from: Option<&str>,
+        to: &str,
+        reason: &str,
+        took: Duration,
+    ) {
+        tracing::info!(
+            camera = %camera.id(), capture = %at, from = from.unwrap_or("-"), to, reason, ms = took.as_secs_f64() * 1e3, "route"
+        );
+        let (from, to, reason) = (from.map(str::to_owned), to.to_owned(), reason.to_owned());
+        self.say(
+            camera,
+            What::Switch {
+                at,
+                from,
+                to,
+                reason,
+                took,
+            },
+        );
+    }
+
+    /// A hole is passed over.
+    pub fn hole(&self, camera: &CameraEntry, range: TimeRange) {
+        tracing::info!(camera = %camera.id(), capture = %range.start(), until = %range.end(), reason = "no site holds it", "hole");
+        self.say(camera, What::Hole(range));
+    }
+
+    /// Nothing can be played for now.
+    pub fn waiting(&self, camera: &CameraEntry, at: Timestamp) {
+        tracing::warn!(camera = %camera.id(), capture = %at, reason = "no site can be reached", "waiting");
+        self.say(camera, What::Waiting(at));
+    }
+
+    /// A leg failed.
+    pub fn leg_failed(&self, camera: &CameraEntry, site: &str, at: Timestamp, why: &str) {
+        tracing::warn!(camera = %camera.id(), site, capture = %at, reason = why, "leg failed");
+        self.say(
+            camera,
+            What::LegFailed {
+                site: site.to_owned(),
+                why: why.to_owned(),
+            },
+        );
+    }
+
+    /// The playback is over.
+    pub fn ended(&self, camera: &CameraEntry, at: Timestamp, why: &str) {
+        tracing::info!(camera = %camera.id(), capture = %at, reason = why, "ended");
+        self.say(
+            camera,
+            What::Ended {
+                at,
+                why: why.to_owned(),
+            },
+        );
+    }
+}

@@ -1,0 +1,202 @@
+//! A leg out of a folder of recordings: frames read in the background, packetized like a recorder's.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use seamline_archive::{ArchiveError, Batch, Cursor, TrackFormat};
+use seamline_media::{Flags, Frame, LegFormat, Packetizer, Unit};
+use seamline_probes::archive::{Folders, describe_tracks};
+use seamline_routing::director::Failure;
+use seamline_rtsp::sdp::{Mapping, map_tracks};
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::{Sleep, sleep};
+
+use super::{Arrival, LegFailure, Order, format};
+use crate::clock;
+
+/// Read at a time: about a group of pictures.
+const BATCH_BYTES: usize = 256 * 1024;
+/// How often the growing end of a recording is looked at.
+const TAIL_EVERY: Duration = Duration::from_millis(100);
+
+impl From<ArchiveError> for LegFailure {
+    fn from(error: ArchiveError) -> Self {
+        LegFailure::new(Failure::Lost, error.to_string())
+    }
+}
+
+type Read = Result<(Cursor, Batch), LegFailure>;
+
+enum Stage {
+    Reading(JoinHandle<Read>),
+    AtTail(Pin<Box<Sleep>>, Option<Box<Cursor>>),
+    Over,
+}
+
+/// A reader on a folder.
+pub struct ArchiveLeg {
+    order: Order,
+    stage: Stage,
+    format: LegFormat,
+    /// For each track of the files the packetizer of the client's track.
+    tracks: Vec<Option<Packer>>,
+    units: VecDeque<Unit>,
+}
+
+struct Packer {
+    format: TrackFormat,
+    clock_rate: u32,
+    packetizer: Packetizer,
+}
+
+impl std::fmt::Debug for ArchiveLeg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ArchiveLeg")
+            .field("from", &self.order.from)
+            .finish_non_exhaustive()
+    }
+}
+
+impl ArchiveLeg {
+    /// Positions at the random access point at or before the ordered start.
+    pub async fn open(folders: &Arc<Folders>, order: Order) -> Result<Self, LegFailure> {
+        let from_us = order.from.shift(order.clock_offset_us).as_micros();
+        let mut leg = ArchiveLeg {
+            order,
+            stage: Stage::Over,
+            format: LegFormat::default(),
+            tracks: Vec::new(),
+            units: VecDeque::new(),
+        };
+        let (folders, remote) = (folders.clone(), leg.order.remote.clone());
+        let opened = spawn_blocking(move || -> Read {
+            let now_us = clock::wall().as_micros();
+            let folder = folders
+                .folder(&remote)
+                .map_err(|error| LegFailure::new(Failure::Lost, error.to_string()))?;
+            let mut cursor = Cursor::open(folder, from_us, now_us)?;
+            let batch = cursor.next_batch(BATCH_BYTES, now_us)?;
+            Ok((cursor, batch))
+        });
+        let (cursor, batch) = opened
+            .await
+            .map_err(|error| LegFailure::new(Failure::Lost, format!("reader failed: {error}")))??;
+        leg.take(cursor, batch)?;
+        Ok(leg)
+    }
+
+    /// What the splice must know of the units' format.
+    pub fn format(&self) -> LegFormat {
+        self.format.clone()
+    }
+
+    /// See [`super::Leg::poll_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        loop {
+            if let Some(unit) = self.units.pop_front() {
+                return Poll::Ready(Arrival::Unit(unit));
+            }
+            match &mut self.stage {
+                Stage::Reading(reading) => {
+                    let read = ready!(Pin::new(reading).poll(cx));
+                    self.stage = Stage::Over;
+                    let read = read.unwrap_or_else(|error| {
+                        Err(LegFailure::new(
+                            Failure::Lost,
+                            format!("reader failed: {error}"),
+                        ))
+                    });
+                    if let Err(failure) = read.and_then(|(cursor, batch)| self.take(cursor, batch))
+                    {
+                        return Poll::Ready(Arrival::Failed(failure));
+                    }
+                }
+                Stage::AtTail(pause, cursor) => {
+                    ready!(pause.as_mut().poll(cx));
+                    match cursor.take() {
+                        Some(cursor) => self.read_on(*cursor),
+                        None => self.stage = Stage::Over,
+                    }
+                }
+                Stage::Over => return Poll::Ready(Arrival::Ended),
+            }
+        }
+    }
+
+    fn read_on(&mut self, mut cursor: Cursor) {
+        self.stage = Stage::Reading(spawn_blocking(move || {
+            let batch = cursor.next_batch(BATCH_BYTES, clock::wall().as_micros())?;
+            Ok((cursor, batch))
+        }));
+    }
+
+    fn take(&mut self, cursor: Cursor, batch: Batch) -> Result<(), LegFailure> {
+        match batch {
+            Batch::Tracks(formats) => self.set_tracks(&formats)?,
+            Batch::Frames(frames) => {
+                for frame in &frames {
+                    self.pack(frame);
+                }
+            }
+            Batch::Gap { .. } => {}
+            Batch::AtTail => {
+                self.stage = Stage::AtTail(Box::pin(sleep(TAIL_EVERY)), Some(Box::new(cursor)));
+                return Ok(());
+            }
+            Batch::End => {
+                self.stage = Stage::Over;
+                return Ok(());
+            }
+        }
+        self.read_on(cursor);
+        Ok(())
+    }
+
+    fn set_tracks(&mut self, formats: &[TrackFormat]) -> Result<(), LegFailure> {
+        let theirs = describe_tracks(formats).tracks;
+        let mapping = map_tracks(&self.order.tracks, &theirs);
+        if let Some(Mapping::Mismatch { difference, .. }) = mapping.get(self.order.master) {
+            return Err(LegFailure::new(Failure::Mismatch, difference.to_string()));
+        }
+        self.format = format::of_tracks(
+            mapping
+                .iter()
+                .map(|mapped| mapped.index().and_then(|ix| theirs.get(ix))),
+        );
+        let packer = |(ix, format): (usize, &TrackFormat)| {
+            let ours = mapping
+                .iter()
+                .position(|mapped| mapped.index() == Some(ix))?;
+            let track = theirs.get(ix)?;
+            Some(Packer {
+                format: format.clone(),
+                clock_rate: track.clock_rate,
+                packetizer: Packetizer::new(ours, format::codec(format), track.payload_type),
+            })
+        };
+        self.tracks = formats.iter().enumerate().map(packer).collect();
+        Ok(())
+    }
+
+    fn pack(&mut self, frame: &seamline_archive::Frame) {
+        let Some(Some(packer)) = self.tracks.get_mut(frame.track) else {
+            return;
+        };
+        let capture_us = frame.capture_us - self.order.clock_offset_us;
+        let unit = packer.packetizer.unit(&Frame {
+            data: &frame.data,
+            framing: format::framing(&packer.format),
+            capture_us,
+            rtp_time: (i128::from(capture_us) * i128::from(packer.clock_rate) / 1_000_000) as u32,
+            sync: frame.sync,
+            flags: Flags::NONE,
+        });
+        match unit {
+            Ok(unit) => self.units.push_back(unit),
+            Err(error) => tracing::warn!(capture_us, %error, "frame of the archive skipped"),
+        }
+    }
+}

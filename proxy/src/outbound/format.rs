@@ -1,0 +1,42 @@
+//! What tracks of a description or of a file mean to the splice.
+
+use seamline_archive::TrackFormat;
+use seamline_media::{Codec, Framing, LegFormat, ParameterSets};
+use seamline_rtsp::sdp::Track;
+
+/// The splice's view of a leg's tracks, in the client's order.
+pub(super) fn of_tracks<'a>(tracks: impl Iterator<Item = Option<&'a Track>>) -> LegFormat {
+    let parameter_sets = tracks
+        .map(|track| track.map(parameter_sets).unwrap_or_default())
+        .collect();
+    LegFormat {
+        parameter_sets,
+        discontinuity: None,
+    }
+}
+
+/// The parameter sets that a track announces.
+pub fn parameter_sets(track: &Track) -> ParameterSets {
+    ParameterSets::from_fmtp(Codec::from_encoding(&track.encoding), &track.fmtp)
+}
+
+pub(super) fn codec(format: &TrackFormat) -> Codec {
+    match format {
+        TrackFormat::H264 { .. } => Codec::H264,
+        TrackFormat::H265 { .. } => Codec::H265,
+        TrackFormat::Aac { .. } => Codec::Aac,
+        TrackFormat::G711 { .. } => Codec::G711,
+    }
+}
+
+pub(super) fn framing(format: &TrackFormat) -> Framing {
+    match *format {
+        TrackFormat::H264 {
+            nal_length_bytes, ..
+        }
+        | TrackFormat::H265 {
+            nal_length_bytes, ..
+        } => Framing::LengthPrefixed(nal_length_bytes),
+        TrackFormat::Aac { .. } | TrackFormat::G711 { .. } => Framing::Raw,
+    }
+}

@@ -1,0 +1,129 @@
+//! Legs: the units of one copy, from whatever protocol its recorder speaks.
+
+pub mod archive;
+mod format;
+pub mod rtsp;
+
+pub use format::parameter_sets;
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use seamline_media::{LegFormat, Unit};
+use seamline_probes::MediaSource;
+use seamline_routing::director::Failure;
+use seamline_routing::policy::Reaction;
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::sdp::Track;
+
+/// What a playback wants of a leg. Times are in the camera's timeline.
+#[derive(Clone, Debug)]
+pub struct Order {
+    /// The recorder's own name of the camera.
+    pub remote: Arc<str>,
+    /// The first unit is the random access point at or before this instant.
+    pub from: Timestamp,
+    /// End of the wanted stretch, if known: the leg may stop there.
+    pub until: Option<Timestamp>,
+    /// The copy's clock minus the timeline's clock, µs.
+    pub clock_offset_us: i64,
+    /// The client's tracks, in its order; units name them by index.
+    pub tracks: Arc<[Track]>,
+    /// Which of them the client set up.
+    pub wanted: Arc<[bool]>,
+    /// The track that seams are cut on: a recorder whose track cannot continue it cannot take over.
+    pub master: usize,
+    /// The deadlines of connecting and answering.
+    pub reaction: Reaction,
+}
+
+/// What a leg delivers.
+#[derive(Debug)]
+pub enum Arrival {
+    /// An access unit or audio frame, in the recorder's order.
+    Unit(Unit),
+    /// The recorder said that the leg is over.
+    Ended,
+    /// The leg is lost.
+    Failed(LegFailure),
+}
+
+/// Why a leg could not be opened or went away.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct LegFailure {
+    /// What the director makes of it.
+    pub failure: Failure,
+    /// For the log.
+    pub detail: String,
+}
+
+impl LegFailure {
+    /// A failure with its text.
+    pub fn new(failure: Failure, detail: impl Into<String>) -> Self {
+        LegFailure {
+            failure,
+            detail: detail.into(),
+        }
+    }
+}
+
+/// An open leg.
+#[derive(Debug)]
+pub enum Leg {
+    /// A replay session at an RTSP recorder.
+    Rtsp(Box<rtsp::RtspLeg>),
+    /// A reader of a folder of recordings.
+    Archive(Box<archive::ArchiveLeg>),
+}
+
+impl Leg {
+    /// Opens a leg; returns once the recorder agreed to play. Each phase has its deadline in `order.reaction`.
+    pub async fn open(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
+        match source {
+            MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
+                .await
+                .map(|leg| Leg::Rtsp(Box::new(leg))),
+            MediaSource::Archive(folders) => archive::ArchiveLeg::open(&folders, order)
+                .await
+                .map(|leg| Leg::Archive(Box::new(leg))),
+            MediaSource::None => Err(LegFailure::new(
+                Failure::Mismatch,
+                "this kind of recorder is listed but not played",
+            )),
+        }
+    }
+
+    /// The next arrival. After `Ended` or `Failed` the leg must not be polled again.
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        match self {
+            Leg::Rtsp(leg) => leg.poll_next(cx),
+            Leg::Archive(leg) => leg.poll_next(cx),
+        }
+    }
+
+    /// What the splice must know of the units' format.
+    pub fn format(&self) -> LegFormat {
+        match self {
+            Leg::Rtsp(leg) => leg.format(),
+            Leg::Archive(leg) => leg.format(),
+        }
+    }
+
+    /// Keeps the recorder's session alive while the client does not read.
+    pub fn keep_alive(&mut self, now: Instant) {
+        match self {
+            Leg::Rtsp(leg) => leg.keep_alive(now),
+            Leg::Archive(_) => {}
+        }
+    }
+
+    /// Ends the leg at the recorder; does not wait for its answer.
+    pub fn close(self) {
+        match self {
+            Leg::Rtsp(leg) => leg.close(),
+            Leg::Archive(_) => {}
+        }
+    }
+}

@@ -1,0 +1,491 @@
+//! A leg at an RTSP recorder: one replay session over interleaved TCP.
+
+use std::collections::VecDeque;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf, BytesMut};
+use seamline_media::{
+    Assembler, CaptureClock, Codec, Ending, Flags, LegFormat, Markers, TrackFormat, Unit, rtcp,
+};
+use seamline_probes::rtsp::RtspSource;
+use seamline_routing::director::Failure;
+use seamline_rtsp::client::{
+    ClientError, ClientEvent, Config, PlayRequest, Playing, ReplayClient, TrackChoice,
+};
+use seamline_rtsp::headers::{ClockTime, Range, RateControl};
+use seamline_rtsp::sdp::{Description, Mapping, map_tracks};
+use seamline_rtsp::{Framer, Incoming};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{Arrival, LegFailure, Order, format};
+use crate::clock;
+
+/// One read takes this much: large reads make few system calls.
+const READ_BYTES: usize = 64 * 1024;
+/// Frames that overtake the answer to PLAY are kept up to here.
+const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Unacknowledged data for this long means that the recorder's host is gone.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a recorder is given to take a TEARDOWN.
+const TEARDOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// An open session that plays.
+#[derive(Debug)]
+pub struct RtspLeg {
+    stream: TcpStream,
+    buf: BytesMut,
+    framer: Framer,
+    client: ReplayClient,
+    unsent: BytesMut,
+    assembler: Assembler,
+    /// Per client track.
+    format: LegFormat,
+    master: usize,
+    channels: Vec<Channel>,
+    units: VecDeque<Unit>,
+    byes: usize,
+    over: Option<Over>,
+    kept_alive: Instant,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Channel {
+    rtp: u8,
+    rtcp: u8,
+    /// Index in the client's session.
+    track: usize,
+    said_bye: bool,
+}
+
+#[derive(Debug)]
+enum Over {
+    Ended,
+    Failed(LegFailure),
+}
+
+fn lost(detail: impl Into<String>) -> LegFailure {
+    LegFailure::new(Failure::Lost, detail)
+}
+
+impl From<ClientError> for LegFailure {
+    fn from(error: ClientError) -> Self {
+        let failure = match &error {
+            ClientError::Unauthorized(_) => Failure::Credentials,
+            ClientError::NotFound | ClientError::Range => Failure::NoFootage,
+            ClientError::Busy { .. } => Failure::Busy,
+            _ => Failure::Lost,
+        };
+        LegFailure::new(failure, error.to_string())
+    }
+}
+
+impl RtspLeg {
+    /// Connects, describes, sets up the tracks that continue the client's, and asks to play.
+    pub async fn open(source: &RtspSource, order: Order) -> Result<Self, LegFailure> {
+        let reaction = order.reaction;
+        let url = source
+            .url(&order.remote)
+            .map_err(|error| lost(error.to_string()))?;
+        let address = (url.host(), url.port());
+        let stream = timeout(reaction.connect, TcpStream::connect(address))
+            .await
+            .map_err(|_| {
+                lost(format!(
+                    "no connection within {} ms",
+                    reaction.connect.as_millis()
+                ))
+            })?
+            .map_err(|error| lost(format!("no connection: {error}")))?;
+        tune(&stream);
+        let start = order.from.shift(order.clock_offset_us);
+        let config = Config {
+            credentials: source.credentials().cloned(),
+            tracks: TrackChoice::Named,
+            play: Some(PlayRequest {
+                // Open-ended, so that an end always means that the recorder has no more.
+                range: Some(Range::Clock {
+                    start: Some(ClockTime::from_micros(start.as_micros())),
+                    end: None,
+                }),
+                rate_control: Some(RateControl::No),
+                immediate: true,
+                ..PlayRequest::default()
+            }),
+            ..Config::new(url.clone())
+        };
+        let session = Session {
+            stream,
+            buf: BytesMut::new(),
+            framer: Framer::new(),
+            client: ReplayClient::new(config),
+        };
+        session.start(order).await
+    }
+
+    /// What the splice must know of the units' format.
+    pub fn format(&self) -> LegFormat {
+        self.format.clone()
+    }
+
+    /// See [`super::Leg::poll_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        loop {
+            if let Some(unit) = self.units.pop_front() {
+                return Poll::Ready(Arrival::Unit(unit));
+            }
+            if let Some(over) = self.over.take() {
+                return Poll::Ready(match over {
+                    Over::Ended => Arrival::Ended,
+                    Over::Failed(failure) => Arrival::Failed(failure),
+                });
+            }
+            match self.framer.next(&mut self.buf) {
+                Ok(Some(Incoming::Frame { channel, bytes })) => self.frame(channel, bytes),
+                Ok(Some(Incoming::Response(response))) => {
+                    let outcome = self.client.handle_response(&response);
+                    self.after_message(outcome);
+                }
+                Ok(Some(Incoming::Request(request))) => {
+                    let outcome = self.client.handle_request(&request);
+                    self.after_message(outcome);
+                }
+                Ok(None) => {
+                    std::task::ready!(self.poll_read(cx));
+                }
+                Err(error) => self.fail(lost(format!("breaks the protocol: {error}"))),
+            }
+        }
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.buf.capacity() - self.buf.len() < READ_BYTES / 4 {
+            self.buf.reserve(READ_BYTES);
+        }
+        let outcome = std::task::ready!(self.stream.poll_read_ready(cx))
+            .and_then(|()| self.stream.try_read_buf(&mut self.buf));
+        match outcome {
+            Ok(0) => self.fail(lost("connection closed by the recorder")),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+            Err(error) => self.fail(lost(format!("connection lost: {error}"))),
+        }
+        Poll::Ready(())
+    }
+
+    /// Ends the leg; units that are whole go out first.
+    fn fail(&mut self, failure: LegFailure) {
+        self.assembler.flush(Ending::Lost, &mut self.units);
+        self.over = Some(if self.byes > 0 {
+            Over::Ended
+        } else {
+            Over::Failed(failure)
+        });
+    }
+
+    fn end(&mut self) {
+        self.assembler.flush(Ending::Clean, &mut self.units);
+        self.over = Some(Over::Ended);
+    }
+
+    fn frame(&mut self, number: u8, bytes: BytesMut) {
+        if let Some(channel) = self.channels.iter().find(|channel| channel.rtp == number) {
+            let track = channel.track;
+            let before = self.units.len();
+            // Dropped packets are counted by the assembler; the leg goes on.
+            let _ = self.assembler.push(track, bytes, &mut self.units);
+            // T says that the recorder holds nothing further of this track; the picture is the one that counts.
+            let terminal = self
+                .units
+                .iter()
+                .skip(before)
+                .any(|unit| unit.track == self.master && unit.flags.contains(Flags::TERMINAL));
+            if terminal {
+                self.end();
+            }
+            return;
+        }
+        let Some(channel) = self
+            .channels
+            .iter_mut()
+            .find(|channel| channel.rtcp == number)
+        else {
+            return;
+        };
+        let track = channel.track;
+        let report = rtcp::parse(bytes.get(4..).unwrap_or_default());
+        if let Some((_, ntp, rtp_time)) = report.sender {
+            self.assembler.clock_mut().sender_report(
+                track,
+                ntp,
+                rtp_time,
+                clock::wall().as_micros(),
+            );
+        }
+        if report.goodbye && !channel.said_bye {
+            channel.said_bye = true;
+            self.byes += 1;
+            if self.byes == self.channels.len() {
+                self.end();
+            }
+        }
+    }
+
+    fn after_message(&mut self, outcome: Result<(), ClientError>) {
+        self.flush();
+        while let Some(event) = self.client.poll_event() {
+            if event == ClientEvent::EndOfStream {
+                self.end();
+            }
+        }
+        if let Err(error) = outcome {
+            self.fail(error.into());
+        }
+    }
+
+    /// Writes what the session machine wants to say; what the socket does not take now waits for the next message.
+    fn flush(&mut self) {
+        while let Some(bytes) = self.client.poll_transmit() {
+            self.unsent.extend_from_slice(&bytes);
+        }
+        while !self.unsent.is_empty() {
+            match self.stream.try_write(&self.unsent) {
+                Ok(written) => self.unsent.advance(written),
+                Err(_) => return,
+            }
+        }
+    }
+
+    /// See [`super::Leg::keep_alive`].
+    pub fn keep_alive(&mut self, now: Instant) {
+        if now.saturating_duration_since(self.kept_alive) >= self.client.keep_alive_every() {
+            self.kept_alive = now;
+            self.client.keep_alive();
+            self.flush();
+        }
+    }
+
+    /// Ends the session at the recorder in the background.
+    pub fn close(mut self) {
+        self.client.teardown();
+        let mut goodbye = std::mem::take(&mut self.unsent);
+        while let Some(bytes) = self.client.poll_transmit() {
+            goodbye.extend_from_slice(&bytes);
+        }
+        let mut stream = self.stream;
+        tokio::spawn(async move {
+            // Reading on until the recorder closes or answers keeps a reset from overtaking the TEARDOWN.
+            let _ = timeout(TEARDOWN_PATIENCE, async {
+                stream.write_all(&goodbye).await?;
+                stream.shutdown().await?;
+                let mut waste = vec![0; READ_BYTES];
+                while stream.read(&mut waste).await? > 0 {}
+                std::io::Result::Ok(())
+            })
+            .await;
+        });
+    }
+}
+
+/// A dead recorder must be noticed: that is what this product is for.
+fn tune(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(2))
+        .with_interval(Duration::from_secs(1));
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "socket options");
+    }
+}
+
+/// A session on the way to its PLAY answer.
+struct Session {
+    stream: TcpStream,
+    buf: BytesMut,
+    framer: Framer,
+    client: ReplayClient,
+}
+
+impl Session {
+    async fn start(mut self, order: Order) -> Result<RtspLeg, LegFailure> {
+        let mut early: Vec<(u8, BytesMut)> = Vec::new();
+        let mut early_bytes = 0;
+        let mut mapping = Vec::new();
+        let deadline = order.reaction.response;
+        loop {
+            while let Some(bytes) = self.client.poll_transmit() {
+                timeout(deadline, self.stream.write_all(&bytes))
+                    .await
+                    .map_err(|_| lost("takes no request"))?
+                    .map_err(|error| lost(format!("connection lost: {error}")))?;
+            }
+            let incoming = timeout(deadline, self.next()).await.map_err(|_| {
+                lost(format!(
+                    "no answer within {} ms ({:?})",
+                    deadline.as_millis(),
+                    self.client.phase()
+                ))
+            })??;
+            match incoming {
+                Incoming::Frame { channel, bytes } => {
+                    early_bytes += bytes.len();
+                    if early_bytes > EARLY_BYTES_MAX {
+                        return Err(lost("sends footage instead of an answer to PLAY"));
+                    }
+                    early.push((channel, bytes));
+                }
+                Incoming::Response(response) => self.client.handle_response(&response)?,
+                Incoming::Request(request) => self.client.handle_request(&request)?,
+            }
+            while let Some(event) = self.client.poll_event() {
+                match event {
+                    ClientEvent::Described(description) => {
+                        mapping = fit(&order, &description)?;
+                        let theirs: Vec<usize> = mapping.iter().flatten().copied().collect();
+                        self.client.set_up(&theirs)?;
+                    }
+                    ClientEvent::Playing(playing) => {
+                        return Ok(self.playing(&order, &mapping, &playing, early));
+                    }
+                    ClientEvent::EndOfStream => {
+                        return Err(LegFailure::new(Failure::NoFootage, "nothing to play"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Incoming, LegFailure> {
+        loop {
+            match self.framer.next(&mut self.buf) {
+                Ok(Some(incoming)) => return Ok(incoming),
+                Ok(None) => {}
+                Err(error) => return Err(lost(format!("breaks the protocol: {error}"))),
+            }
+            self.buf.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.buf).await {
+                Ok(0) => return Err(lost("connection closed by the recorder")),
+                Ok(_) => {}
+                Err(error) => return Err(lost(format!("connection lost: {error}"))),
+            }
+        }
+    }
+
+    fn playing(
+        self,
+        order: &Order,
+        mapping: &[Option<usize>],
+        playing: &Playing,
+        early: Vec<(u8, BytesMut)>,
+    ) -> RtspLeg {
+        let description = self.client.description();
+        let ours = |theirs: usize| mapping.iter().position(|mapped| *mapped == Some(theirs));
+        let channels = self
+            .client
+            .tracks()
+            .iter()
+            .filter_map(|set_up| {
+                Some(Channel {
+                    rtp: set_up.rtp_channel,
+                    rtcp: set_up.rtcp_channel,
+                    track: ours(set_up.track)?,
+                    said_bye: false,
+                })
+            })
+            .collect();
+        let formats = order.tracks.iter().enumerate().map(|(ours, track)| {
+            let theirs = mapping
+                .get(ours)
+                .copied()
+                .flatten()
+                .and_then(|theirs| description.tracks.get(theirs));
+            let theirs = theirs.unwrap_or(track);
+            TrackFormat {
+                codec: Codec::from_encoding(&theirs.encoding),
+                clock_rate: theirs.clock_rate,
+                payload_type: theirs.payload_type,
+                markers: Markers::Unknown,
+            }
+        });
+        let scale = playing.scale.map_or(1.0, |scale| scale.value());
+        let paced = playing.rate_control != Some(RateControl::No);
+        let mut clock = CaptureClock::new(
+            order.tracks.iter().map(|track| track.clock_rate),
+            order.from.as_micros(),
+            order.clock_offset_us,
+            if paced { scale } else { 1.0 },
+        );
+        if let Some(Range::Clock {
+            start: Some(start), ..
+        }) = playing.range
+        {
+            for begin in &playing.starts {
+                if let (Some(track), Some(rtptime)) = (ours(begin.track), begin.rtptime) {
+                    clock.play_reply(track, start.as_micros(), rtptime);
+                }
+            }
+        }
+        let tracks = mapping
+            .iter()
+            .map(|theirs| theirs.and_then(|theirs| description.tracks.get(theirs)));
+        let format = format::of_tracks(tracks);
+        let mut leg = RtspLeg {
+            stream: self.stream,
+            buf: self.buf,
+            framer: self.framer,
+            assembler: Assembler::new(formats.collect(), clock),
+            client: self.client,
+            unsent: BytesMut::new(),
+            format,
+            master: order.master,
+            channels,
+            units: VecDeque::new(),
+            byes: 0,
+            over: None,
+            kept_alive: clock::now(),
+        };
+        for (channel, bytes) in early {
+            leg.frame(channel, bytes);
+        }
+        leg
+    }
+}
+
+/// For each client track the recorder's track that continues it; refuses a recorder whose picture cannot.
+fn fit(order: &Order, description: &Description) -> Result<Vec<Option<usize>>, LegFailure> {
+    let mapping = map_tracks(&order.tracks, &description.tracks);
+    for (ours, mapped) in mapping.iter().enumerate() {
+        if let Mapping::Mismatch { theirs, difference } = mapped
+            && order.master == ours
+        {
+            let encoding = |tracks: &[seamline_rtsp::sdp::Track], ix: usize| {
+                tracks.get(ix).map(|track| track.encoding.clone())
+            };
+            let (ours, theirs) = (
+                encoding(&order.tracks, ours),
+                encoding(&description.tracks, *theirs),
+            );
+            return Err(LegFailure::new(
+                Failure::Mismatch,
+                format!(
+                    "{difference}: {} there, {} here",
+                    theirs.unwrap_or_default(),
+                    ours.unwrap_or_default()
+                ),
+            ));
+        }
+    }
+    let wanted = |ours: usize| order.wanted.get(ours).copied().unwrap_or(false);
+    Ok(mapping
+        .iter()
+        .enumerate()
+        .map(|(ours, mapped)| mapped.index().filter(|_| wanted(ours)))
+        .collect())
+}

@@ -1,0 +1,231 @@
+//! What the director is told, and what is done for it: legs opened, watched and closed, seams taken.
+
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use seamline_media::LegFormat;
+use seamline_routing::camera::CopyIx;
+use seamline_routing::director::{Event, Failure, LegId, Seam};
+use seamline_routing::plan::Reason;
+use seamline_routing::time::{TimeRange, Timestamp};
+use smallvec::SmallVec;
+
+use super::running::{Lanes, Running, Sign, Stage};
+use super::{Playback, State, TICK};
+use crate::clock;
+use crate::outbound::{Leg, LegFailure, Order};
+
+/// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
+const TAIL_US: i64 = 20_000_000;
+/// Silence at the growing end that is still normal: recorders write in bursts.
+const TAIL_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Playback {
+    pub(super) fn open_leg(
+        &mut self,
+        id: LegId,
+        copy: CopyIx,
+        from: Timestamp,
+        until: Option<Timestamp>,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let site = self.camera.site(copy);
+        tracing::debug!(camera = %self.camera.id(), site, capture = %from, %reason, %id, "open");
+        let order = Order {
+            remote: self.camera.remote(copy),
+            from,
+            until,
+            clock_offset_us: self.camera.clock_offset_us(copy),
+            tracks: self.tracks.clone(),
+            wanted: self.wanted.clone(),
+            master: self.master,
+            reaction: self.camera.policy.reaction,
+        };
+        let opening = tokio::spawn(Leg::open(self.camera.media(copy), order));
+        let wanted = self.wanted.iter().filter(|wanted| **wanted).count();
+        let lanes = Lanes {
+            tracks: self.tracks.len(),
+            master: self.master,
+            wanted,
+        };
+        self.legs.push(Running::new(id, copy, opening, lanes, now));
+    }
+
+    pub(super) fn close_leg(&mut self, id: LegId) {
+        let Some(ix) = self.legs.iter().position(|leg| leg.id == id) else {
+            return;
+        };
+        if let Stage::Open(leg) = self.legs.swap_remove(ix).stage {
+            leg.close();
+        }
+    }
+
+    pub(super) fn take_over(&mut self, seam: Seam, now: Instant) {
+        let took = self
+            .idle_since
+            .take()
+            .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
+        let from = seam.from.map(|copy| self.camera.site(copy));
+        self.journal.switch(
+            &self.camera,
+            seam.at,
+            from,
+            self.camera.site(seam.copy),
+            &seam.reason.named(self.camera.slot.camera()).to_string(),
+            took,
+        );
+        let starting = matches!(self.state, State::Starting { .. });
+        if starting {
+            self.begin_play(seam.at);
+            self.started = Some(seam.at);
+        }
+        if let Some(leg) = self.legs.iter().find(|leg| leg.id == seam.leg) {
+            let discontinuity = (seam.jump && !starting).then_some(seam.at.as_micros());
+            self.splice.begin_leg(LegFormat {
+                discontinuity,
+                ..leg.format.clone()
+            });
+        }
+        self.look_ahead(seam.leg, now);
+    }
+
+    /// Jumps that the leg showed before it was its turn.
+    fn look_ahead(&mut self, id: LegId, now: Instant) {
+        let Some(leg) = self.legs.iter().find(|leg| leg.id == id) else {
+            return;
+        };
+        let jump = leg
+            .steps()
+            .find(|(from, to)| self.director.is_jump(to.micros_since(*from)));
+        if let Some((from, to)) = jump {
+            self.direct(Event::JumpAhead { leg: id, from, to }, now);
+        }
+    }
+
+    pub(super) fn enter_hole(&mut self, range: TimeRange) {
+        self.journal.hole(&self.camera, range);
+    }
+
+    /// Reads all legs that are hungry and tells the director what they showed.
+    pub(super) fn poll_legs(&mut self, cx: &mut Context<'_>, now: Instant) {
+        // A sign may open or close legs, so each one is acted on before the next leg is read.
+        let ids: SmallVec<[LegId; 4]> = self.legs.iter().map(|leg| leg.id).collect();
+        for id in ids {
+            while let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) {
+                let Poll::Ready(sign) = leg.poll(cx, now) else {
+                    break;
+                };
+                let (copy, newest) = (leg.copy, leg.newest);
+                match sign {
+                    Sign::Opened => self.camera.report_up(copy, now),
+                    Sign::First(first) => self.direct(
+                        Event::LegOpened {
+                            leg: id,
+                            first,
+                            wall: clock::wall(),
+                        },
+                        now,
+                    ),
+                    Sign::Recovered => self.direct(Event::Recovered { leg: id }, now),
+                    Sign::Step { from, to } if self.director.is_jump(to.micros_since(from)) => {
+                        self.direct(Event::JumpAhead { leg: id, from, to }, now);
+                    }
+                    Sign::Step { .. } => {}
+                    Sign::Ended => self.direct(Event::LegEnded { leg: id, newest }, now),
+                    Sign::Failed(failure) => self.leg_failed(id, &failure, now),
+                }
+            }
+        }
+        // A leg that was opened on the way must register its waker too.
+        if self.legs.iter().any(|leg| leg.unpolled) {
+            cx.waker().wake_by_ref();
+        }
+    }
+
+    pub(super) fn leg_failed(&mut self, id: LegId, failure: &LegFailure, now: Instant) {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
+            return;
+        };
+        let (copy, newest) = (leg.copy, leg.newest);
+        if let Stage::Open(leg) = std::mem::replace(&mut leg.stage, Stage::Over) {
+            leg.close();
+        }
+        self.camera.report_failure(copy, failure.failure, now);
+        self.journal.leg_failed(
+            &self.camera,
+            self.camera.site(copy),
+            newest.unwrap_or(self.position()),
+            &failure.detail,
+        );
+        self.direct(
+            Event::LegFailed {
+                leg: id,
+                failure: failure.failure,
+                newest,
+            },
+            now,
+        );
+    }
+
+    /// Silence: legs that should deliver and do not.
+    pub(super) fn watch_legs(&mut self, now: Instant) {
+        let reaction = self.camera.policy.reaction;
+        let wall = clock::wall();
+        let mut silent: SmallVec<[(LegId, bool); 4]> = SmallVec::new();
+        for leg in &self.legs {
+            let since = now.saturating_duration_since(leg.silent_since());
+            let limit = self.silence_limit(leg, wall);
+            let dead = leg.opened.is_some() && !leg.announced && since >= reaction.first_unit;
+            if !leg.over() && (dead || (since >= limit && !leg.stalled)) {
+                silent.push((leg.id, dead));
+            }
+        }
+        for (id, dead) in silent {
+            if dead {
+                let failure =
+                    LegFailure::new(Failure::Lost, "agreed to play, then sent no footage");
+                self.leg_failed(id, &failure, now);
+                continue;
+            }
+            let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
+                continue;
+            };
+            leg.stalled = true;
+            let (copy, newest, announced) = (leg.copy, leg.newest, leg.announced);
+            if announced {
+                self.camera.report_failure(copy, Failure::Lost, now);
+                self.journal.leg_failed(
+                    &self.camera,
+                    self.camera.site(copy),
+                    newest.unwrap_or(self.position()),
+                    "stalled",
+                );
+            }
+            self.direct(Event::Stalled { leg: id, newest }, now);
+        }
+    }
+
+    fn silence_limit(&self, leg: &Running, wall: Timestamp) -> Duration {
+        let limit = self.camera.policy.reaction.stall_after;
+        match leg.newest {
+            None => limit,
+            Some(newest) if wall.micros_since(newest) < TAIL_US => limit.max(TAIL_PATIENCE),
+            Some(_) => limit + leg.patience(),
+        }
+    }
+
+    /// The latest moment at which something must be looked at again.
+    pub(super) fn next_wake(&self, now: Instant) -> Instant {
+        let wall = clock::wall();
+        let silence = self
+            .legs
+            .iter()
+            .filter(|leg| !leg.over() && !leg.stalled && leg.hungry())
+            .map(|leg| leg.silent_since() + self.silence_limit(leg, wall));
+        silence
+            .chain(self.due)
+            .chain(self.director.deadline(now))
+            .fold(now + TICK, Instant::min)
+    }
+}

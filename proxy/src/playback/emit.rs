@@ -1,0 +1,271 @@
+//! Units to the client: asked about, paced, flagged and written.
+
+use std::time::{Duration, Instant};
+
+use seamline_media::{Flags, How, OutQueue};
+use seamline_routing::director::{End, Event, Failure, LegId, Outlook, Verdict};
+use seamline_routing::time::Timestamp;
+
+use super::{OUT_HIGH, Playback, Progress, State};
+use crate::clock;
+use crate::outbound::LegFailure;
+
+/// Sender reports while playing at the pace of the clock (RFC 3550 asks for five seconds or less).
+const REPORT_EVERY: Duration = Duration::from_secs(4);
+/// Without pacing a leg that shows nothing new for this long gives out what is held back.
+const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
+
+/// What came of looking at the head of a leg.
+enum Turn {
+    /// Something changed: look again.
+    Again,
+    /// Nothing to do before the next arrival, event or due time.
+    Rest,
+    /// The unit can be sent.
+    Send(Verdict),
+}
+
+impl Playback {
+    /// Writes all that is due. `Some` only for news other than bytes.
+    pub(super) fn emit(&mut self, now: Instant, out: &mut OutQueue) -> Option<Progress> {
+        self.due = None;
+        self.ready_incoming();
+        if let Some(at) = self.started.take() {
+            self.state = State::Playing;
+            return Some(Progress::Started { at });
+        }
+        while out.len() < OUT_HIGH {
+            if let Some(end) = self.end.take() {
+                return Some(self.finish(end, out));
+            }
+            if self.started.is_some() || self.starting() {
+                break;
+            }
+            let Some(source) = self.director.source() else {
+                break;
+            };
+            match self.turn(source, now) {
+                Turn::Again => self.ready_incoming(),
+                Turn::Rest => {
+                    if self.due.is_none() {
+                        self.idle_since.get_or_insert(now);
+                    }
+                    break;
+                }
+                Turn::Send(verdict) => self.send(source, verdict, now, out),
+            }
+        }
+        if let Some(end) = self.end.take() {
+            return Some(self.finish(end, out));
+        }
+        if let Some(at) = self.started.take() {
+            self.state = State::Playing;
+            return Some(Progress::Started { at });
+        }
+        None
+    }
+
+    /// Drops what incoming legs hold before the point where they can take over.
+    fn ready_incoming(&mut self) {
+        let source = self.director.source();
+        for leg in &mut self.legs {
+            if Some(leg.id) == source || !leg.announced {
+                continue;
+            }
+            while let Some(unit) = leg.front() {
+                if self.director.incoming_drops(leg.id, &leg.head(unit)) {
+                    leg.pop();
+                } else {
+                    break;
+                }
+            }
+        }
+    }
+
+    fn turn(&mut self, source: LegId, now: Instant) -> Turn {
+        let unpaced = self.delivery.pacing.is_none();
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        let Some(unit) = leg.front() else {
+            if leg.handing_over || leg.over() {
+                let event = if leg.range_done {
+                    Event::RangeEnd
+                } else {
+                    Event::Drained { leg: source }
+                };
+                self.direct(event, now);
+                let moved = self.director.source() != Some(source) || self.end.is_some();
+                return if moved { Turn::Again } else { Turn::Rest };
+            }
+            return Turn::Rest;
+        };
+        let head = leg.head(unit);
+        if leg.handing_over && head.master {
+            leg.drop_master();
+            return Turn::Again;
+        }
+        let verdict = self.director.judge(source, &head);
+        match verdict {
+            Verdict::Drop => {
+                leg.pop();
+                Turn::Again
+            }
+            Verdict::Wait => Turn::Rest,
+            Verdict::Handover | Verdict::RangeEnd => {
+                leg.handing_over = true;
+                leg.range_done = verdict == Verdict::RangeEnd;
+                leg.drop_master();
+                Turn::Again
+            }
+            Verdict::Jump => {
+                self.direct(
+                    Event::Jump {
+                        leg: source,
+                        to: head.capture,
+                    },
+                    now,
+                );
+                // The answer is a hole that is passed, a leg that is awaited, or the end; each shows in the next verdict.
+                let again = self.director.source() != Some(source)
+                    || self.director.judge(source, &head) != Verdict::Jump;
+                if again { Turn::Again } else { Turn::Rest }
+            }
+            Verdict::Wrong => {
+                leg.clear();
+                let failure = LegFailure::new(
+                    Failure::WrongFootage,
+                    format!("footage of {} in mid leg", head.capture),
+                );
+                self.leg_failed(source, &failure, now);
+                Turn::Again
+            }
+            Verdict::Send | Verdict::Preroll => {
+                if unpaced {
+                    let quiet = now.saturating_duration_since(leg.alive) >= HOLD_BACK_MAX;
+                    if !(leg.over() || leg.handing_over || leg.well_stocked() || quiet) {
+                        self.due = Some(leg.alive + HOLD_BACK_MAX);
+                        return Turn::Rest;
+                    }
+                    return Turn::Send(verdict);
+                }
+                let due = if verdict == Verdict::Preroll {
+                    now
+                } else {
+                    self.pace.due(self.splice.media_us(unit), now)
+                };
+                if due > now {
+                    self.due = Some(due);
+                    return Turn::Rest;
+                }
+                Turn::Send(verdict)
+            }
+        }
+    }
+
+    fn send(&mut self, source: LegId, verdict: Verdict, now: Instant, out: &mut OutQueue) {
+        self.idle_since = None;
+        self.report(now, out);
+        let how = self.how(source, verdict, now);
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return;
+        };
+        let Some(unit) = leg.pop() else { return };
+        let head = leg.head(&unit);
+        if let Err(error) = self.splice.write(unit, how, out) {
+            tracing::debug!(camera = %self.camera.id(), capture = %head.capture, %error, "unit not written");
+        }
+        if verdict != Verdict::Send {
+            return;
+        }
+        self.director.sent(source, &head);
+        if head.master
+            && let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source)
+            && let Some(range) = leg.count(head.capture, now)
+        {
+            self.camera.report_up(leg.copy, now);
+            self.camera.teach_recorded(leg.copy, range);
+        }
+    }
+
+    /// The flags of the unit at the head: whether it is the last before a gap, or the last of all.
+    fn how(&self, source: LegId, verdict: Verdict, now: Instant) -> How {
+        if verdict == Verdict::Preroll {
+            return How::PREROLL;
+        }
+        let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
+            return How::NORMAL;
+        };
+        let Some(unit) = leg.front().filter(|unit| unit.track == self.master) else {
+            return How::NORMAL;
+        };
+        let outlook = match leg.second_of_master() {
+            Some(next) => self.director.outlook_before(&leg.head(next)),
+            None if leg.over() => {
+                let facts = self.camera.slot.facts(now);
+                self.director.outlook_after(
+                    Timestamp::from_micros(unit.capture_us),
+                    &facts.copies(|_| false),
+                    now,
+                )
+            }
+            None => Outlook::Continues,
+        };
+        let flags = match outlook {
+            Outlook::Continues => Flags::NONE,
+            Outlook::Gap => Flags::END,
+            Outlook::Terminal => Flags::END | Flags::TERMINAL,
+        };
+        How {
+            preroll: false,
+            flags,
+        }
+    }
+
+    /// Sender reports, the first before the first media (a later one makes players re-base their clocks).
+    fn report(&mut self, now: Instant, out: &mut OutQueue) {
+        let due = self
+            .last_report
+            .is_none_or(|last| now.saturating_duration_since(last) >= REPORT_EVERY);
+        if self.delivery.pacing.is_none() || !due {
+            return;
+        }
+        self.last_report = Some(now);
+        let media_us = self.pace.media_us(now).unwrap_or(0);
+        for track in self.set_up_tracks() {
+            if let Some(report) =
+                self.splice
+                    .sender_report(track, clock::wall().as_micros(), media_us)
+            {
+                out.push_bytes(report);
+            }
+        }
+    }
+
+    fn set_up_tracks(&self) -> Vec<usize> {
+        (0..self.tracks.len())
+            .filter(|track| self.wanted.get(*track).copied().unwrap_or(false))
+            .collect()
+    }
+
+    fn finish(&mut self, end: End, out: &mut OutQueue) -> Progress {
+        self.journal
+            .ended(&self.camera, self.position(), &end.to_string());
+        let open_end = self.request.is_none_or(|request| request.until.is_none());
+        let started = !self.starting();
+        // Plain players wait for ever without a BYE; an ONVIF client with an open range goes on when recording resumes.
+        if started && !(self.delivery.onvif && open_end) {
+            let media_us = self.pace.media_us(clock::now()).unwrap_or(0);
+            for track in self.set_up_tracks() {
+                if let Some(goodbye) =
+                    self.splice
+                        .goodbye(track, clock::wall().as_micros(), media_us)
+                {
+                    out.push_bytes(goodbye);
+                }
+            }
+        }
+        self.state = State::Over(end);
+        Progress::Over(end)
+    }
+}

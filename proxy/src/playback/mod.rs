@@ -1,0 +1,327 @@
+//! One running playback: the director's decisions, the legs' units and the splice, joined.
+//!
+//! [`Playback::poll`] is called by the client's connection. It reads legs ahead of what is due, asks the director about
+//! each unit, and writes what is due into the client's queue. Nothing here blocks and nothing is lost when a poll is
+//! abandoned.
+
+mod decide;
+mod emit;
+mod pace;
+mod running;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use seamline_media::{OutQueue, Pacing, Play, Splice};
+use seamline_probes::Changes;
+use seamline_routing::director::{Action, Director, End, Event};
+use seamline_routing::plan::{Direction, Request};
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::sdp::Track;
+use tokio::time::Sleep;
+
+use crate::cameras::CameraEntry;
+use crate::clock;
+use crate::journal::Journal;
+use pace::Pace;
+use running::Running;
+
+/// How the client takes its footage.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Delivery {
+    /// Paced at this many footage seconds a second, or as fast as the client reads (`Rate-Control: no`).
+    pub pacing: Option<f64>,
+    /// Delivery speed beside the pacing: media time per wall time (RTSP `Speed`).
+    pub speed: f64,
+    /// The client asked for ONVIF replay: it wants the header extension, and no BYE at an open end.
+    pub onvif: bool,
+    /// Low byte of the CSeq of the PLAY request.
+    pub cseq: u8,
+}
+
+/// What [`Playback::poll`] came to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Progress {
+    /// The first unit of the play is known: the PLAY request can be answered. Nothing of it was written yet.
+    Started {
+        /// Its capture time.
+        at: Timestamp,
+    },
+    /// Bytes were written to the queue.
+    Wrote,
+    /// The playback is over; closing RTCP was written where it is due.
+    Over(End),
+}
+
+/// Units read ahead of what is due, in footage time: an outage within it costs the viewer nothing, and a seam finds
+/// its random access point in it.
+const LOOKAHEAD: Duration = Duration::from_secs(4);
+/// The same in bytes, for one leg.
+const LOOKAHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// The client's queue above which nothing more is written.
+const OUT_HIGH: usize = 256 * 1024;
+/// The plan, the health and the legs are looked at this often at the least.
+const TICK: Duration = Duration::from_millis(250);
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum State {
+    Idle,
+    /// A PLAY is not answered yet.
+    Starting {
+        asked: Instant,
+    },
+    Playing,
+    Paused,
+    Over(End),
+}
+
+/// One playback of one client.
+pub struct Playback {
+    camera: Arc<CameraEntry>,
+    journal: Journal,
+    tracks: Arc<[Track]>,
+    wanted: Arc<[bool]>,
+    master: usize,
+    /// Capture time of RTP time zero without rate control, the same for the life of the session.
+    reference_us: i64,
+    director: Director,
+    changes: Changes,
+    legs: Vec<Running>,
+    splice: Splice,
+    pace: Pace,
+    delivery: Delivery,
+    request: Option<Request>,
+    state: State,
+    /// Since when the client has been waiting for a unit that no leg can give, for the log.
+    idle_since: Option<Instant>,
+    /// The first unit of the play is known and was not announced yet.
+    started: Option<Timestamp>,
+    /// When the next unit is due.
+    due: Option<Instant>,
+    last_report: Option<Instant>,
+    end: Option<End>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Playback {
+    /// A playback of `camera` for a client that set up the `wanted` of `tracks`.
+    pub fn new(
+        camera: Arc<CameraEntry>,
+        journal: Journal,
+        tracks: Arc<[Track]>,
+        wanted: Arc<[bool]>,
+        splice: Splice,
+    ) -> Self {
+        let is_video = |ix: &usize| tracks[*ix].media == seamline_rtsp::sdp::Media::Video;
+        let set_up: Vec<usize> = (0..tracks.len()).filter(|ix| wanted[*ix]).collect();
+        let master = set_up
+            .iter()
+            .copied()
+            .find(is_video)
+            .or(set_up.first().copied())
+            .unwrap_or(0);
+        Playback {
+            director: Director::new(camera.policy.clone()),
+            changes: camera.slot.changes(),
+            camera,
+            journal,
+            tracks,
+            wanted,
+            master,
+            reference_us: 0,
+            legs: Vec::new(),
+            splice,
+            pace: Pace::new(),
+            delivery: Delivery {
+                pacing: Some(1.0),
+                speed: 1.0,
+                onvif: false,
+                cseq: 0,
+            },
+            request: None,
+            state: State::Idle,
+            idle_since: None,
+            started: None,
+            due: None,
+            last_report: None,
+            end: None,
+            timer: Box::pin(tokio::time::sleep(TICK)),
+        }
+    }
+
+    /// Starts or replaces the play.
+    pub fn play(&mut self, request: Request, delivery: Delivery) {
+        let now = clock::now();
+        self.delivery = delivery;
+        self.pace.release(self.delivery.speed);
+        if self.request.is_none() {
+            self.reference_us = request.at.as_micros();
+        }
+        self.request = Some(request);
+        self.state = State::Starting { asked: now };
+        self.idle_since = Some(now);
+        self.started = None;
+        self.last_report = None;
+        self.end = None;
+        self.direct(Event::Play(request), now);
+    }
+
+    /// Holds delivery; returns the capture time at which it goes on.
+    pub fn pause(&mut self) -> Timestamp {
+        if matches!(self.state, State::Playing | State::Starting { .. }) {
+            self.state = State::Paused;
+            self.direct(Event::Pause, clock::now());
+        }
+        self.director.position()
+    }
+
+    /// Goes on after [`Self::pause`]; returns the capture time of what comes next.
+    pub fn resume(&mut self, cseq: u8) -> Timestamp {
+        if self.state == State::Paused {
+            let now = clock::now();
+            self.state = State::Playing;
+            self.delivery.cseq = cseq;
+            self.pace.release(self.delivery.speed);
+            self.begin_play(self.director.position());
+            for leg in &mut self.legs {
+                leg.revive(now);
+            }
+            self.direct(Event::Resume, now);
+        }
+        self.director.position()
+    }
+
+    /// Whether a PLAY has not been answered yet.
+    pub fn starting(&self) -> bool {
+        matches!(self.state, State::Starting { .. })
+    }
+
+    /// Whether media is flowing or about to.
+    pub fn active(&self) -> bool {
+        matches!(self.state, State::Starting { .. } | State::Playing)
+    }
+
+    /// Whether the play is held by the client.
+    pub fn paused(&self) -> bool {
+        self.state == State::Paused
+    }
+
+    /// The next capture time that is wanted.
+    pub fn position(&self) -> Timestamp {
+        self.director.position()
+    }
+
+    /// How the client takes its footage.
+    pub fn delivery(&self) -> Delivery {
+        self.delivery
+    }
+
+    /// The splice, for RTP-Info.
+    pub fn splice(&self) -> &Splice {
+        &self.splice
+    }
+
+    /// Keeps recorders' sessions alive; to be called at least every second while the playback is not polled.
+    pub fn keep_alive(&mut self, now: Instant) {
+        for leg in &mut self.legs {
+            leg.keep_alive(now);
+        }
+    }
+
+    /// Drives the playback. Ready only with news; otherwise the waker is registered for all that can bring some.
+    pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<Progress> {
+        if !self.active() {
+            return Poll::Pending;
+        }
+        loop {
+            let now = clock::now();
+            self.look_around(now);
+            self.poll_legs(cx, now);
+            self.watch_legs(now);
+            let before = out.len();
+            let news = self.emit(now, out);
+            if let Some(progress) = news {
+                return Poll::Ready(progress);
+            }
+            if out.len() > before {
+                return Poll::Ready(Progress::Wrote);
+            }
+            let wake = self.next_wake(now);
+            if self.poll_timer(cx, wake).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+
+    /// Tells the splice that a PLAY begins with the unit captured at `start`.
+    fn begin_play(&mut self, start: Timestamp) {
+        let reverse = self
+            .request
+            .is_some_and(|request| request.direction == Direction::Reverse);
+        let sign = if reverse { -1.0 } else { 1.0 };
+        self.splice.start_play(Play {
+            cseq: self.delivery.cseq,
+            pacing: match self.delivery.pacing {
+                Some(_) => Pacing::RateControlled,
+                None => Pacing::Unpaced {
+                    reference_us: self.reference_us,
+                },
+            },
+            scale: sign * self.delivery.pacing.unwrap_or(1.0),
+            start_us: start.as_micros(),
+            extension: self.delivery.onvif,
+        });
+    }
+
+    fn poll_timer(&mut self, cx: &mut Context<'_>, wake: Instant) -> Poll<()> {
+        let wake = tokio::time::Instant::from_std(wake);
+        if self.timer.deadline() != wake {
+            self.timer.as_mut().reset(wake);
+        }
+        self.timer.as_mut().poll(cx)
+    }
+
+    /// Facts that changed, and deadlines of the director that passed.
+    fn look_around(&mut self, now: Instant) {
+        if self.changes.take_news() {
+            self.direct(Event::FactsChanged, now);
+        } else if self.director.wants_review()
+            || self.director.deadline(now).is_some_and(|at| at <= now)
+        {
+            self.direct(Event::Tick, now);
+        }
+    }
+
+    /// Hands an event to the director with the facts of this moment, and does what it asks.
+    fn direct(&mut self, event: Event, now: Instant) {
+        {
+            let facts = self.camera.slot.facts(now);
+            self.director.handle(event, &facts.copies(|_| false), now);
+        }
+        while let Some(action) = self.director.poll_action() {
+            self.act(action, now);
+        }
+    }
+
+    fn act(&mut self, action: Action, now: Instant) {
+        match action {
+            Action::Open {
+                leg,
+                copy,
+                from,
+                until,
+                reason,
+            } => self.open_leg(leg, copy, from, until, reason, now),
+            Action::Close { leg } => self.close_leg(leg),
+            Action::Switch(seam) => self.take_over(seam, now),
+            Action::Hole(range) => self.enter_hole(range),
+            Action::Wait { at } => {
+                self.journal.waiting(&self.camera, at);
+            }
+            Action::Teach { copy, lesson } => self.camera.teach(copy, lesson),
+            Action::End(end) => self.end = Some(end),
+        }
+    }
+}

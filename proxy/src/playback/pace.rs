@@ -1,0 +1,80 @@
+//! When each unit is due at the client: media time against the wall.
+
+use std::time::{Duration, Instant};
+
+/// Later than this, playback goes on from here instead of catching up.
+const BEHIND_MAX: Duration = Duration::from_secs(2);
+
+/// Maps media time (µs, holes closed up, scale applied) to the moment at which it is due.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// Media time per wall time.
+    speed: f64,
+    /// A media time and the moment at which it is due.
+    anchor: Option<(i64, Instant)>,
+}
+
+impl Pace {
+    pub(super) fn new() -> Self {
+        Pace {
+            speed: 1.0,
+            anchor: None,
+        }
+    }
+
+    /// Forgets the past: the next unit that is asked about is due at once, what follows at this speed.
+    pub(super) fn release(&mut self, speed: f64) {
+        *self = Pace {
+            speed,
+            anchor: None,
+        };
+    }
+
+    /// When media time `media_us` is due. The first one asked about is due now, and so is what lies before it.
+    pub(super) fn due(&mut self, media_us: i64, now: Instant) -> Instant {
+        let (base, origin) = *self.anchor.get_or_insert((media_us, now));
+        let due =
+            origin + Duration::from_secs_f64((media_us - base).max(0) as f64 / 1e6 / self.speed);
+        if now.saturating_duration_since(due) > BEHIND_MAX {
+            self.anchor = Some((media_us, now));
+            return now;
+        }
+        due
+    }
+
+    /// The media time that is due now.
+    pub(super) fn media_us(&self, now: Instant) -> Option<i64> {
+        let (base, origin) = self.anchor?;
+        Some(base + (now.saturating_duration_since(origin).as_secs_f64() * 1e6 * self.speed) as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn units_are_due_at_their_distance() {
+        let now = clock::now();
+        let mut pace = Pace::new();
+        assert_eq!(pace.due(5_000_000, now), now);
+        assert_eq!(pace.due(5_400_000, now), now + Duration::from_millis(400));
+        assert_eq!(
+            pace.due(4_960_000, now),
+            now,
+            "what lies before the start is due at once"
+        );
+        assert_eq!(pace.media_us(now + Duration::from_secs(1)), Some(6_000_000));
+    }
+
+    #[test]
+    fn after_a_long_stall_playback_goes_on_from_there() {
+        let now = clock::now();
+        let mut pace = Pace::new();
+        pace.due(0, now);
+        let late = now + Duration::from_secs(9);
+        assert_eq!(pace.due(40_000, late), late);
+        assert_eq!(pace.due(80_000, late), late + Duration::from_millis(40));
+    }
+}

@@ -1,0 +1,353 @@
+//! A leg while it is opened, read and drained: its queue of units and its signs of life.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use seamline_media::{LegFormat, Unit};
+use seamline_routing::camera::CopyIx;
+use seamline_routing::director::{Head, LegId};
+use seamline_routing::time::{TimeRange, Timestamp};
+use smallvec::SmallVec;
+use tokio::task::JoinHandle;
+
+use super::{LOOKAHEAD, LOOKAHEAD_BYTES_MAX};
+use crate::cameras::TEACH_EVERY;
+use crate::outbound::{Arrival, Leg, LegFailure};
+
+/// A leg being opened in the background; given up when dropped.
+pub(super) struct Opening(JoinHandle<Result<Leg, LegFailure>>);
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+pub(super) enum Stage {
+    Opening(Opening),
+    Open(Leg),
+    /// Ended or failed; what was received may still be in the queue.
+    Over,
+}
+
+pub(super) struct Running {
+    pub(super) id: LegId,
+    pub(super) copy: CopyIx,
+    pub(super) stage: Stage,
+    /// Units by track: recorders interleave their tracks loosely, we by capture time.
+    queues: SmallVec<[VecDeque<Unit>; 2]>,
+    queued_bytes: usize,
+    master: usize,
+    wanted_tracks: usize,
+    /// Newest capture time of the master track.
+    pub(super) newest: Option<Timestamp>,
+    interval: Duration,
+    /// The director knows of its first unit.
+    pub(super) announced: bool,
+    pub(super) stalled: bool,
+    /// Its turn is over: only other tracks' units before the seam are still sent.
+    pub(super) handing_over: bool,
+    /// A stretch that was sent without a break, not yet told to the index, and when it was last told.
+    pub(super) sent: Option<TimeRange>,
+    pub(super) told: Instant,
+    /// Nothing of the requested range is left behind what it still holds.
+    pub(super) range_done: bool,
+    /// Not polled since it was made.
+    pub(super) unpolled: bool,
+    /// Parameter sets and the like, known once it is open.
+    pub(super) format: LegFormat,
+    pub(super) asked: Instant,
+    /// When the recorder agreed to play.
+    pub(super) opened: Option<Instant>,
+    /// When it last delivered, or was last not asked to.
+    pub(super) alive: Instant,
+}
+
+/// The tracks of the client's session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lanes {
+    /// How many there are.
+    pub(super) tracks: usize,
+    /// The one that seams are cut on.
+    pub(super) master: usize,
+    /// How many the client set up.
+    pub(super) wanted: usize,
+}
+
+/// What reading a leg brought to light.
+pub(super) enum Sign {
+    Opened,
+    First(Timestamp),
+    Recovered,
+    /// A step in capture time between two units that follow each other.
+    Step {
+        from: Timestamp,
+        to: Timestamp,
+    },
+    Ended,
+    Failed(LegFailure),
+}
+
+/// Steps below this are looked at only when their unit is due.
+const STEP_MIN: Duration = Duration::from_millis(100);
+/// A frame interval until the leg shows its own.
+const INTERVAL: Duration = Duration::from_millis(40);
+
+impl Running {
+    pub(super) fn new(
+        id: LegId,
+        copy: CopyIx,
+        opening: JoinHandle<Result<Leg, LegFailure>>,
+        Lanes {
+            tracks,
+            master,
+            wanted: wanted_tracks,
+        }: Lanes,
+        now: Instant,
+    ) -> Self {
+        Running {
+            id,
+            copy,
+            stage: Stage::Opening(Opening(opening)),
+            queues: (0..tracks).map(|_| VecDeque::new()).collect(),
+            queued_bytes: 0,
+            master,
+            wanted_tracks,
+            newest: None,
+            interval: INTERVAL,
+            announced: false,
+            stalled: false,
+            handing_over: false,
+            sent: None,
+            told: now,
+            range_done: false,
+            unpolled: true,
+            format: LegFormat::default(),
+            asked: now,
+            opened: None,
+            alive: now,
+        }
+    }
+
+    pub(super) fn over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    pub(super) fn keep_alive(&mut self, now: Instant) {
+        if let Stage::Open(leg) = &mut self.stage {
+            leg.keep_alive(now);
+        }
+    }
+
+    /// Forgets silence that the client itself caused.
+    pub(super) fn revive(&mut self, now: Instant) {
+        self.alive = now;
+        self.asked = now;
+    }
+
+    /// Footage in the queue, by the master track.
+    pub(super) fn span(&self) -> Duration {
+        let oldest = self
+            .queues
+            .get(self.master)
+            .and_then(VecDeque::front)
+            .map(|unit| unit.capture_us);
+        match (self.newest, oldest) {
+            (Some(newest), Some(oldest)) => {
+                Duration::from_micros((newest.as_micros() - oldest).unsigned_abs())
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
+    /// Whether more should be read: the look-ahead is not full, or a track lags behind the picture.
+    pub(super) fn hungry(&self) -> bool {
+        let span = self.span();
+        let lags = || {
+            self.wanted_tracks > 1
+                && self.queues.iter().filter(|queue| !queue.is_empty()).count() < self.wanted_tracks
+        };
+        self.queued_bytes < LOOKAHEAD_BYTES_MAX
+            && (span < LOOKAHEAD || (span < LOOKAHEAD * 2 && lags()))
+    }
+
+    /// Enough is held back that an outage now would still find a random access point ahead.
+    pub(super) fn well_stocked(&self) -> bool {
+        self.span() >= LOOKAHEAD / 2 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
+    }
+
+    /// The unit that is next by capture time.
+    pub(super) fn front(&self) -> Option<&Unit> {
+        self.queues.get(self.next_track()?)?.front()
+    }
+
+    /// The unit of the master track behind the one that is next of it.
+    pub(super) fn second_of_master(&self) -> Option<&Unit> {
+        self.queues.get(self.master)?.get(1)
+    }
+
+    /// Capture times of neighbours in the queue of the master track.
+    pub(super) fn steps(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        let queue = self.queues.get(self.master).into_iter().flatten();
+        let captures = queue.map(|unit| Timestamp::from_micros(unit.capture_us));
+        captures.clone().zip(captures.skip(1))
+    }
+
+    pub(super) fn pop(&mut self) -> Option<Unit> {
+        let track = self.next_track()?;
+        let unit = self.queues.get_mut(track)?.pop_front()?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(unit.packets.len_bytes());
+        Some(unit)
+    }
+
+    fn next_track(&self) -> Option<usize> {
+        let fronts = self
+            .queues
+            .iter()
+            .enumerate()
+            .filter_map(|(track, queue)| Some((track, queue.front()?.capture_us)));
+        // At the same instant the picture goes first: its time is the one that the answer to PLAY named.
+        fronts
+            .min_by_key(|(track, capture_us)| (*capture_us, *track != self.master))
+            .map(|(track, _)| track)
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queues.iter_mut().for_each(VecDeque::clear);
+        self.queued_bytes = 0;
+    }
+
+    /// Drops what the seam leaves of the master track.
+    pub(super) fn drop_master(&mut self) {
+        if let Some(queue) = self.queues.get_mut(self.master) {
+            queue.clear();
+        }
+        let left = self.queues.iter().flatten();
+        self.queued_bytes = left.map(|unit| unit.packets.len_bytes()).sum();
+    }
+
+    /// Counts a unit of the master track that was sent; a stretch worth telling the index now and then.
+    pub(super) fn count(&mut self, capture: Timestamp, now: Instant) -> Option<TimeRange> {
+        let joins = |sent: TimeRange| capture.since(sent.end()) < self.interval * 3;
+        let start = self
+            .sent
+            .filter(|sent| joins(*sent))
+            .map_or(capture, TimeRange::start);
+        self.sent = TimeRange::new(start, capture + Duration::from_micros(1));
+        if now.saturating_duration_since(self.told) < TEACH_EVERY {
+            return None;
+        }
+        self.told = now;
+        let sent = self.sent?;
+        self.sent = TimeRange::new(capture, sent.end());
+        Some(sent)
+    }
+
+    pub(super) fn head(&self, unit: &Unit) -> Head {
+        Head {
+            capture: Timestamp::from_micros(unit.capture_us),
+            master: unit.track == self.master,
+            random_access: unit.random_access,
+            leading: unit.leading,
+        }
+    }
+
+    /// Since when it has shown no sign of life.
+    pub(super) fn silent_since(&self) -> Instant {
+        self.alive
+    }
+
+    /// How long silence is normal, beyond `stall_after`.
+    pub(super) fn patience(&self) -> Duration {
+        self.interval * 2
+    }
+
+    /// Reads until the look-ahead is full or the recorder has no more for now. `Pending` leaves the waker registered.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Sign> {
+        self.unpolled = false;
+        if let Stage::Opening(opening) = &mut self.stage {
+            let result = std::task::ready!(Pin::new(&mut opening.0).poll(cx));
+            let result = result.unwrap_or_else(|_| {
+                Err(LegFailure::new(
+                    seamline_routing::director::Failure::Lost,
+                    "the opening of the leg was given up",
+                ))
+            });
+            self.alive = now;
+            self.opened = Some(now);
+            return Poll::Ready(match result {
+                Ok(leg) => {
+                    self.format = leg.format();
+                    self.stage = Stage::Open(leg);
+                    Sign::Opened
+                }
+                Err(failure) => {
+                    self.stage = Stage::Over;
+                    Sign::Failed(failure)
+                }
+            });
+        }
+        loop {
+            if !self.hungry() {
+                self.alive = now;
+                return Poll::Pending;
+            }
+            let Stage::Open(leg) = &mut self.stage else {
+                return Poll::Pending;
+            };
+            match std::task::ready!(leg.poll_next(cx)) {
+                Arrival::Unit(unit) => {
+                    self.alive = now;
+                    if let Some(sign) = self.take(unit) {
+                        return Poll::Ready(sign);
+                    }
+                }
+                Arrival::Ended => {
+                    self.stage = Stage::Over;
+                    return Poll::Ready(Sign::Ended);
+                }
+                Arrival::Failed(failure) => {
+                    self.stage = Stage::Over;
+                    return Poll::Ready(Sign::Failed(failure));
+                }
+            }
+        }
+    }
+
+    /// Takes in a unit. The first one of the master track is news, and so is life after a stall.
+    fn take(&mut self, unit: Unit) -> Option<Sign> {
+        let capture = Timestamp::from_micros(unit.capture_us);
+        let is_master = unit.track == self.master;
+        let mut step = None;
+        if is_master {
+            if !self.announced && !unit.random_access {
+                return None;
+            }
+            if let Some(newest) = self.newest {
+                let step = Duration::from_micros(capture.micros_since(newest).unsigned_abs());
+                if step > Duration::ZERO && step < Duration::from_secs(2) {
+                    self.interval = (self.interval * 3 + step) / 4;
+                }
+            }
+            step = self
+                .newest
+                .filter(|newest| capture.since(*newest) > STEP_MIN);
+            self.newest = Some(capture);
+        }
+        // Legs deliver only the tracks they were ordered.
+        let queue = self.queues.get_mut(unit.track)?;
+        self.queued_bytes += unit.packets.len_bytes();
+        queue.push_back(unit);
+        if is_master && !self.announced {
+            self.announced = true;
+            return Some(Sign::First(capture));
+        }
+        if self.stalled {
+            self.stalled = false;
+            return Some(Sign::Recovered);
+        }
+        step.map(|from| Sign::Step { from, to: capture })
+    }
+}
