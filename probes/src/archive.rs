@@ -231,3 +231,110 @@ fn unreadable(error: ArchiveError) -> ProbeError {
 }
 
 const THREADS: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use seamline_archive::SegmentFile;
+    use seamline_routing::Held;
+
+    use super::*;
+    use crate::testing::{at, span};
+
+    fn listing(files: &[(i64, i64, bool)], live: bool) -> Listing {
+        Listing {
+            segments: files
+                .iter()
+                .map(|&(start, end, growing)| SegmentFile {
+                    path: std::path::Path::new("x.mp4").into(),
+                    base_us: start * 1_000_000,
+                    start_us: start * 1_000_000,
+                    end_us: end * 1_000_000,
+                    growing,
+                })
+                .collect(),
+            live,
+            ..Listing::default()
+        }
+    }
+
+    #[test]
+    fn a_finished_archive_is_known_for_ever() {
+        let listing = listing(&[(0, 10, false), (10, 20, false), (30, 40, false)], false);
+        let coverage = covered(&listing, 100_000, TimeRange::ALL, at(50));
+        assert_eq!(coverage.periods(), [span(0, 20), span(30, 40)]);
+        assert_eq!(coverage.held(at(20)), Held::Gap { until: at(30) });
+        assert_eq!(
+            coverage.held(at(45)),
+            Held::Gap {
+                until: Timestamp::MAX
+            }
+        );
+    }
+
+    #[test]
+    fn a_file_that_grows_is_open() {
+        let listing = listing(&[(0, 10, true)], true);
+        let coverage = covered(&listing, 100_000, TimeRange::ALL, at(11));
+        assert_eq!(
+            coverage.held(at(15)),
+            Held::Recorded {
+                until: Timestamp::MAX
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_being_written_but_cannot_be_seen_is_unknown() {
+        let live = listing(&[(0, 10, false)], true);
+        let coverage = covered(&live, 100_000, TimeRange::ALL, at(30));
+        assert!(matches!(coverage.held(at(12)), Held::Unknown { .. }));
+        let begun = covered(&listing(&[], true), 100_000, span(20, 90), at(30));
+        assert!(matches!(begun.held(at(25)), Held::Gap { .. }));
+        assert!(matches!(begun.held(at(35)), Held::Unknown { .. }));
+        let before = covered(&live, 100_000, span(20, 90), at(30));
+        assert!(matches!(before.held(at(25)), Held::Unknown { .. }));
+    }
+
+    fn recorder(path: PathBuf) -> ArchiveRecorder {
+        let config = ArchiveConfig {
+            path,
+            pattern: "{camera}/%s".to_owned(),
+            zone: None,
+            join_ms: None,
+            growing_within_ms: None,
+        };
+        ArchiveRecorder::new(&config, Clock::System).unwrap()
+    }
+
+    fn question(remote: &str) -> CoverageQuery {
+        CoverageQuery {
+            remote: remote.into(),
+            window: TimeRange::ALL,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_disk_that_is_not_there_is_unreachable() {
+        let recorder = recorder(PathBuf::from("/nonexistent/disk"));
+        let unreachable = |error: &ProbeError| matches!(error, ProbeError::Unreachable(text) if text.contains("/nonexistent/disk"));
+        assert!(unreachable(&recorder.ping().await.unwrap_err()));
+        assert!(unreachable(
+            &recorder.coverage(question("gate")).await.unwrap_err()
+        ));
+    }
+
+    #[tokio::test]
+    async fn a_camera_without_files_has_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let recorder = recorder(dir.path().to_path_buf());
+        recorder.ping().await.unwrap();
+        let coverage = recorder.coverage(question("gate")).await.unwrap();
+        assert!(matches!(coverage.held(at(0)), Held::Gap { .. }));
+        assert_eq!(
+            recorder.describe("gate".into()).await,
+            Err(ProbeError::NotFound)
+        );
+        let outside = recorder.coverage(question("../gate")).await;
+        assert_eq!(outside, Err(ProbeError::NotFound));
+    }
+}

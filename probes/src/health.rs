@@ -134,7 +134,7 @@ fn pack(state: HealthState, since: Option<Duration>) -> u64 {
         HealthState::Suspect => 2,
         HealthState::Down => 3,
     };
-    let since = since.map_or(0, |since| (since.as_micros() as u64).saturating_add(1));
+    let since = since.map_or(0, |since| (since.as_nanos() as u64).saturating_add(1));
     since << STATE_BITS | state
 }
 
@@ -146,7 +146,7 @@ fn unpack(packed: u64) -> (HealthState, Option<Duration>) {
         _ => HealthState::Down,
     };
     let since = (packed >> STATE_BITS).checked_sub(1);
-    (state, since.map(Duration::from_micros))
+    (state, since.map(Duration::from_nanos))
 }
 
 #[cfg(test)]
@@ -165,7 +165,7 @@ mod tests {
             for since in [
                 None,
                 Some(Duration::ZERO),
-                Some(Duration::from_secs(1 << 30)),
+                Some(Duration::from_secs(1 << 31)),
             ] {
                 assert_eq!(unpack(pack(state, since)), (state, since));
             }

@@ -142,3 +142,116 @@ impl LoginFields<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<RecorderConfig, toml::de::Error> {
+        toml::from_str(text)
+    }
+
+    fn built(text: &str) -> Result<Arc<dyn Recorder>, BuildError> {
+        build(&parse(text).unwrap(), Clock::System)
+    }
+
+    #[test]
+    fn each_kind_is_made_from_its_table() {
+        for (text, lists) in [
+            (
+                "kind = 'archive'\npath = '/srv/video'\npattern = '{camera}/%Y%m%dT%H%M%SZ'",
+                true,
+            ),
+            (
+                "kind = 'archive'\npath = 'x'\npattern = '%s'\nzone = 'Europe/Zurich'\njoin_ms = 50",
+                true,
+            ),
+            (
+                "kind = 'mediamtx'\nurl = 'http://nvr:9996'\nusername = 'u'\npassword = 'p'",
+                true,
+            ),
+            ("kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}'", false),
+        ] {
+            assert_eq!(built(text).unwrap().lists_coverage(), lists, "{text}");
+        }
+    }
+
+    #[test]
+    fn misspelt_and_foreign_fields_are_refused() {
+        for text in [
+            "kind = 'rtsp'\nurl = 'rtsp://nvr'\nuser = 'u'",
+            "kind = 'rtsp'\nurl = 'rtsp://nvr'\npattern = '%s'",
+            "kind = 'archive'\npath = '/srv'",
+            "kind = 'hikvision'\nurl = 'http://nvr'",
+            "url = 'rtsp://nvr'",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_before_it_is_tried() {
+        for (text, reason) in [
+            (
+                "kind = 'archive'\npath = 'x'\npattern = 'video'",
+                "does not determine a time",
+            ),
+            (
+                "kind = 'archive'\npath = 'x'\npattern = '%s'\nzone = 'Mars/Base'",
+                "unknown time zone",
+            ),
+            ("kind = 'mediamtx'\nurl = 'https://nvr'", "http://host:port"),
+            (
+                "kind = 'mediamtx'\nurl = 'http://u:p@nvr'",
+                "in their own fields",
+            ),
+            ("kind = 'rtsp'\nurl = 'http://nvr'", "url"),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://u:p@nvr'",
+                "in their own fields",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr'\npassword = 'p'",
+                "needs a username",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr'\nusername = 'u'\npassword = 'p'\npassword_env = 'P'",
+                "only one of",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr'\nusername = 'u'\npassword_file = '/nonexistent/p'",
+                "/nonexistent/p",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr'\nusername = 'u'\npassword_env = 'SEAMLINE_NOT_SET'",
+                "SEAMLINE_NOT_SET",
+            ),
+        ] {
+            let Err(error) = built(text) else {
+                panic!("{text}");
+            };
+            let error = error.to_string();
+            assert!(error.contains(reason), "{text}: {error}");
+            assert!(!error.contains("u:p"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_read_from_its_file_and_shown_to_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("password");
+        fs::write(&path, "hunter2\n").unwrap();
+        let fields = LoginFields {
+            username: Some("u"),
+            password: None,
+            password_file: Some(&path),
+            password_env: None,
+        };
+        let login = fields.read().unwrap().unwrap();
+        assert_eq!(login.password.reveal(), "hunter2");
+        assert!(!format!("{login:?}").contains("hunter2"));
+        let config =
+            parse("kind = 'rtsp'\nurl = 'rtsp://nvr'\nusername = 'u'\npassword = 'hunter2'");
+        assert!(!format!("{config:?}").contains("hunter2"));
+    }
+}

@@ -13,6 +13,8 @@ pub mod mediamtx;
 pub mod recorder;
 pub mod rtsp;
 pub mod service;
+#[cfg(test)]
+mod testing;
 pub mod watch;
 
 pub use clock::Clock;

@@ -208,3 +208,147 @@ fn broken(error: std::io::Error) -> ProbeError {
 
 const CAMERA: &str = "{camera}";
 const USER_AGENT: &str = concat!("seamline/", env!("CARGO_PKG_VERSION"));
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const SDP: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=control:*\r\n\
+        m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
+        a=fmtp:96 packetization-mode=1;profile-level-id=64000D;\
+        sprop-parameter-sets=Z2QADazZQUH7ARAAAAMAEAAAAwMg8UKZYA==,aOvjyyLA\r\na=control:trackID=1\r\n";
+
+    /// Answers each request head with the next text; `None` never answers.
+    async fn server(answers: Vec<Option<String>>) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut answers = answers.into_iter();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut buffer = vec![0; 4096];
+                while stream.read(&mut buffer).await.is_ok_and(|read| read > 0) {
+                    match answers.next().flatten() {
+                        Some(answer) => stream.write_all(answer.as_bytes()).await.unwrap(),
+                        None => std::future::pending().await,
+                    }
+                }
+            }
+        });
+        format!("rtsp://{address}/replay")
+    }
+
+    fn recorder(url: &str) -> RtspRecorder {
+        let config = RtspConfig {
+            url: url.to_owned(),
+            username: Some("viewer".to_owned()),
+            password: Some(Secret::from("secret".to_owned())),
+            password_file: None,
+            password_env: None,
+        };
+        RtspRecorder::new(&config).unwrap()
+    }
+
+    fn described() -> String {
+        let length = SDP.len();
+        format!(
+            "RTSP/1.0 200 OK\r\nCSeq: 1\r\nContent-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{SDP}"
+        )
+    }
+
+    #[test]
+    fn the_camera_goes_where_the_url_says() {
+        for (url, remote, expected) in [
+            ("rtsp://nvr:554", "cam 1", "rtsp://nvr:554/cam%201"),
+            ("rtsp://nvr/replay/", "/ch1", "rtsp://nvr/replay/ch1"),
+            ("rtsp://nvr/{camera}/track1", "ch1", "rtsp://nvr/ch1/track1"),
+            (
+                "rtsp://nvr/play?channel={camera}",
+                "3",
+                "rtsp://nvr/play?channel=3",
+            ),
+        ] {
+            let recorder = recorder(url);
+            assert_eq!(recorder.source.url(remote).unwrap().as_str(), expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn any_answer_shows_life() {
+        for answer in [
+            "RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n",
+            "RTSP/1.0 401 Unauthorized\r\nCSeq: 1\r\n\r\n",
+        ] {
+            let url = server(vec![Some(answer.to_owned())]).await;
+            recorder(&url).ping().await.unwrap();
+        }
+        let url = server(vec![Some("HTTP/1.1 400 Bad Request\r\n\r\n".to_owned())]).await;
+        assert!(matches!(
+            recorder(&url).ping().await,
+            Err(ProbeError::Protocol(_))
+        ));
+    }
+
+    #[tokio::test]
+    async fn nobody_listens() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("rtsp://{}/", listener.local_addr().unwrap());
+        drop(listener);
+        let recorder = recorder(&url);
+        assert_eq!(recorder.ping().await, Err(ProbeError::Refused));
+        assert_eq!(
+            recorder.describe("gate".into()).await,
+            Err(ProbeError::Refused)
+        );
+    }
+
+    #[tokio::test]
+    async fn tracks_are_described() {
+        let url = server(vec![Some(described())]).await;
+        let description = recorder(&url).describe("gate".into()).await.unwrap();
+        let [video] = &description.tracks[..] else {
+            panic!("one track");
+        };
+        assert_eq!(video.encoding, "H264");
+        assert_eq!(video.parameter("profile-level-id"), Some("64000D"));
+    }
+
+    #[tokio::test]
+    async fn refusals_keep_their_meaning() {
+        for (status, error) in [
+            (404, ProbeError::NotFound),
+            (403, ProbeError::Credentials),
+            (453, ProbeError::Busy),
+        ] {
+            let answer = format!("RTSP/1.0 {status} No\r\nCSeq: 1\r\n\r\n");
+            let url = server(vec![Some(answer)]).await;
+            let refused = recorder(&url).describe("gate".into()).await;
+            assert_eq!(refused, Err(error), "{status}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_password_that_is_not_accepted_is_sent_once() {
+        let challenge = |cseq| {
+            Some(format!(
+                "RTSP/1.0 401 Unauthorized\r\nCSeq: {cseq}\r\nWWW-Authenticate: Digest realm=\"nvr\", nonce=\"ab\"\r\n\r\n"
+            ))
+        };
+        let url = server(vec![challenge(1), challenge(2), Some(described())]).await;
+        let refused = recorder(&url).describe("gate".into()).await;
+        assert_eq!(refused, Err(ProbeError::Credentials));
+    }
+
+    #[tokio::test]
+    async fn nothing_is_listed() {
+        let recorder = recorder("rtsp://nvr");
+        assert!(!recorder.lists_coverage());
+        let query = CoverageQuery {
+            remote: "gate".into(),
+            window: seamline_routing::TimeRange::ALL,
+        };
+        assert_eq!(recorder.coverage(query).await, Ok(Coverage::unknown()));
+    }
+}

@@ -47,7 +47,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Starts watching.
+    /// Starts watching the cameras that are in the index now: to be started anew when they are
+    /// replaced.
     pub fn start(
         index: &Arc<Index>,
         recorders: &HashMap<RecorderId, RecorderClient>,
@@ -60,7 +61,7 @@ impl Watch {
             if recorder.lists_coverage() {
                 let listings = Listings {
                     recorder: recorder.clone(),
-                    index: Arc::clone(index),
+                    copies: copies_at(recorder.id(), index),
                     options,
                     clock,
                 };
@@ -70,6 +71,17 @@ impl Watch {
         tasks.spawn(sweep(Arc::clone(index)));
         Self { _tasks: tasks }
     }
+}
+
+/// The copies that a recorder holds.
+fn copies_at(recorder: &RecorderId, index: &Index) -> Vec<(Arc<Slot>, CopyIx)> {
+    let slots = index.slots();
+    let copies = slots.iter().flat_map(|slot| {
+        let held = slot.camera().copies();
+        let held = held.filter(|(_, copy)| copy.recorder == *recorder);
+        held.map(|(ix, _)| (Arc::clone(slot), ix))
+    });
+    copies.collect()
 }
 
 async fn ping(recorder: RecorderClient, every: Duration) {
@@ -96,7 +108,7 @@ async fn ping(recorder: RecorderClient, every: Duration) {
 /// The listings of one recorder.
 struct Listings {
     recorder: RecorderClient,
-    index: Arc<Index>,
+    copies: Vec<(Arc<Slot>, CopyIx)>,
     options: WatchOptions,
     clock: Clock,
 }
@@ -125,29 +137,27 @@ impl Listings {
 
     /// The copies that this recorder is to be asked about, and for which time.
     fn due(&self, now: Instant) -> Vec<Due> {
-        let mut due = Vec::new();
-        for slot in self.index.slots() {
-            for (ix, copy) in slot.camera().copies() {
-                if copy.recorder != *self.recorder.id() {
-                    continue;
+        let due = self.copies.iter().filter_map(|(slot, ix)| {
+            let window = match slot.age(*ix, now) {
+                None => TimeRange::ALL,
+                Some(age) if age >= self.spread(slot.camera().id.as_str()) => TimeRange::ALL,
+                Some(age) if age >= self.options.tail_ttl && slot.is_wanted(WANTED, now) => {
+                    self.tail(slot, *ix)
                 }
-                let wanted = slot.is_wanted(WANTED, now);
-                let window = match slot.age(ix, now) {
-                    None => TimeRange::ALL,
-                    Some(age) if age >= self.spread(&copy.remote) => TimeRange::ALL,
-                    Some(age) if wanted && age >= self.options.tail_ttl => self.tail(&slot, ix),
-                    Some(_) => continue,
-                };
-                let slot = Arc::clone(&slot);
-                due.push(Due { slot, ix, window });
-            }
-        }
-        due
+                Some(_) => return None,
+            };
+            Some(Due {
+                slot: Arc::clone(slot),
+                ix: *ix,
+                window,
+            })
+        });
+        due.collect()
     }
 
     /// The ttl of one camera: up to a quarter shorter, so that not all fall due at once.
-    fn spread(&self, remote: &str) -> Duration {
-        let sum: u32 = remote.bytes().map(u32::from).sum();
+    fn spread(&self, camera: &str) -> Duration {
+        let sum: u32 = camera.bytes().map(u32::from).sum();
         self.options.ttl / 64 * (64 - sum % 16)
     }
 
@@ -216,3 +226,139 @@ const SWEEP: Duration = Duration::from_secs(1);
 const TAIL_MARGIN: Duration = Duration::from_secs(600);
 /// How long after the last look a camera counts as being played.
 const WANTED: Duration = Duration::from_secs(60);
+
+#[cfg(test)]
+mod tests {
+    use seamline_routing::CopyIx;
+
+    use super::*;
+    use crate::testing::{Fake, at, camera, span};
+
+    const FIRST: CopyIx = CopyIx(0);
+    const SECOND: CopyIx = CopyIx(1);
+
+    struct House {
+        good: Arc<Fake>,
+        bad: Arc<Fake>,
+        recorders: HashMap<RecorderId, RecorderClient>,
+        index: Arc<Index>,
+    }
+
+    fn house() -> House {
+        let (good, bad) = (Fake::new(), Fake::new());
+        good.hold(&[span(0, 100)]);
+        let recorders: HashMap<RecorderId, RecorderClient> = [
+            ("good".into(), good.client("good")),
+            ("bad".into(), bad.client("bad")),
+        ]
+        .into();
+        let cameras = [camera("gate", &["good", "bad"])];
+        let index = Index::new(cameras, &recorders, monotonic()).unwrap();
+        House {
+            good,
+            bad,
+            recorders,
+            index: Arc::new(index),
+        }
+    }
+
+    impl House {
+        fn watch(&self) -> Watch {
+            let clock = Clock::anchored(at(100));
+            Watch::start(&self.index, &self.recorders, WatchOptions::default(), clock)
+        }
+
+        fn slot(&self) -> Arc<Slot> {
+            self.index.camera("gate").unwrap()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recorder_that_hangs_delays_no_other() {
+        let house = house();
+        house.bad.delay(Duration::from_secs(3_600));
+        let _watch = house.watch();
+        sleep(Duration::from_millis(100)).await;
+        let slot = house.slot();
+        assert_eq!(slot.coverage(FIRST).unwrap().periods(), [span(0, 100)]);
+        assert_eq!(slot.age(SECOND, monotonic()), None);
+        sleep(Duration::from_secs(60)).await;
+        let state = |id: &str| house.recorders.get(id).unwrap().health().state();
+        assert_eq!(state("good"), HealthState::Up);
+        assert_eq!(state("bad"), HealthState::Down);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_end_is_asked_for_often_only_while_somebody_plays() {
+        let house = house();
+        let _watch = house.watch();
+        sleep(Duration::from_secs(200)).await;
+        assert_eq!(house.good.asked(), 1, "nobody looks");
+        for second in 0..60 {
+            house.good.hold(&[span(0, 300 + second)]);
+            house.slot().facts(monotonic());
+            sleep(Duration::from_secs(1)).await;
+        }
+        let asked = house.good.asked();
+        assert!((8..=14).contains(&asked), "{asked}");
+        let tail = house.good.queries.lock().unwrap().last().unwrap().window;
+        assert!(tail.start() > Timestamp::MIN && tail.end() == Timestamp::MAX);
+        let coverage = house.slot().coverage(FIRST).unwrap();
+        assert_eq!(coverage.periods().len(), 1);
+        assert!(coverage.last().unwrap() >= at(350));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recorder_that_comes_back_is_noticed_within_its_back_off() {
+        let house = house();
+        house.bad.fail(ProbeError::Refused);
+        let _watch = house.watch();
+        sleep(Duration::from_secs(300)).await;
+        let health = Arc::clone(house.recorders.get("bad").unwrap().health());
+        assert_eq!(health.state(), HealthState::Down);
+        let tries = house.bad.pings() + house.bad.asked();
+        assert!(tries < 20, "{tries} questions to a recorder that is down");
+        let mut changes = house.slot().changes();
+        house.bad.fail(None);
+        changes.changed().await;
+        assert_eq!(health.state(), HealthState::Up);
+        assert!(health.standing(monotonic()).1.is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_listing_that_fails_is_left_alone_for_a_while() {
+        let house = house();
+        house.bad.fail(ProbeError::NotFound);
+        let _watch = house.watch();
+        sleep(Duration::from_secs(100)).await;
+        assert!(house.bad.asked() <= 4, "{}", house.bad.asked());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn it_ends_when_dropped() {
+        let house = house();
+        let watch = house.watch();
+        sleep(Duration::from_secs(30)).await;
+        drop(watch);
+        let pings = house.good.pings();
+        assert!(pings >= 3);
+        sleep(Duration::from_secs(300)).await;
+        assert_eq!(house.good.pings(), pings);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn doubts_end_by_themselves() {
+        let house = house();
+        let _watch = house.watch();
+        sleep(Duration::from_secs(1)).await;
+        let slot = house.slot();
+        let lesson = crate::Lesson::Refused { at: at(50) };
+        slot.teach(FIRST, lesson, monotonic());
+        assert_eq!(
+            slot.coverage(FIRST).unwrap().periods(),
+            [span(0, 50), span(60, 100)]
+        );
+        sleep(Duration::from_secs(62)).await;
+        assert_eq!(slot.coverage(FIRST).unwrap().periods(), [span(0, 100)]);
+    }
+}
