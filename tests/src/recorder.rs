@@ -92,9 +92,9 @@ impl Recorder {
         self.port
     }
 
-    /// `rtsp://127.0.0.1:<port>/{remote}`, as a configuration names it.
+    /// `rtsp://127.0.0.1:<port>/{camera}`, as a configuration names it.
     pub fn template(&self) -> String {
-        format!("rtsp://127.0.0.1:{}/{{remote}}", self.port)
+        format!("rtsp://127.0.0.1:{}/{{camera}}", self.port)
     }
 
     /// Gives a command of recorder.py and waits until it is obeyed.

@@ -94,7 +94,7 @@ impl Config {
             "listen": format!("127.0.0.1:{port}"),
             "site": sites,
             "recorder": recorders,
-            "camera": [{ "name": "gate", "copies": copies }],
+            "camera": [{ "id": "gate", "copies": copies }],
             "policy": self.policy,
             "user": self.users,
         });
@@ -146,7 +146,7 @@ impl Copy {
         let mut recorder =
             json!({ "name": name, "site": self.site, "kind": "rtsp", "url": self.url });
         if let Some((user, password)) = &self.credentials {
-            recorder["user"] = json!(user);
+            recorder["username"] = json!(user);
             recorder["password"] = json!(password);
         }
         recorder

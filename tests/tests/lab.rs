@@ -10,7 +10,7 @@ use seamline_tests::{
     program::Event,
     recorder::Setup,
     report::judge,
-    stream::{assert_one_stream, assert_stamped, longest_stall, uneven_steps, units},
+    stream::{Onvif, assert_one_stream, assert_stamped, longest_stall, uneven_steps, units},
 };
 
 const SOON: Duration = Duration::from_secs(20);
@@ -86,7 +86,7 @@ fn a_gap_is_marked_and_skipped() {
     let units = units(&probe.tracks[0]);
     let ends: Vec<_> = units
         .iter()
-        .filter(|unit| unit.onvif.is_some_and(|flags| flags.section_end()))
+        .filter(|unit| unit.onvif.is_some_and(Onvif::section_end))
         .collect();
     let first_after = noon(9.52);
     assert_eq!(ends[0].capture_ms, Some(noon(5.0) - FRAME_MS));
