@@ -1,6 +1,6 @@
 //! From one leg to the next: what is being opened, where it can take over, and what happens when a leg fails.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
@@ -8,6 +8,7 @@ use super::{
     Action, Director, Failure, LIVE_WITHIN_US, Leg, LegId, Lesson, PREROLL_MAX_US, STEPS_MAX,
 };
 use crate::camera::CopyIx;
+use crate::coverage::Held;
 use crate::plan::{CopyFacts, Step};
 use crate::policy::Holes;
 use crate::time::{TimeRange, Timestamp};
@@ -69,9 +70,7 @@ impl Handover {
 
     /// The leg that takes over.
     pub(super) fn into_ready(self) -> Option<Leg> {
-        self.legs
-            .into_iter()
-            .find(|leg| Some(leg.id) == self.ready)
+        self.legs.into_iter().find(|leg| Some(leg.id) == self.ready)
     }
 
     pub(super) fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
@@ -159,7 +158,11 @@ impl Director {
         let missing = asked.max(wanted);
         if at - missing > jump_min && goal != Goal::Better {
             self.disprove(leg.copy, missing, at);
-            if self.other_fills(missing, at, facts, now) {
+            let hedged = self
+                .handover
+                .as_ref()
+                .is_some_and(|handover| handover.legs.len() > 1);
+            if hedged || self.other_fills(missing, at, facts, now) {
                 self.close_incoming(id);
                 return self.replace_incoming(goal, facts, now);
             }
@@ -192,7 +195,8 @@ impl Director {
         }
     }
 
-    /// Footage of another time: too early for a group of pictures, or live where old footage was asked for.
+    /// Footage of another time: too early for a group of pictures, where its recorder lists nothing, or live where old footage was
+    /// asked for.
     fn wrong_footage(
         &self,
         leg: &Leg,
@@ -201,6 +205,16 @@ impl Director {
         facts: &[CopyFacts<'_>],
     ) -> bool {
         if self.progress(first).saturating_add(PREROLL_MAX_US) < self.progress(leg.from) {
+            return true;
+        }
+        let near = Duration::from_micros(PREROLL_MAX_US as u64);
+        let lists_none = facts.get(leg.copy.index()).is_some_and(|copy| {
+            let listed = copy.coverage.next_start(first - near);
+            copy.lists
+                && matches!(copy.coverage.held(first), Held::Gap { .. })
+                && listed.is_none_or(|start| start > first + near)
+        });
+        if lists_none && self.progress(first) > self.progress(leg.from) {
             return true;
         }
         let live = wall.micros_since(first).abs() < LIVE_WITHIN_US;
@@ -213,10 +227,9 @@ impl Director {
         live && asked_old && !listed
     }
 
+    /// A copy holds nothing between two points of progress: this playback and the index learn it.
     pub(super) fn disprove(&mut self, copy: CopyIx, from: i64, to: i64) {
-        let (from, to) = (self.time(from), self.time(to));
-        if let Some(range) = TimeRange::new(from.min(to), from.max(to)) {
-            self.vetoes.disproved(copy, range);
+        if let Some(range) = self.set_aside(copy, from, to) {
             self.actions.push_back(Action::Teach {
                 copy,
                 lesson: Lesson::Gap(range),
@@ -224,8 +237,22 @@ impl Director {
         }
     }
 
+    /// A copy is not to be asked for what lies between two points of progress.
+    pub(super) fn set_aside(&mut self, copy: CopyIx, from: i64, to: i64) -> Option<TimeRange> {
+        let (from, to) = (self.time(from), self.time(to));
+        let range = TimeRange::new(from.min(to), from.max(to))?;
+        self.vetoes.disproved(copy, range);
+        Some(range)
+    }
+
     /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.
-    pub(super) fn other_fills(&self, start: i64, end: i64, facts: &[CopyFacts<'_>], now: Instant) -> bool {
+    pub(super) fn other_fills(
+        &self,
+        start: i64,
+        end: i64,
+        facts: &[CopyFacts<'_>],
+        now: Instant,
+    ) -> bool {
         let mut at = start;
         for _ in 0..STEPS_MAX {
             match self.step(at, None, facts, now) {
@@ -253,7 +280,10 @@ impl Director {
         }
         match (goal, self.current) {
             (Goal::Better, _) => self.review(facts, now),
-            (Goal::Forced { bound }, Some(_)) => self.prepare(bound, facts, now),
+            (Goal::Forced { bound }, Some(_)) => {
+                self.prepare(bound, facts, now);
+                self.wait_while_silent(now);
+            }
             (_, None) | (Goal::Start, _) => {
                 let bound = self.wanted();
                 self.seek_source(

@@ -84,7 +84,11 @@ impl Director {
         if !head.master {
             let early = leg.first.is_some_and(|first| at < self.progress(first))
                 || leg.cut.is_some_and(|cut| at <= cut);
-            let late = matches!(seam, Some(Cut::At(cut)) if at >= cut) || self.beyond_range(at);
+            let late = match seam {
+                Some(Cut::At(cut)) => at >= cut,
+                Some(Cut::Preroll { bound }) => at > bound,
+                None => false,
+            } || self.beyond_range(at);
             return if early || late {
                 Verdict::Drop
             } else {
@@ -153,9 +157,14 @@ impl Director {
             .as_ref()
             .is_some_and(|handover| match handover.goal {
                 Goal::Start => true,
-                Goal::Forced { bound } => bound <= wanted,
+                Goal::Forced { bound } => handover.cut.is_none() && bound <= wanted,
                 Goal::Better => false,
             })
+    }
+
+    /// Whether a step in capture time, µs, may hide footage that another copy holds.
+    pub fn is_jump(&self, step_us: i64) -> bool {
+        step_us.abs() > self.jump_min()
     }
 
     /// Whether the unit at the head of a leg that has not taken over yet is of no use.
@@ -256,7 +265,11 @@ impl Director {
         let mut sorted: SmallVec<[i64; CADENCE_STEPS]> = self.steps.iter().copied().collect();
         sorted.sort_unstable();
         // Of few, the shortest: too long an interval would take the next picture for a repeated one.
-        let middle = if sorted.len() == CADENCE_STEPS { CADENCE_STEPS / 2 } else { 0 };
+        let middle = if sorted.len() == CADENCE_STEPS {
+            CADENCE_STEPS / 2
+        } else {
+            0
+        };
         if let Some(step) = sorted.get(middle) {
             self.interval_us = *step;
         }

@@ -17,7 +17,7 @@ mod veto;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::camera::CopyIx;
 use crate::plan::{CopyFacts, Direction, Reason, Request, Step, next_step};
@@ -88,6 +88,15 @@ pub enum Event {
     Drained {
         /// The leg.
         leg: LegId,
+    },
+    /// Capture time jumps between two units of the current leg that both still wait: what fills the jump can be opened ahead.
+    JumpAhead {
+        /// The leg.
+        leg: LegId,
+        /// Capture time of the unit before the jump.
+        from: Timestamp,
+        /// Capture time of the unit behind it.
+        to: Timestamp,
     },
     /// [`Director::judge`] answered [`Verdict::Jump`] for a unit captured at `to`.
     Jump {
@@ -200,7 +209,7 @@ pub enum End {
     Footage,
     /// A hole, and the policy ends playback there.
     Hole,
-    /// No copy that may hold the footage could be reached in time.
+    /// No copy that may hold the footage, or any that follows, could be reached in time.
     Outage,
     /// Only copies whose format does not fit the session hold what comes next.
     Mismatch,
@@ -359,6 +368,7 @@ impl Director {
             Event::Stalled { leg, newest } => self.stalled(leg, newest, facts, now),
             Event::Recovered { leg } => self.recovered(leg),
             Event::Drained { leg } => self.drained(leg, facts, now),
+            Event::JumpAhead { leg, from, to } => self.jump_ahead(leg, from, to, facts, now),
             Event::Jump { leg, to } => self.jump(leg, to, facts, now),
             Event::RangeEnd => self.finish(End::Range),
             Event::FactsChanged | Event::Tick => self.review(facts, now),
@@ -453,6 +463,15 @@ impl Director {
         self.interval_us / 2
     }
 
+    /// What a copy lists beyond the wanted progress holds no picture when it is shorter than this. A picture lies at the
+    /// start of its frame interval: forward the rest of it is empty, in reverse it comes last.
+    fn sliver(&self) -> i64 {
+        match self.request.direction {
+            Direction::Forward => self.interval_us * 3 / 4,
+            Direction::Reverse => self.interval_us / 4,
+        }
+    }
+
     /// A step in capture time above this may hide footage that another copy holds.
     fn jump_min(&self) -> i64 {
         (self.policy.min_gap.as_micros() as i64).max(self.interval_us * 5 / 2)
@@ -495,7 +514,7 @@ impl Director {
                 Step::Leg {
                     until: Some(until), ..
                 } if Some(until) != self.request.until
-                    && self.progress(until).saturating_sub(at) < self.interval_us * 3 / 4 =>
+                    && self.progress(until).saturating_sub(at) < self.sliver() =>
                 {
                     at = self.progress(until);
                 }
@@ -561,6 +580,12 @@ impl Director {
         }
         let mut at = self.wanted();
         let mut hole_from: Option<i64> = None;
+        // A hole before the first unit is always skipped: the start moves to the next footage (ONVIF Streaming, playback).
+        let holes = if self.last.is_none() {
+            Holes::Skip
+        } else {
+            self.policy.holes
+        };
         for _ in 0..STEPS_MAX {
             match self.step(at, None, facts, now) {
                 Step::Leg {
@@ -582,47 +607,41 @@ impl Director {
                     let Some(until) = until.map(|until| self.progress(until)) else {
                         return self.finish(self.end_without_footage(facts));
                     };
-                    // A hole before the first unit is always skipped: the start moves to the next footage (ONVIF Streaming, playback).
-                    let holes = if self.last.is_none() {
-                        Holes::Skip
-                    } else {
-                        self.policy.holes
-                    };
                     match holes {
                         Holes::End => return self.finish(End::Hole),
                         Holes::Skip => {
                             hole_from.get_or_insert(from.max(at));
                             at = until;
                         }
-                        Holes::Wait => {
-                            let length =
-                                Duration::from_micros(until.saturating_sub(at).max(0) as u64);
-                            self.waiting = Some(Waiting::Hole {
-                                until: now + length,
-                                resume_at: self.time(until),
-                            });
-                            self.actions.push_back(Action::Wait {
-                                at: self.time(until),
-                            });
-                            return;
-                        }
+                        Holes::Wait => return self.wait_out_hole(at, until, now),
                     }
                 }
-                Step::Outage { .. } => {
+                Step::Outage { from, until } => {
                     let since = *self.without_since.get_or_insert(now);
-                    if !matches!(self.waiting, Some(Waiting::Outage { .. })) {
-                        self.actions.push_back(Action::Wait { at: self.time(at) });
+                    let given_up = now.saturating_duration_since(since) >= self.policy.outage_wait;
+                    let until = until.map(|until| self.progress(until));
+                    let short = |until: i64| until.saturating_sub(at) <= self.jump_min();
+                    match until {
+                        // Somebody in reach holds what comes later.
+                        Some(until) if short(until) || given_up && holes != Holes::End => {
+                            hole_from.get_or_insert(self.progress(from).max(at));
+                            at = until;
+                        }
+                        _ if given_up => return self.finish(End::Outage),
+                        _ => return self.wait_for_a_copy(at, since),
                     }
-                    if now.saturating_duration_since(since) >= self.policy.outage_wait {
-                        return self.finish(End::Outage);
-                    }
-                    self.waiting = Some(Waiting::Outage { since });
-                    return;
                 }
                 Step::End => return self.finish(self.end_without_footage(facts)),
             }
         }
         self.finish(End::Footage);
+    }
+
+    fn wait_for_a_copy(&mut self, at: i64, since: Instant) {
+        if !matches!(self.waiting, Some(Waiting::Outage { .. })) {
+            self.actions.push_back(Action::Wait { at: self.time(at) });
+        }
+        self.waiting = Some(Waiting::Outage { since });
     }
 
     /// What is left of the requested range is shorter than a frame.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::handover::{Goal, Handover};
+use super::handover::{Cut, Goal, Handover};
 use super::{Action, BETTER_LEAD_US, Director, End, Leg, LegId, Phase, STEPS_MAX, Seam, Waiting};
 use crate::coverage::Held;
 use crate::plan::{CopyFacts, Step};
@@ -21,6 +21,13 @@ impl Director {
             return;
         }
         let bound = self.wanted();
+        // What was known when the next leg was prepared may have left a hole before it that can be filled now.
+        if let Some(start) = self.handover_start()
+            && start.saturating_sub(bound) > self.jump_min()
+            && self.other_fills(bound, start, facts, now)
+        {
+            self.close_handover();
+        }
         match &mut self.handover {
             Some(handover) if handover.cut.is_some() => self.switch(facts, now),
             Some(handover) if handover.ready().is_none() => {
@@ -35,6 +42,16 @@ impl Director {
         }
     }
 
+    /// The first progress that the legs being opened serve.
+    fn handover_start(&self) -> Option<i64> {
+        let handover = self.handover.as_ref()?;
+        match handover.cut {
+            Some(Cut::At(cut)) => Some(cut),
+            Some(Cut::Preroll { bound }) => Some(bound),
+            None => handover.legs().map(|leg| self.progress(leg.from)).min(),
+        }
+    }
+
     fn retire_current(&mut self) {
         if let Some(leg) = self.current.take() {
             self.actions.push_back(Action::Close { leg: leg.id });
@@ -43,8 +60,14 @@ impl Director {
 
     /// Whether a silent leg's units were all sent, and another leg is ready.
     pub(super) fn spent(&self) -> bool {
-        let ready = self.handover.as_ref().is_some_and(|handover| handover.cut.is_some());
-        let end = self.current.filter(|leg| leg.stalled).and_then(|leg| leg.end);
+        let ready = self
+            .handover
+            .as_ref()
+            .is_some_and(|handover| handover.cut.is_some());
+        let end = self
+            .current
+            .filter(|leg| leg.stalled)
+            .and_then(|leg| leg.end);
         ready && end.is_some_and(|end| self.wanted() >= end)
     }
 
@@ -90,7 +113,14 @@ impl Director {
         }));
         self.current = Some(leg);
         // It may have come to its end, or fallen silent, while it waited for its turn.
-        if let Leg { end: Some(end), over, stalled, .. } = leg && (over || stalled) {
+        if let Leg {
+            end: Some(end),
+            over,
+            stalled,
+            ..
+        } = leg
+            && (over || stalled)
+        {
             self.bound_current(end.max(self.wanted()), facts, now);
         }
     }
@@ -106,6 +136,29 @@ impl Director {
         }
     }
 
+    /// A jump of the current leg that is not reached yet: opens the copy that fills it, if there is one.
+    pub(super) fn jump_ahead(
+        &mut self,
+        id: LegId,
+        from: Timestamp,
+        to: Timestamp,
+        facts: &[CopyFacts<'_>],
+        now: Instant,
+    ) {
+        let Some(current) = self.current.filter(|current| current.id == id) else {
+            return;
+        };
+        let start = self.progress(from).saturating_add(self.tolerance());
+        if self.handover.is_some() || start < self.wanted() || self.beyond_range(start) {
+            return;
+        }
+        let target = self.progress(to);
+        self.disprove(current.copy, start, target);
+        if self.other_fills(start, target, facts, now) {
+            self.prepare_fill(start, facts, now);
+        }
+    }
+
     /// The current leg's next unit lies beyond a jump: fills it from another copy, or accepts the hole.
     pub(super) fn jump(&mut self, id: LegId, to: Timestamp, facts: &[CopyFacts<'_>], now: Instant) {
         let to = match self.request.until {
@@ -116,22 +169,16 @@ impl Director {
         let Some(current) = self.current.filter(|current| current.id == id) else {
             return;
         };
-        self.close_handover();
+        if matches!(self.waiting, Some(Waiting::Hole { .. })) {
+            return;
+        }
         self.disprove(current.copy, start, target);
         if self.other_fills(start, target, facts, now) {
             return self.prepare_fill(start, facts, now);
         }
         match self.policy.holes {
             Holes::End => self.finish(End::Hole),
-            Holes::Wait if self.waiting.is_none() => {
-                let length = Duration::from_micros(target.saturating_sub(start).max(0) as u64);
-                self.waiting = Some(Waiting::Hole {
-                    until: now + length,
-                    resume_at: to,
-                });
-                self.actions.push_back(Action::Wait { at: to });
-            }
-            Holes::Wait => {}
+            Holes::Wait => self.wait_out_hole(start, target, now),
             Holes::Skip => {
                 self.skip_hole(start, target);
                 if let Some(current) = &mut self.current {
@@ -152,6 +199,7 @@ impl Director {
                     until,
                     reason,
                 } => {
+                    self.close_handover();
                     let leg = self.open(copy, from, until, reason);
                     self.handover = Some(Handover::new(Goal::Forced { bound: start }, leg));
                     return;
@@ -186,11 +234,16 @@ impl Director {
         self.review_at = Some(at.saturating_add(REVIEW_EVERY_US));
         if self.handover.is_some() {
             self.give_up_better(at);
+            self.give_up_seam(at, facts, now);
             return self.switch_when_spent(facts, now);
         }
         if current.over || current.stalled {
             return self.prepare(current.end.unwrap_or(at), facts, now);
         }
+        // What it delivers is proof enough, whatever its recorder lists.
+        let plays_unlisted = facts
+            .get(current.copy.index())
+            .is_some_and(|facts| matches!(facts.coverage.held(self.time(at)), Held::Gap { .. }));
         match self.step(at, Some(current.copy), facts, now) {
             Step::Leg { copy, until, .. } if copy == current.copy => {
                 if let Some(leg) = &mut self.current {
@@ -209,11 +262,17 @@ impl Director {
                 until,
                 reason,
                 ..
-            } if self.better_from.is_none_or(|from| at >= from) => {
-                let from = self.time(at.saturating_add(BETTER_LEAD_US));
-                let holds = facts
-                    .get(copy.index())
-                    .is_some_and(|facts| !matches!(facts.coverage.held(from), Held::Gap { .. }));
+            } if self.may_return(at) && !plays_unlisted => {
+                let start = at.saturating_add(BETTER_LEAD_US);
+                let from = self.time(start);
+                let lasts = until.is_none_or(|until| {
+                    let min_stay = self.policy.min_stay.as_micros() as i64;
+                    self.progress(until).saturating_sub(start) >= min_stay
+                });
+                let holds = lasts
+                    && facts.get(copy.index()).is_some_and(|facts| {
+                        !matches!(facts.coverage.held(from), Held::Gap { .. })
+                    });
                 if holds {
                     let leg = self.open(copy, from, until, reason);
                     self.handover = Some(Handover::new(Goal::Better, leg));
@@ -221,6 +280,23 @@ impl Director {
             }
             _ => {}
         }
+    }
+
+    /// Without a known frame interval the same picture of two copies cannot be told from the next one.
+    fn may_return(&self, at: i64) -> bool {
+        self.steps.len() >= 2 && self.better_from.is_none_or(|from| at >= from)
+    }
+
+    /// Lets the time of a hole pass, counted from when there was nothing more to send.
+    pub(super) fn wait_out_hole(&mut self, start: i64, end: i64, now: Instant) {
+        let length = Duration::from_micros(end.saturating_sub(start).max(0) as u64);
+        let since = *self.without_since.get_or_insert(now);
+        let resume_at = self.time(end);
+        self.waiting = Some(Waiting::Hole {
+            until: since + length,
+            resume_at,
+        });
+        self.actions.push_back(Action::Wait { at: resume_at });
     }
 
     /// The time of a hole passes; unless somebody turns out to hold it.
@@ -253,28 +329,51 @@ impl Director {
 
     /// No leg can be had; asks again, and gives up in the end.
     fn review_outage(&mut self, since: Instant, facts: &[CopyFacts<'_>], now: Instant) {
-        let Some(silent) = self.current else {
+        let given_up = now.saturating_duration_since(since) >= self.policy.outage_wait;
+        let Some(silent) = self.current.filter(|_| !given_up) else {
+            self.retire_current();
             let goal = match self.last {
                 None => Goal::Start,
-                Some(_) => Goal::Forced { bound: self.wanted() },
+                Some(_) => Goal::Forced {
+                    bound: self.wanted(),
+                },
             };
             return self.seek_source(goal, facts, now);
         };
-        if now.saturating_duration_since(since) >= self.policy.outage_wait {
-            return self.finish(End::Outage);
-        }
         self.prepare(silent.end.unwrap_or(self.wanted()), facts, now);
     }
 
     /// A better copy that does not catch up is no use.
     fn give_up_better(&mut self, at: i64) {
-        let Some(handover) = &self.handover else { return };
-        let late = handover.legs().all(|leg| {
-            at.saturating_sub(self.progress(leg.from)) > BETTER_MAX_US
-        });
+        let Some(handover) = &self.handover else {
+            return;
+        };
+        let late = handover
+            .legs()
+            .all(|leg| at.saturating_sub(self.progress(leg.from)) > BETTER_MAX_US);
         if handover.goal == Goal::Better && handover.cut.is_none() && late {
             self.close_handover();
             self.better_from = Some(at.saturating_add(BETTER_PAUSE_US));
+        }
+    }
+
+    /// The facts may have changed since a seam was prepared: the leg that plays goes on.
+    fn give_up_seam(&mut self, at: i64, facts: &[CopyFacts<'_>], now: Instant) {
+        let (Some(current), Some(handover)) = (self.current, &self.handover) else {
+            return;
+        };
+        let Goal::Forced { bound } = handover.goal else {
+            return;
+        };
+        if current.end.is_some() {
+            return;
+        }
+        if let Step::Leg { copy, until, .. } = self.step(at, Some(current.copy), facts, now)
+            && copy == current.copy
+            && until
+                .is_none_or(|until| self.progress(until).saturating_sub(bound) > self.jump_min())
+        {
+            self.close_handover();
         }
     }
 

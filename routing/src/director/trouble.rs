@@ -7,9 +7,6 @@ use super::{Director, Failure, Leg, LegId, Waiting};
 use crate::plan::{CopyFacts, Step};
 use crate::time::Timestamp;
 
-/// A recorder that stops at a gap is asked again this far behind it: it then starts where it goes on, or refuses.
-const SECTION_GAP_US: i64 = 1_000_000;
-
 impl Director {
     pub(super) fn leg_ended(
         &mut self,
@@ -52,11 +49,11 @@ impl Director {
     /// A leg came to its end at progress `from`. Before the point where it was to be left, that is news of its copy.
     fn nothing_beyond(&mut self, leg: &Leg, from: i64, facts: &[CopyFacts<'_>], now: Instant) {
         let reached = |until: Option<Timestamp>| {
-            until.is_some_and(|until| {
-                from >= self.progress(until).saturating_sub(self.jump_min())
-            })
+            until.is_some_and(|until| from >= self.progress(until).saturating_sub(self.jump_min()))
         };
-        if reached(leg.until) || reached(leg.ordered) {
+        let asked = self.progress(leg.from);
+        let played = leg.first.is_some() && from > asked.saturating_add(self.interval_us);
+        if played && (reached(leg.until) || reached(leg.ordered)) {
             return;
         }
         let growing = facts
@@ -66,15 +63,17 @@ impl Director {
             // Not recorded yet: ask again in a while.
             return self.vetoes.failed(leg.copy, Failure::NoFootage, now);
         }
-        let asked = self.progress(leg.from);
-        let until = leg.until.map_or(i64::MAX, |until| self.progress(until));
-        let played = leg.first.is_some() && from > asked.saturating_add(self.interval_us);
-        let end = if played {
-            until.min(from.saturating_add(SECTION_GAP_US.max(2 * self.jump_min())))
+        // Less would pass for a gap too short to matter.
+        let gap = from.saturating_add(self.jump_min() + self.interval_us);
+        if leg.first.is_some() && from.saturating_add(self.jump_min()) >= asked {
+            // It may only have stopped at a gap. Asked again behind it, it starts where it goes on, or refuses.
+            self.set_aside(leg.copy, from, gap);
         } else {
-            until
-        };
-        self.disprove(leg.copy, from, end);
+            let until = leg.until.map_or(i64::MAX, |until| self.progress(until));
+            let ordered = leg.ordered.map_or(i64::MAX, |until| self.progress(until));
+            self.set_aside(leg.copy, from, until.max(gap));
+            self.disprove(leg.copy, from.max(asked), until.min(ordered));
+        }
     }
 
     pub(super) fn leg_failed(
@@ -146,7 +145,13 @@ impl Director {
                 handover.cut = Some(Cut::Preroll { bound: end });
             }
         }
-        if self.handover.is_none() && self.current.is_some_and(|leg| leg.stalled && !leg.over) {
+        self.wait_while_silent(now);
+    }
+
+    /// A silent leg that nothing can follow is waited for, but not for ever.
+    pub(super) fn wait_while_silent(&mut self, now: Instant) {
+        let silent = self.current.is_some_and(|leg| leg.stalled && !leg.over);
+        if silent && self.handover.is_none() {
             let since = *self.without_since.get_or_insert(now);
             self.waiting = Some(Waiting::Outage { since });
         }
@@ -233,9 +238,8 @@ impl Director {
         if matches!(self.waiting, Some(Waiting::Outage { .. })) {
             self.waiting = None;
         }
-        let forced = |handover: &Handover| {
-            matches!(handover.goal, Goal::Forced { .. }) && handover.ready().is_none()
-        };
+        // Its look-ahead bridged the silence: there is no cause to leave it.
+        let forced = |handover: &Handover| matches!(handover.goal, Goal::Forced { .. });
         if self.handover.as_ref().is_some_and(forced) {
             self.close_handover();
         }
