@@ -1,0 +1,93 @@
+//! `seamline check --probe`: every copy is asked for a sign of life, its tracks and what it holds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use seamline_probes::{MediaSource, ProbeError, RecorderClient, Slot};
+use seamline_routing::{Coverage, CopyIx, CopyRef, TimeRange};
+use seamline_rtsp::sdp::Description;
+
+use super::table::Table;
+use crate::clock;
+use crate::house::House;
+
+/// The answers, and whether all are good.
+pub(super) async fn probe(house: &House) -> (Table, bool) {
+    let mut entries: Vec<_> = house.cameras().iter().cloned().collect();
+    entries.sort_by(|a, b| a.id().cmp(b.id()));
+    let questions = entries.iter().flat_map(|entry| {
+        entry.slot.camera().copies().filter_map(|(ix, copy)| Some((&*entry.slot, ix, copy, entry.slot.recorder(ix)?)))
+    });
+    let answers = join_all(questions.map(|(slot, ix, copy, recorder)| ask(slot, ix, copy, recorder))).await;
+    let mut table = Table::new(["camera", "site", "recorder", "remote", "answers", "tracks", "recorded"]);
+    let well = answers.iter().all(|answer| answer.well);
+    answers.into_iter().for_each(|answer| table.row(answer.cells));
+    (table, well)
+}
+
+struct Answered {
+    cells: [String; 7],
+    well: bool,
+}
+
+async fn ask(slot: &Slot, ix: CopyIx, copy: &CopyRef, recorder: &RecorderClient) -> Answered {
+    let asked = clock::now();
+    let ping = recorder.ping().await;
+    let took = clock::now().saturating_duration_since(asked);
+    let plays = !matches!(recorder.media(), MediaSource::None);
+    let (tracks, listing) = match &ping {
+        Ok(()) => {
+            let tracks = if plays { Some(slot.ask_description(ix).await) } else { None };
+            let listing = if recorder.lists_coverage() { Some(slot.ask(ix, TimeRange::ALL).await) } else { None };
+            (tracks, listing)
+        }
+        Err(_) => (None, None),
+    };
+    let well = ping.is_ok() && tracks.as_ref().is_none_or(Result::is_ok) && listing.as_ref().is_none_or(Result::is_ok);
+    let coverage = slot.coverage(ix);
+    let reached = ping.is_ok();
+    let cells = [
+        slot.camera().id.to_string(),
+        copy.site.to_string(),
+        copy.recorder.to_string(),
+        copy.remote.to_string(),
+        answers(ping, took),
+        match tracks {
+            Some(Ok(description)) => codecs(&description),
+            Some(Err(error)) => error.to_string(),
+            None if reached => "cannot be played by this version".to_owned(),
+            None => "-".to_owned(),
+        },
+        match listing {
+            Some(Ok(())) => recorded(&coverage.unwrap_or_else(|| Arc::new(Coverage::unknown()))),
+            Some(Err(error)) => error.to_string(),
+            None if reached => "cannot be listed, learned by playing".to_owned(),
+            None => "-".to_owned(),
+        },
+    ];
+    Answered { cells, well }
+}
+
+fn answers(ping: Result<(), ProbeError>, took: Duration) -> String {
+    match ping {
+        Ok(()) => format!("in {:.1} ms", took.as_secs_f64() * 1e3),
+        Err(error) => error.to_string(),
+    }
+}
+
+fn codecs(description: &Description) -> String {
+    let names: Vec<String> = description.tracks.iter().map(|track| track.encoding.to_uppercase()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+fn recorded(coverage: &Coverage) -> String {
+    match (coverage.first(), coverage.last()) {
+        (Some(first), Some(last)) => {
+            let goes_on = if coverage.growing() { ", goes on" } else { "" };
+            let count = coverage.periods().len();
+            format!("{first} .. {last} in {count} period{}{goes_on}", if count == 1 { "" } else { "s" })
+        }
+        _ => "nothing".to_owned(),
+    }
+}

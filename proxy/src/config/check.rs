@@ -1,0 +1,460 @@
+//! Names resolved, passwords read, recorders made; whatever does not fit is reported where it stands.
+
+use std::collections::HashMap;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+
+use seamline_archive::PatternError;
+use seamline_probes::{BuildError, Clock, kinds};
+use seamline_routing::camera::COPIES_MAX;
+use seamline_routing::{Camera, CameraId, CopyRef, Policy, RecorderId, SiteId};
+use seamline_rtsp::auth::server::{Secret, User};
+use toml::Spanned;
+use tracing_subscriber::EnvFilter;
+
+use super::document::{Document, Entry, RecorderTable};
+use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, UserTable};
+use super::problems::Problems;
+use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
+use crate::inbound::rtsp::Limits;
+
+/// Longest name of anything.
+const NAME_BYTES_MAX: usize = 256;
+/// A recorder's clock further off than this is a typing error: ten years.
+const CLOCK_OFFSET_MS_MAX: u64 = 10 * 366 * 86_400_000;
+
+/// The configuration of a document, without what has errors; those go to `problems`.
+pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -> Config {
+    let Document {
+        top,
+        limits,
+        log,
+        policy,
+        users,
+        sites,
+        recorders,
+        cameras,
+    } = document;
+    if cameras.is_empty() {
+        problems.add(&(0..0), "no [[camera]]: there is nothing to play");
+    }
+    let policy = policy.over(Policy::default());
+    let mut checker = Checker { problems };
+    let site_names = checker.names("site", &sites);
+    let recorder_names = checker.names("recorder", &recorders);
+    let camera_names = checker.names("camera", &cameras);
+    checker.names("user", &users);
+
+    let sites: Vec<SiteId> = sites
+        .into_iter()
+        .filter_map(|entry| checker.site(entry.table?))
+        .collect();
+    let recorders: Vec<RecorderEntry> = recorders
+        .into_iter()
+        .filter_map(|entry| checker.recorder(entry.table?, &entry.span, &site_names, clock))
+        .collect();
+    let names = Names {
+        recorders: &recorder_names,
+        sites: &site_names,
+    };
+    let cameras: Vec<CameraSettings> = cameras
+        .into_iter()
+        .filter_map(|entry| checker.camera(entry.table?, &names, &sites, &recorders, policy))
+        .collect();
+    let users = users
+        .into_iter()
+        .filter_map(|entry| checker.user(entry.table?, &entry.span, &camera_names))
+        .collect();
+    Config {
+        listen: top.listen.unwrap_or(LISTEN),
+        limits: limits_of(&limits),
+        log: checker.log(log),
+        users,
+        sites,
+        recorders,
+        cameras,
+        policy,
+    }
+}
+
+/// Names that are defined, also those of tables with errors.
+type Defined = HashMap<String, Range<usize>>;
+
+struct Names<'a> {
+    recorders: &'a Defined,
+    sites: &'a Defined,
+}
+
+struct Checker<'p> {
+    problems: &'p mut Problems,
+}
+
+impl Checker<'_> {
+    fn wrong(&mut self, span: &Range<usize>, message: impl Into<String>) {
+        self.problems.add(span, message);
+    }
+
+    /// The names of a kind of table, each only once.
+    fn names<T>(&mut self, kind: &str, entries: &[Entry<T>]) -> Defined {
+        let mut defined = Defined::new();
+        for name in entries.iter().filter_map(|entry| entry.name.as_ref()) {
+            match defined.get(name.get_ref()) {
+                Some(first) => {
+                    let line = self.problems.line(first);
+                    self.wrong(
+                        &name.span(),
+                        format!("{kind} {:?} is already on line {line}", name.get_ref()),
+                    );
+                }
+                None => {
+                    defined.insert(name.get_ref().clone(), name.span());
+                }
+            }
+        }
+        defined
+    }
+
+    /// Whether a name can be shown and typed.
+    fn is_name(&mut self, kind: &str, name: &Spanned<String>) -> bool {
+        let text = name.get_ref();
+        let fits = !text.is_empty()
+            && text.len() <= NAME_BYTES_MAX
+            && text.trim() == text
+            && !text.contains(char::is_control);
+        if !fits {
+            self.wrong(
+                &name.span(),
+                format!("{text:?} cannot be the name of a {kind}"),
+            );
+        }
+        fits
+    }
+
+    fn known(&mut self, kind: &str, name: &Spanned<String>, defined: &Defined) -> bool {
+        let known = defined.contains_key(name.get_ref());
+        if !known {
+            self.wrong(
+                &name.span(),
+                format!("there is no {kind} {:?}", name.get_ref()),
+            );
+        }
+        known
+    }
+
+    fn site(&mut self, table: SiteTable) -> Option<SiteId> {
+        self.is_name("site", &table.name)
+            .then(|| SiteId::from(table.name.into_inner()))
+    }
+
+    fn recorder(
+        &mut self,
+        table: RecorderTable,
+        span: &Range<usize>,
+        sites: &Defined,
+        clock: Clock,
+    ) -> Option<RecorderEntry> {
+        let RecorderTable { head, config, keys } = table;
+        let fits = self.is_name("recorder", &head.name) & self.known("site", &head.site, sites);
+        let recorder = match kinds::build(&config, clock) {
+            Ok(recorder) => recorder,
+            Err(error) => {
+                let place = places(&error)
+                    .iter()
+                    .find_map(|place| keys.iter().find(|(key, _)| key == place));
+                self.wrong(place.map_or(span, |(_, span)| span), error.to_string());
+                return None;
+            }
+        };
+        fits.then(|| RecorderEntry {
+            id: head.name.into_inner().into(),
+            site: head.site.into_inner().into(),
+            recorder,
+        })
+    }
+
+    fn camera(
+        &mut self,
+        table: CameraTable,
+        names: &Names<'_>,
+        sites: &[SiteId],
+        recorders: &[RecorderEntry],
+        common: Policy,
+    ) -> Option<CameraSettings> {
+        let mut fits = self.is_camera_id(&table.id);
+        let order = self.site_order(
+            table.priority.as_deref().unwrap_or_default(),
+            names.sites,
+            sites,
+        );
+        let count = table.copies.get_ref().len();
+        if count == 0 || count > COPIES_MAX {
+            let span = table.copies.span();
+            self.wrong(
+                &span,
+                format!("a camera has 1 to {COPIES_MAX} copies, this one has {count}"),
+            );
+            fits = false;
+        }
+        let mut copies: Vec<CopyRef> = Vec::with_capacity(count);
+        for copy in table.copies.into_inner() {
+            let span = copy.span();
+            let Some(copy) = self.copy(copy.into_inner(), names, recorders) else {
+                fits = false;
+                continue;
+            };
+            if copies
+                .iter()
+                .any(|other| other.recorder == copy.recorder && other.remote == copy.remote)
+            {
+                self.wrong(
+                    &span,
+                    format!(
+                        "{:?} of recorder {:?} is already a copy of this camera",
+                        &*copy.remote, copy.recorder
+                    ),
+                );
+                fits = false;
+            }
+            copies.push(copy);
+        }
+        if !fits {
+            return None;
+        }
+        // Copies of one site stay in the order in which they are written.
+        copies.sort_by_key(|copy| order.iter().position(|site| *site == copy.site));
+        let id = table.id.into_inner();
+        let name: Arc<str> = table.name.as_deref().unwrap_or(&id).into();
+        let camera = Camera {
+            id: CameraId::from(id),
+            name,
+            copies,
+        };
+        Some(CameraSettings {
+            camera,
+            policy: table.policy.over(common),
+        })
+    }
+
+    fn copy(
+        &mut self,
+        table: CopyTable,
+        names: &Names<'_>,
+        recorders: &[RecorderEntry],
+    ) -> Option<CopyRef> {
+        let mut fits = self.known("recorder", &table.recorder, names.recorders);
+        if table.remote.get_ref().is_empty() || table.remote.get_ref().contains(char::is_control) {
+            self.wrong(
+                &table.remote.span(),
+                "the recorder's own name of the camera is needed",
+            );
+            fits = false;
+        }
+        let clock_offset_ms = table.clock_offset_ms.map_or(0, |offset| {
+            if offset.get_ref().unsigned_abs() > CLOCK_OFFSET_MS_MAX {
+                self.wrong(
+                    &offset.span(),
+                    "a clock that is off by more than ten years is none",
+                );
+                fits = false;
+            }
+            offset.into_inner()
+        });
+        let recorder = RecorderId::from(table.recorder.into_inner());
+        let entry = recorders.iter().find(|entry| entry.id == recorder)?;
+        fits.then(|| CopyRef {
+            site: entry.site.clone(),
+            recorder,
+            remote: table.remote.into_inner().into(),
+            clock_offset_us: clock_offset_ms.saturating_mul(1000),
+        })
+    }
+
+    /// All sites in a camera's order: those that it names, then the others.
+    fn site_order(
+        &mut self,
+        named: &[Spanned<String>],
+        defined: &Defined,
+        sites: &[SiteId],
+    ) -> Vec<SiteId> {
+        let mut order: Vec<SiteId> = Vec::with_capacity(sites.len());
+        for name in named {
+            if !self.known("site", name, defined) {
+                continue;
+            }
+            let site = SiteId::from(name.get_ref().as_str());
+            if order.contains(&site) {
+                self.wrong(
+                    &name.span(),
+                    format!("site {:?} is named twice", name.get_ref()),
+                );
+            }
+            order.push(site);
+        }
+        let others = sites
+            .iter()
+            .filter(|site| !order.contains(site))
+            .cloned()
+            .collect::<Vec<_>>();
+        order.extend(others);
+        order
+    }
+
+    /// Whether clients can put the id into the path of a URL, apart from the path's own words.
+    fn is_camera_id(&mut self, id: &Spanned<String>) -> bool {
+        if !self.is_name("camera", id) {
+            return false;
+        }
+        let text = id.get_ref();
+        let reserved = |part: &str| {
+            matches!(part, "" | "." | "..")
+                || part.starts_with("clock=")
+                || part.starts_with("trackID=")
+        };
+        let fits = !text.contains('\\') && !text.split('/').any(reserved);
+        if !fits {
+            self.wrong(
+                &id.span(),
+                format!("{text:?} cannot be part of a URL's path"),
+            );
+        }
+        fits
+    }
+
+    fn user(&mut self, table: UserTable, span: &Range<usize>, cameras: &Defined) -> Option<User> {
+        let name = &table.name;
+        let mut fits = self.is_name("user", name);
+        if fits
+            && !name.get_ref().bytes().all(|byte| {
+                (byte.is_ascii_graphic() || byte == b' ') && !matches!(byte, b':' | b'"' | b'\\')
+            })
+        {
+            let text = name.get_ref();
+            self.wrong(&name.span(), format!("user name {text:?}: only ASCII without colon, quote and backslash reaches us unharmed"));
+            fits = false;
+        }
+        for camera in table.cameras.iter().flatten() {
+            fits &= self.known("camera", camera, cameras);
+        }
+        let secret = self.secret(&table, span)?;
+        fits.then(|| User {
+            name: table.name.into_inner(),
+            secret,
+            cameras: table
+                .cameras
+                .map(|cameras| cameras.into_iter().map(Spanned::into_inner).collect()),
+        })
+    }
+
+    fn secret(&mut self, table: &UserTable, span: &Range<usize>) -> Option<Secret> {
+        match (
+            &table.password,
+            &table.password_file,
+            &table.password_env,
+            &table.ha1_md5,
+        ) {
+            (Some(password), None, None, None) => {
+                self.password(password.get_ref().reveal(), &password.span())
+            }
+            (None, Some(path), None, None) => match read_password(path.get_ref()) {
+                Ok(password) => self.password(&password, &path.span()),
+                Err(error) => {
+                    self.wrong(
+                        &path.span(),
+                        format!("password_file {}: {error}", path.get_ref().display()),
+                    );
+                    None
+                }
+            },
+            (None, None, Some(variable), None) => match std::env::var(variable.get_ref()) {
+                Ok(password) => self.password(&password, &variable.span()),
+                Err(_) => {
+                    self.wrong(
+                        &variable.span(),
+                        format!("password_env {:?} is not set", variable.get_ref()),
+                    );
+                    None
+                }
+            },
+            (None, None, None, Some(ha1)) => {
+                let md5 = ha1.get_ref().reveal();
+                if md5.len() != 32 || !md5.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+                    self.wrong(
+                        &ha1.span(),
+                        "ha1_md5 is the MD5 of \"user:seamline:password\" in 32 hex digits",
+                    );
+                    return None;
+                }
+                Some(Secret::Ha1 {
+                    md5: md5.to_ascii_lowercase(),
+                    sha256: None,
+                })
+            }
+            _ => {
+                self.wrong(
+                    span,
+                    "a user has one of password, password_file, password_env and ha1_md5",
+                );
+                None
+            }
+        }
+    }
+
+    fn password(&mut self, text: &str, span: &Range<usize>) -> Option<Secret> {
+        if text.is_empty() {
+            self.wrong(span, "the password is empty");
+            return None;
+        }
+        Some(Secret::Password(text.to_owned()))
+    }
+
+    fn log(&mut self, table: LogTable) -> Log {
+        let mut log = Log {
+            format: table.format.unwrap_or_default(),
+            ..Log::default()
+        };
+        if let Some(level) = table.level {
+            if EnvFilter::try_new(level.get_ref()).is_err() {
+                self.wrong(
+                    &level.span(),
+                    format!(
+                        "{:?} is no level such as \"info\", nor a list of them",
+                        level.get_ref()
+                    ),
+                );
+            }
+            log.level = level.into_inner();
+        }
+        log
+    }
+}
+
+fn limits_of(table: &LimitsTable) -> Limits {
+    let defaults = Limits::default();
+    Limits {
+        connections_max: table
+            .connections_max
+            .map_or(defaults.connections_max, Into::into),
+        per_address_max: table
+            .per_address_max
+            .map_or(defaults.per_address_max, Into::into),
+        drain: table.drain.map_or(defaults.drain, |drain| drain.0),
+    }
+}
+
+fn read_password(path: &Path) -> std::io::Result<String> {
+    let text = std::fs::read_to_string(path)?;
+    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+}
+
+/// The keys of a recorder that an error may be about, the likeliest first.
+fn places(error: &BuildError) -> &'static [&'static str] {
+    match error {
+        BuildError::Url { .. } => &["url"],
+        BuildError::Pattern(PatternError::Zone { .. }) => &["zone"],
+        BuildError::Pattern(_) => &["pattern"],
+        BuildError::Login(_) => &["password", "password_file", "password_env"],
+        BuildError::PasswordFile { .. } => &["password_file"],
+        BuildError::PasswordEnv { .. } => &["password_env"],
+    }
+}

@@ -1,0 +1,209 @@
+//! The file as tables: each is read for itself, so that an error in one does not hide those in others.
+
+use std::ops::Range;
+
+use seamline_probes::RecorderConfig;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::model::{
+    CameraTable, LimitsTable, LogTable, RecorderHead, SiteTable, TopTable, UserTable,
+};
+use super::policy::PolicyTable;
+use super::problems::Problems;
+
+/// What a table of an array is, where it is, and its name even when the rest of it is wrong.
+pub(super) struct Entry<T> {
+    /// Its header.
+    pub(super) span: Range<usize>,
+    /// The value of `name` or `id`, when it is text.
+    pub(super) name: Option<Spanned<String>>,
+    /// `None` when it has errors, which are reported.
+    pub(super) table: Option<T>,
+}
+
+/// A `[[recorder]]`.
+pub(super) struct RecorderTable {
+    pub(super) head: RecorderHead,
+    pub(super) config: RecorderConfig,
+    /// Where its keys are, for errors that are found when it is made.
+    pub(super) keys: Vec<(String, Range<usize>)>,
+}
+
+/// The tables of a file; those with errors are absent.
+pub(super) struct Document {
+    pub(super) top: TopTable,
+    pub(super) limits: LimitsTable,
+    pub(super) log: LogTable,
+    pub(super) policy: PolicyTable,
+    pub(super) users: Vec<Entry<UserTable>>,
+    pub(super) sites: Vec<Entry<SiteTable>>,
+    pub(super) recorders: Vec<Entry<RecorderTable>>,
+    pub(super) cameras: Vec<Entry<CameraTable>>,
+}
+
+/// Reads all tables. What cannot be read is reported and left out; `None` for text that is no TOML.
+pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        problems.add(&error.span().unwrap_or(0..0), error.message());
+    }
+    if !errors.is_empty() {
+        return None;
+    }
+    let mut root = root.into_inner();
+    let mut reader = Reader { problems };
+    let document = Document {
+        limits: reader.section(&mut root, "limits"),
+        log: reader.section(&mut root, "log"),
+        policy: reader.section(&mut root, "policy"),
+        users: reader.array(&mut root, "user", "name", Reader::table),
+        sites: reader.array(&mut root, "site", "name", Reader::table),
+        recorders: reader.array(&mut root, "recorder", "name", Reader::recorder),
+        cameras: reader.array(&mut root, "camera", "id", Reader::table),
+        top: reader.top(root),
+    };
+    Some(document)
+}
+
+struct Reader<'p> {
+    problems: &'p mut Problems,
+}
+
+impl Reader<'_> {
+    /// Reads what is left when the tables are taken out.
+    fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
+        let listen = root.remove_entry("listen");
+        for key in root.keys() {
+            let known =
+                "listen, [limits], [log], [policy], [[user]], [[site]], [[recorder]], [[camera]]";
+            self.problems.add(
+                &key.span(),
+                format!("unknown key `{}`; there are {known}", key.get_ref()),
+            );
+        }
+        self.table(listen.into_iter().collect(), 0..0)
+            .unwrap_or_default()
+    }
+
+    fn section<T: DeserializeOwned + Default>(&mut self, root: &mut DeTable<'_>, key: &str) -> T {
+        let Some(value) = root.remove(key) else {
+            return T::default();
+        };
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => self.table(table, span).unwrap_or_default(),
+            _ => {
+                self.problems
+                    .add(&span, format!("a table [{key}] is needed"));
+                T::default()
+            }
+        }
+    }
+
+    fn array<T>(
+        &mut self,
+        root: &mut DeTable<'_>,
+        key: &str,
+        name: &str,
+        mut read: impl FnMut(&mut Self, DeTable<'_>, Range<usize>) -> Option<T>,
+    ) -> Vec<Entry<T>> {
+        let Some(value) = root.remove(key) else {
+            return Vec::new();
+        };
+        let span = value.span();
+        let DeValue::Array(items) = value.into_inner() else {
+            self.problems
+                .add(&span, format!("tables [[{key}]] are needed"));
+            return Vec::new();
+        };
+        let mut entries = Vec::with_capacity(items.len());
+        for item in items {
+            let span = item.span();
+            match item.into_inner() {
+                DeValue::Table(table) => {
+                    let name = table.get(name).and_then(|value| {
+                        let text = value.as_ref().as_str()?.to_owned();
+                        Some(Spanned::new(value.span(), text))
+                    });
+                    let table = read(self, table, span.clone());
+                    entries.push(Entry { span, name, table });
+                }
+                _ => self
+                    .problems
+                    .add(&span, format!("a table [[{key}]] is needed")),
+            }
+        }
+        entries
+    }
+
+    /// Reads one table. After an error its key is left out and the rest is read on, to find more of them.
+    fn table<T: DeserializeOwned>(
+        &mut self,
+        mut table: DeTable<'_>,
+        span: Range<usize>,
+    ) -> Option<T> {
+        let mut wrong: Vec<String> = Vec::new();
+        loop {
+            let value = Spanned::new(span.clone(), DeValue::Table(table.clone()));
+            let error = match T::deserialize(ValueDeserializer::from(value)) {
+                Ok(read) => return wrong.is_empty().then_some(read),
+                Err(error) => error,
+            };
+            // What was left out for its error is not missing.
+            if wrong
+                .iter()
+                .any(|key| error.message() == format!("missing field `{key}`"))
+            {
+                return None;
+            }
+            let culprit = culprit(&table, &error).map(|(key, at)| (key.to_owned(), at));
+            let at = culprit
+                .as_ref()
+                .map_or_else(|| span.clone(), |(_, at)| at.clone());
+            self.problems.add(&at, error.message());
+            let (key, _) = culprit?;
+            table.remove(key.as_str())?;
+            wrong.push(key);
+        }
+    }
+
+    fn recorder(&mut self, mut table: DeTable<'_>, span: Range<usize>) -> Option<RecorderTable> {
+        let keys = table
+            .keys()
+            .map(|key| (key.get_ref().to_string(), key.span()))
+            .collect();
+        let mut head = DeTable::new();
+        for key in ["name", "site"] {
+            if let Some((key, value)) = table.remove_entry(key) {
+                head.insert(key, value);
+            }
+        }
+        let head = self.table(head, span.clone());
+        let config = self.table(table, span);
+        Some(RecorderTable {
+            head: head?,
+            config: config?,
+            keys,
+        })
+    }
+}
+
+/// The key of `table` that an error is about, and where.
+fn culprit<'t>(table: &'t DeTable<'_>, error: &toml::de::Error) -> Option<(&'t str, Range<usize>)> {
+    let spanned = error.span().and_then(|at| {
+        let holds = |span: Range<usize>| span.contains(&at.start);
+        let (key, _) = table
+            .iter()
+            .find(|(key, value)| holds(key.span()) || holds(value.span()))?;
+        Some((key.get_ref().as_ref(), at))
+    });
+    // Values that pass through a tagged enum lose their place; the message still names the key.
+    spanned.or_else(|| {
+        let mut named = error.message().split('`').skip(1).step_by(2);
+        named
+            .find_map(|name| table.get_key_value(name))
+            .map(|(key, _)| (key.get_ref().as_ref(), key.span()))
+    })
+}

@@ -1,0 +1,136 @@
+//! What the operator writes: one TOML file, read whole, with every error named by its line.
+//!
+//! [`Config::load`] gives settings that can be used as they are: names are resolved, recorders are made, passwords are read.
+
+mod check;
+mod document;
+mod duration;
+mod model;
+mod policy;
+mod problems;
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::sync::Arc;
+
+use seamline_probes::{Clock, Recorder};
+use seamline_routing::{Camera, Policy, RecorderId, SiteId};
+use seamline_rtsp::auth::server::User;
+use serde::Deserialize;
+
+use crate::inbound::rtsp::Limits;
+pub use problems::{LoadError, Problem, Problems};
+
+/// Where clients connect when nothing else is said.
+pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8554);
+/// Longest configuration file that is read.
+pub const FILE_BYTES_MAX: u64 = 16 << 20;
+
+/// A whole configuration without errors.
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// How many of them.
+    pub limits: Limits,
+    /// How logs are written.
+    pub log: Log,
+    /// Who may watch; anybody when empty.
+    pub users: Vec<User>,
+    /// The sites, best first.
+    pub sites: Vec<SiteId>,
+    /// The recorders, as the file has them.
+    pub recorders: Vec<RecorderEntry>,
+    /// The cameras, as the file has them.
+    pub cameras: Vec<CameraSettings>,
+    /// The policy of cameras that have none of their own.
+    pub policy: Policy,
+}
+
+/// A recorder that can be asked.
+#[derive(Clone)]
+pub struct RecorderEntry {
+    /// Its name.
+    pub id: RecorderId,
+    /// Where it is.
+    pub site: SiteId,
+    /// What asks it.
+    pub recorder: Arc<dyn Recorder>,
+}
+
+/// A camera, its copies in order of priority.
+#[derive(Clone, Debug)]
+pub struct CameraSettings {
+    /// The camera.
+    pub camera: Camera,
+    /// Its own policy, or the common one.
+    pub policy: Policy,
+}
+
+/// How logs are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Log {
+    /// Their form.
+    pub format: LogFormat,
+    /// What is logged: a level, or directives such as `info,seamline_probes=debug`.
+    pub level: String,
+}
+
+/// The form of log lines.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// An object a line.
+    Json,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Log {
+            format: LogFormat::default(),
+            level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads a file. Passwords are read from where it says, recorders are not contacted.
+    pub fn load(path: &Path) -> Result<Self, LoadError> {
+        let unreadable = |source| LoadError::Unreadable {
+            path: path.to_path_buf(),
+            source,
+        };
+        let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
+        if bytes > FILE_BYTES_MAX {
+            return Err(LoadError::TooLong {
+                path: path.to_path_buf(),
+                bytes,
+            });
+        }
+        let text = std::fs::read_to_string(path).map_err(unreadable)?;
+        Ok(Self::parse(
+            &text,
+            &path.display().to_string(),
+            Clock::System,
+        )?)
+    }
+
+    /// Reads the text of a file that errors call `name`.
+    pub fn parse(text: &str, name: &str, clock: Clock) -> Result<Self, Problems> {
+        let mut problems = Problems::new(name, text);
+        let Some(document) = document::read(text, &mut problems) else {
+            return Err(problems);
+        };
+        let config = check::check(document, clock, &mut problems);
+        if problems.is_empty() {
+            Ok(config)
+        } else {
+            Err(problems)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,215 @@
+//! Whole files: what they come to, and every error of a bad one.
+
+use std::time::Duration;
+
+use seamline_routing::policy::Failback;
+
+use super::*;
+
+fn parse(text: &str) -> Result<Config, Problems> {
+    Config::parse(text, "seamline.toml", Clock::System)
+}
+
+fn problems(text: &str) -> String {
+    parse(text)
+        .err()
+        .map(|problems| problems.to_string())
+        .unwrap_or_default()
+}
+
+const HOUSE: &str = r#"
+listen = "127.0.0.1:0"
+
+[[site]]
+name = "primary"
+[[site]]
+name = "secondary"
+
+[[recorder]]
+name = "nvr-1"
+site = "primary"
+kind = "rtsp"
+url = "rtsp://10.1.0.10/replay/{camera}"
+
+[[recorder]]
+name = "archive"
+site = "secondary"
+kind = "archive"
+path = "/srv/recordings"
+pattern = "{camera}/%Y%m%dT%H%M%SZ"
+"#;
+
+fn house(rest: &str) -> String {
+    format!("{HOUSE}\n{rest}")
+}
+
+#[test]
+fn a_small_house() {
+    let config = parse(&house(
+        r#"
+        [policy]
+        failback = "after 5s"
+
+        [[camera]]
+        id = "gate"
+        copies = [
+            { recorder = "archive", remote = "gate", clock_offset_ms = -250 },
+            { recorder = "nvr-1", remote = "7" },
+        ]
+
+        [[camera]]
+        id = "yard/north"
+        name = "North yard"
+        priority = ["secondary"]
+        copies = [{ recorder = "nvr-1", remote = "8" }, { recorder = "archive", remote = "yard" }]
+        policy = { failback = "never" }
+        "#,
+    ))
+    .unwrap();
+    assert_eq!(config.listen, "127.0.0.1:0".parse().unwrap());
+    let [gate, yard] = &config.cameras[..] else {
+        panic!("two cameras")
+    };
+    let order = |camera: &CameraSettings| {
+        camera
+            .camera
+            .copies
+            .iter()
+            .map(|copy| copy.site.to_string())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(
+        (order(gate), order(yard)),
+        (
+            vec!["primary".into(), "secondary".into()],
+            vec!["secondary".into(), "primary".into()]
+        )
+    );
+    assert_eq!(gate.camera.copies[1].clock_offset_us, -250_000);
+    assert_eq!(
+        (&*gate.camera.name, &*yard.camera.name),
+        ("gate", "North yard")
+    );
+    assert_eq!(
+        gate.policy.failback,
+        Failback::After(Duration::from_secs(5))
+    );
+    assert_eq!(
+        (yard.policy.failback, yard.policy.min_gap),
+        (Failback::Never, config.policy.min_gap)
+    );
+}
+
+#[test]
+fn every_error_is_found_and_has_its_line() {
+    let text = r#"listen = "nowhere"
+lisetn = "0.0.0.0:8554"
+[limits]
+connections_max = 0
+drain = 10
+[log]
+level = "info,=loud="
+[policy]
+holes = "jump"
+min_gap = "soon"
+[[site]]
+name = "primary"
+[[site]]
+name = "primary"
+[[recorder]]
+name = "a"
+site = "moon"
+kind = "archive"
+path = "/srv"
+pattern = "%H"
+[[recorder]]
+name = "b"
+site = "primary"
+kind = "rtsp"
+urll = "rtsp://b/"
+[[recorder]]
+name = "c"
+site = "primary"
+kind = "rtsp"
+url = "rtsp://c/"
+username = "u"
+password_file = "/nonexistent/password"
+[[recorder]]
+name = "d"
+site = "primary"
+kind = "betamax"
+[[camera]]
+id = "gate"
+copies = [
+  { recorder = "b", remote = "1" },
+  { recorder = "zz", remote = "2" },
+]
+[[camera]]
+id = "../etc"
+copies = []
+[[camera]]
+id = "gate"
+copies = [{ recorder = "b" }]
+[[user]]
+name = "guard"
+password = "a"
+ha1_md5 = "b"
+[[user]]
+name = "chief"
+password_env = "SEAMLINE_TEST_UNSET"
+cameras = ["attic"]
+[users]
+"#;
+    let expected = r#"
+seamline.toml:1: invalid socket address syntax
+seamline.toml:2: unknown key `lisetn`; there are listen, [limits], [log], [policy], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
+seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
+seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
+seamline.toml:9: unknown variant `jump`, expected one of `skip`, `wait`, `end`
+seamline.toml:10: "soon" is not a duration such as "500ms", "30s" or "2m"
+seamline.toml:14: site "primary" is already on line 12
+seamline.toml:17: there is no site "moon"
+seamline.toml:20: pattern "%H" does not determine a time: "03.mp4" cannot be read back
+seamline.toml:21: missing field `url`
+seamline.toml:25: unknown field `urll`, expected one of `url`, `username`, `password`, `password_file`, `password_env`
+seamline.toml:32: password_file /nonexistent/password: No such file or directory (os error 2)
+seamline.toml:36: unknown variant `betamax`, expected one of `archive`, `mediamtx`, `rtsp`
+seamline.toml:41: there is no recorder "zz"
+seamline.toml:44: "../etc" cannot be part of a URL's path
+seamline.toml:45: a camera has 1 to 16 copies, this one has 0
+seamline.toml:47: camera "gate" is already on line 38
+seamline.toml:48: missing field `remote`
+seamline.toml:49: a user has one of password, password_file, password_env and ha1_md5
+seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
+seamline.toml:56: there is no camera "attic"
+seamline.toml:57: unknown key `users`; there are listen, [limits], [log], [policy], [[user]], [[site]], [[recorder]], [[camera]]
+"#;
+    assert_eq!(problems(text), expected.trim());
+}
+
+#[test]
+fn a_file_that_is_no_toml_names_the_line() {
+    assert_eq!(
+        problems("[[site]]\nname = \"a\n"),
+        "seamline.toml:2: invalid basic string, expected `\"`"
+    );
+}
+
+#[test]
+fn passwords_come_from_one_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    std::fs::write(&file, "secret\n").unwrap();
+    let camera = r#"[[camera]]
+        id = "gate"
+        copies = [{ recorder = "nvr-1", remote = "7" }]"#;
+    let text = house(&format!(
+        "{camera}\n[[user]]\nname = 'guard'\npassword_file = {file:?}\ncameras = ['gate']"
+    ));
+    let config = parse(&text).unwrap();
+    assert!(
+        matches!(&config.users[0].secret, seamline_rtsp::auth::server::Secret::Password(text) if text == "secret")
+    );
+    assert!(config.users[0].may_see("gate") && !config.users[0].may_see("yard"));
+}

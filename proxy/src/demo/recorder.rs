@@ -1,0 +1,126 @@
+//! The demo's recorders: this program with one archive, in this process, or in a child that can be killed.
+
+use std::io::{BufRead, BufReader, Read, Write, stdin, stdout};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use clap::Args;
+use tokio::sync::watch;
+use tokio::task::{JoinHandle, spawn_blocking};
+use tokio::time::timeout;
+
+use super::{DemoError, stage};
+use crate::inbound::rtsp::{Limits, Listener};
+use crate::journal::Journal;
+
+/// How long a child may take until it listens.
+const START_WITHIN: Duration = Duration::from_secs(5);
+/// What a child says before its address.
+const LISTENING: &str = "listening ";
+
+/// What a child is told.
+#[derive(Debug, Args)]
+pub(crate) struct RecorderArgs {
+    /// The site.
+    #[arg(long)]
+    site: String,
+    /// Its files.
+    #[arg(long)]
+    folder: PathBuf,
+    /// Where to listen.
+    #[arg(long)]
+    listen: SocketAddr,
+}
+
+/// A recorder in this process; ends when dropped.
+#[derive(Debug)]
+pub(super) struct Local {
+    pub(super) address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Local {
+    /// Serves the files of `folder` on a free port.
+    pub(super) async fn start(site: &str, folder: &Path, shutdown: watch::Receiver<bool>) -> Result<Self, DemoError> {
+        let (listener, house) = open(site, folder, super::loopback(0)).await?;
+        let address = listener.address()?;
+        let task = tokio::spawn(async move { house.serve(listener, shutdown).await });
+        Ok(Local { address, task })
+    }
+}
+
+impl Drop for Local {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A recorder in a process of its own; killed when dropped.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) address: SocketAddr,
+    child: Child,
+}
+
+impl Remote {
+    /// Starts the process, and waits until it listens. Port 0 is any free port.
+    pub(super) async fn start(site: &str, folder: &Path, listen: SocketAddr) -> Result<Self, DemoError> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .args(["demo-recorder", "--site", site, "--listen", &listen.to_string(), "--folder"])
+            .arg(folder)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let output = child.stdout.take().expect("its standard output is piped");
+        let mut remote = Remote { address: listen, child };
+        let first_line = spawn_blocking(move || {
+            let mut line = String::new();
+            BufReader::new(output).read_line(&mut line).map(|_| line)
+        });
+        let line = timeout(START_WITHIN, first_line).await.ok().and_then(Result::ok).and_then(Result::ok);
+        let address = line.as_deref().and_then(|line| line.strip_prefix(LISTENING)?.trim_end().parse().ok());
+        remote.address = address.ok_or(DemoError::Recorder)?;
+        Ok(remote)
+    }
+
+    /// `kill -9`. Its connections are reset by the kernel.
+    pub(super) fn kill(mut self) -> SocketAddr {
+        self.end();
+        self.address
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself: all the same.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// The child's side: serves until its standard input ends, which it does when the demo is gone, whatever ended that.
+pub(crate) async fn recorder(args: &RecorderArgs) -> Result<ExitCode, DemoError> {
+    let (listener, house) = open(&args.site, &args.folder, args.listen).await?;
+    println!("{LISTENING}{}", listener.address()?);
+    stdout().flush()?;
+    let (shutdown, asked) = watch::channel(false);
+    std::thread::spawn(move || {
+        let _ = stdin().read_to_end(&mut Vec::new());
+        shutdown.send_replace(true);
+    });
+    house.serve(listener, asked).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn open(site: &str, folder: &Path, listen: SocketAddr) -> Result<(Listener, crate::house::House), DemoError> {
+    let house = stage::house(&[(site, stage::archive(folder))], Journal::default())?;
+    let limits = Limits { drain: Duration::ZERO, ..Limits::default() };
+    let listener = Listener::bind(listen, limits).await.map_err(|source| DemoError::Bind { address: listen, source })?;
+    Ok((listener, house))
+}

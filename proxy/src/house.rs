@@ -1,0 +1,82 @@
+//! A configuration brought to life: recorders, the index of what they hold, the cameras, and the listener in front.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use seamline_probes::{ClientOptions, Clock, Index, RecorderClient, Watch, WatchOptions};
+use seamline_routing::{Policy, RecorderId};
+use seamline_rtsp::auth::server::Users;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use crate::cameras::{CameraEntry, Cameras};
+use crate::clock;
+use crate::config::Config;
+use crate::inbound::rtsp::Listener;
+use crate::journal::Journal;
+
+/// All parts of a running program.
+pub struct House {
+    cameras: Arc<Cameras>,
+    index: Arc<Index>,
+    recorders: HashMap<RecorderId, RecorderClient>,
+    policy: Policy,
+}
+
+impl House {
+    /// Makes the parts and joins them; asks nobody yet.
+    pub fn build(config: Config, journal: Journal) -> Self {
+        let recorders: HashMap<RecorderId, RecorderClient> = config
+            .recorders
+            .into_iter()
+            .map(|entry| {
+                let client = RecorderClient::new(entry.id.clone(), entry.recorder, ClientOptions::default());
+                (entry.id, client)
+            })
+            .collect();
+        let policies: Vec<_> = config.cameras.iter().map(|settings| (settings.camera.id.clone(), settings.policy)).collect();
+        let cameras = config.cameras.into_iter().map(|settings| settings.camera);
+        let index = Index::new(cameras, &recorders, clock::now()).expect("a configuration names only recorders that it has");
+        // The key lives as long as the process: another replica's nonces are stale here, which costs clients one request.
+        let mut users = Users::new(rand::random());
+        config.users.into_iter().for_each(|user| users.insert(user));
+        let entries = policies.into_iter().filter_map(|(id, policy)| {
+            let slot = index.camera(id.as_str())?;
+            Some(CameraEntry { slot, policy })
+        });
+        let cameras = Arc::new(Cameras::new(entries, users, journal));
+        House { cameras, index: Arc::new(index), recorders, policy: config.policy }
+    }
+
+    /// The cameras.
+    pub fn cameras(&self) -> &Arc<Cameras> {
+        &self.cameras
+    }
+
+    /// The client of a recorder.
+    pub fn recorder(&self, id: &RecorderId) -> Option<&RecorderClient> {
+        self.recorders.get(id)
+    }
+
+    /// Serves clients, and watches the recorders, until `shutdown` turns true and running playbacks have had their time.
+    pub async fn serve(&self, listener: Listener, shutdown: watch::Receiver<bool>) {
+        let options = WatchOptions { ttl: self.policy.ttl, tail_ttl: self.policy.tail_ttl, ..WatchOptions::default() };
+        let _watch = Watch::start(&self.index, &self.recorders, options, Clock::System);
+        listener.serve(self.cameras.clone(), shutdown).await;
+    }
+}
+
+/// Turns `shutdown` true at the first SIGTERM or SIGINT, and returns at the second, for who cannot wait.
+pub async fn obey_signals(shutdown: watch::Sender<bool>) -> std::io::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    for _ in 0..2 {
+        let name = tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        };
+        tracing::info!(signal = name, "stopping");
+        shutdown.send_replace(true);
+    }
+    Ok(())
+}
