@@ -322,7 +322,7 @@ impl Director {
         self.skip_hole(start, resume);
         if let Some(current) = &mut self.current {
             current.jump_allowed = Some(resume);
-            return;
+            return self.wait_while_silent(now);
         }
         self.seek_source(Goal::Forced { bound: resume }, facts, now);
     }

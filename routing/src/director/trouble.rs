@@ -151,7 +151,8 @@ impl Director {
     /// A silent leg that nothing can follow is waited for, but not for ever.
     pub(super) fn wait_while_silent(&mut self, now: Instant) {
         let silent = self.current.is_some_and(|leg| leg.stalled && !leg.over);
-        if silent && self.handover.is_none() {
+        let in_hole = matches!(self.waiting, Some(Waiting::Hole { .. }));
+        if silent && self.handover.is_none() && !in_hole {
             let since = *self.without_since.get_or_insert(now);
             self.waiting = Some(Waiting::Outage { since });
         }

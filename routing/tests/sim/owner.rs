@@ -1,0 +1,655 @@
+//! The owner of the director, as `proxy` has it: legs with queues, read ahead, watched for silence, asked about unit by unit.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use seamline_routing::camera::CopyIx;
+use seamline_routing::director::{Action, Director, End, Event, Failure, Head, LegId, Verdict};
+use seamline_routing::plan::{CopyFacts, Direction};
+use seamline_routing::time::Timestamp;
+
+use super::facts::{Known, instant};
+use super::ledger::Ledger;
+use super::recorder::{Answer, Arrival, Session, Unit};
+use super::world::{Client, World};
+use super::{MILLI, Micros, SECOND};
+
+enum Stage {
+    Opening { ready: Micros, answer: Answer },
+    Open(Session),
+    Over,
+}
+
+struct Running {
+    id: LegId,
+    copy: CopyIx,
+    stage: Stage,
+    queue: VecDeque<Unit>,
+    newest: Option<Timestamp>,
+    interval_us: i64,
+    announced: bool,
+    stalled: bool,
+    handing_over: bool,
+    range_done: bool,
+    asked: Micros,
+    opened: Option<Micros>,
+    alive: Micros,
+}
+
+enum Sign {
+    Opened,
+    First(Timestamp),
+    Recovered,
+    Ended,
+    Failed(Failure),
+}
+
+/// What came of looking at the head of a leg.
+enum Turn {
+    Again,
+    Rest,
+    Send(Verdict),
+}
+
+/// One playback and the world around it.
+pub(crate) struct Owner<'a> {
+    world: &'a World,
+    base: Instant,
+    pub(crate) now: Micros,
+    pub(crate) known: Vec<Known>,
+    pub(crate) ledger: Ledger<'a>,
+    director: Director,
+    legs: Vec<Running>,
+    facts_changed: bool,
+    active: bool,
+    end: Option<End>,
+    direction: Direction,
+    /// A capture progress and the moment at which it is due.
+    anchor: Option<(i64, Micros)>,
+    due: Option<Micros>,
+    sent_any: bool,
+    /// A leg was opened since the legs were last read.
+    opened: bool,
+}
+
+/// Most that an owner does at one moment.
+const TURNS_MAX: usize = 20_000;
+const TICK: Micros = 250 * MILLI;
+const HOLD_BACK_MAX: Micros = 150 * MILLI;
+/// Units that a client that takes what it can get takes at once, and how often.
+const BURST: usize = 32;
+const BURST_EVERY: Micros = 20 * MILLI;
+const TAIL_US: i64 = 20 * SECOND;
+const TAIL_PATIENCE: Micros = 5 * SECOND;
+
+impl<'a> Owner<'a> {
+    pub(crate) fn new(world: &'a World, base: Instant, traced: bool) -> Self {
+        Owner {
+            world,
+            base,
+            now: 0,
+            known: world
+                .copies
+                .iter()
+                .enumerate()
+                .map(|(ix, copy)| Known::new(copy.listing.clone(), base, world.seed ^ ix as u64))
+                .collect(),
+            ledger: Ledger::new(world, traced),
+            director: Director::new(world.policy),
+            legs: Vec::new(),
+            facts_changed: false,
+            active: false,
+            end: None,
+            direction: Direction::Forward,
+            anchor: None,
+            due: None,
+            sent_any: false,
+            opened: false,
+        }
+    }
+
+    pub(crate) fn ended(&self) -> bool {
+        self.director.ended()
+    }
+
+    fn wall(&self) -> Timestamp {
+        self.world.wall(self.now)
+    }
+
+    fn progress(&self, at: Timestamp) -> i64 {
+        match self.direction {
+            Direction::Forward => at.as_micros(),
+            Direction::Reverse => at.as_micros().saturating_neg(),
+        }
+    }
+
+    /// Does what the client asks.
+    pub(crate) fn client(&mut self, client: Client) {
+        match client {
+            Client::Play(request) => {
+                self.direction = request.direction;
+                self.anchor = None;
+                self.active = true;
+                self.end = None;
+                self.sent_any = false;
+                self.ledger.play(request, self.now);
+                self.direct(Event::Play(request));
+            }
+            Client::Pause if self.active => {
+                self.active = false;
+                self.direct(Event::Pause);
+            }
+            Client::Resume if !self.active && !self.ended() => {
+                self.active = true;
+                self.anchor = None;
+                for leg in &mut self.legs {
+                    leg.alive = self.now;
+                    leg.asked = self.now;
+                }
+                self.direct(Event::Resume);
+            }
+            Client::Pause | Client::Resume => {}
+        }
+    }
+
+    /// Does all there is to do now; returns when there may be more.
+    pub(crate) fn poll(&mut self) -> Micros {
+        for (known, copy) in self.known.iter_mut().zip(&self.world.copies) {
+            self.facts_changed |= known.pass(&copy.recorder, self.now);
+        }
+        self.ledger.pass(self.now, self.active);
+        if !self.active {
+            return self.now + TICK;
+        }
+        for _ in 0..TURNS_MAX {
+            if !self.active {
+                return self.now + TICK;
+            }
+            self.look_around();
+            let wake = self.poll_legs();
+            self.watch_legs();
+            let sent = self.emit();
+            if sent == 0 && !std::mem::take(&mut self.opened) {
+                return self.next_wake(wake);
+            }
+            if self.world.pacing.is_none() && sent >= BURST {
+                return self.now + BURST_EVERY;
+            }
+        }
+        self.ledger.broken("livelock: one moment takes no end");
+        self.now + TICK
+    }
+
+    fn next_wake(&self, arrival: Micros) -> Micros {
+        let silence = self
+            .legs
+            .iter()
+            .filter(|leg| !leg.over() && !leg.stalled && leg.hungry(self.world.lookahead))
+            .map(|leg| leg.silent_since() + self.silence_limit(leg));
+        let deadline = self
+            .director
+            .deadline(instant(self.base, self.now))
+            .map(|at| at.saturating_duration_since(self.base).as_micros() as Micros);
+        silence
+            .chain(self.due)
+            .chain(deadline)
+            .chain([arrival])
+            .fold(self.now + TICK, Micros::min)
+            .max(self.now + 1)
+    }
+
+    fn look_around(&mut self) {
+        let now = instant(self.base, self.now);
+        if std::mem::take(&mut self.facts_changed) {
+            self.direct(Event::FactsChanged);
+        } else if self.director.wants_review()
+            || self.director.deadline(now).is_some_and(|at| at <= now)
+        {
+            self.direct(Event::Tick);
+        }
+    }
+
+    fn direct(&mut self, event: Event) {
+        let facts: Vec<CopyFacts<'_>> = self
+            .known
+            .iter()
+            .map(|known| known.facts(self.now))
+            .collect();
+        self.ledger.event(&event, &self.known, self.now);
+        self.director
+            .handle(event, &facts, instant(self.base, self.now));
+        drop(facts);
+        while let Some(action) = self.director.poll_action() {
+            self.act(&action);
+        }
+    }
+
+    fn act(&mut self, action: &Action) {
+        self.ledger
+            .action(action, &self.known, self.director.position(), self.now);
+        match *action {
+            Action::Open {
+                leg,
+                copy,
+                from,
+                until,
+                ..
+            } => {
+                let (ready, answer) = self.world.copies[copy.index()].recorder.ask(
+                    self.now,
+                    from,
+                    until,
+                    self.direction,
+                    self.world.policy.reaction,
+                );
+                self.opened = true;
+                self.legs.push(Running {
+                    id: leg,
+                    copy,
+                    stage: Stage::Opening { ready, answer },
+                    queue: VecDeque::new(),
+                    newest: None,
+                    interval_us: 40_000,
+                    announced: false,
+                    stalled: false,
+                    handing_over: false,
+                    range_done: false,
+                    asked: self.now,
+                    opened: None,
+                    alive: self.now,
+                });
+            }
+            Action::Close { leg } => self.legs.retain(|running| running.id != leg),
+            Action::Hole(range) => {
+                let (from, to) = match self.direction {
+                    Direction::Forward => (range.start(), range.end()),
+                    Direction::Reverse => (range.end(), range.start()),
+                };
+                let length = self.progress(to).saturating_sub(self.progress(from));
+                if self.sent_any
+                    && let Some((base, _)) = &mut self.anchor
+                {
+                    *base = base.saturating_add(length.max(0));
+                }
+            }
+            Action::Teach { copy, lesson } => {
+                self.facts_changed |= self.known[copy.index()].learn(lesson);
+            }
+            Action::End(end) => {
+                self.end = Some(end);
+                self.active = false;
+            }
+            Action::Switch(_) | Action::Wait { .. } => {}
+        }
+    }
+
+    /// Reads the legs; returns when the next unit may arrive.
+    fn poll_legs(&mut self) -> Micros {
+        let mut wake = Micros::MAX;
+        let mut seen: usize = 0;
+        loop {
+            // Legs opened on the way are looked at too.
+            let Some(id) = self.legs.get(seen).map(|leg| leg.id) else {
+                return wake;
+            };
+            loop {
+                let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
+                    break;
+                };
+                let recorder = &self.world.copies[leg.copy.index()].recorder;
+                let sign = leg.poll(self.now, recorder, self.world.lookahead);
+                let (copy, newest) = (leg.copy, leg.newest);
+                match sign {
+                    Err(again) => {
+                        wake = wake.min(again);
+                        break;
+                    }
+                    Ok(Sign::Opened) => {
+                        self.facts_changed |= self.known[copy.index()].delivers(self.now);
+                    }
+                    Ok(Sign::First(first)) => {
+                        let wall = self.wall();
+                        self.direct(Event::LegOpened {
+                            leg: id,
+                            first,
+                            wall,
+                        });
+                    }
+                    Ok(Sign::Recovered) => self.direct(Event::Recovered { leg: id }),
+                    Ok(Sign::Ended) => self.direct(Event::LegEnded { leg: id, newest }),
+                    Ok(Sign::Failed(failure)) => self.leg_failed(id, failure),
+                }
+            }
+            seen = match self.legs.iter().position(|leg| leg.id == id) {
+                Some(at) => at + 1,
+                None => 0,
+            };
+        }
+    }
+
+    fn leg_failed(&mut self, id: LegId, failure: Failure) {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
+            return;
+        };
+        leg.stage = Stage::Over;
+        let (copy, newest) = (leg.copy, leg.newest);
+        self.facts_changed |= self.known[copy.index()].fails(failure, self.now);
+        self.direct(Event::LegFailed {
+            leg: id,
+            failure,
+            newest,
+        });
+    }
+
+    fn watch_legs(&mut self) {
+        let first_unit = self.world.policy.reaction.first_unit.as_micros() as Micros;
+        let ids: Vec<LegId> = self.legs.iter().map(|leg| leg.id).collect();
+        for id in ids {
+            let Some(leg) = self.legs.iter().find(|leg| leg.id == id) else {
+                continue;
+            };
+            let since = self.now - leg.silent_since();
+            let dead = leg.opened.is_some() && !leg.announced && since >= first_unit;
+            let silent = since >= self.silence_limit(leg) && !leg.stalled;
+            if leg.over() || !(dead || silent) {
+                continue;
+            }
+            if dead {
+                self.leg_failed(id, Failure::Lost);
+                continue;
+            }
+            let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
+                continue;
+            };
+            leg.stalled = true;
+            let (copy, newest, announced) = (leg.copy, leg.newest, leg.announced);
+            if announced {
+                self.facts_changed |= self.known[copy.index()].fails(Failure::Lost, self.now);
+            }
+            self.direct(Event::Stalled { leg: id, newest });
+        }
+    }
+
+    fn silence_limit(&self, leg: &Running) -> Micros {
+        let limit = self.world.policy.reaction.stall_after.as_micros() as Micros;
+        match leg.newest {
+            None => limit,
+            Some(newest) if self.wall().micros_since(newest) < TAIL_US => limit.max(TAIL_PATIENCE),
+            Some(_) => limit + leg.interval_us * 2,
+        }
+    }
+
+    /// Hands out what is due; returns how many units.
+    fn emit(&mut self) -> usize {
+        self.due = None;
+        self.ready_incoming();
+        let mut sent = 0;
+        for _ in 0..TURNS_MAX {
+            if self.end.is_some() || (self.world.pacing.is_none() && sent >= BURST) {
+                return sent;
+            }
+            let Some(source) = self.director.source() else {
+                return sent;
+            };
+            match self.turn(source) {
+                Turn::Again => self.ready_incoming(),
+                Turn::Rest => return sent,
+                Turn::Send(verdict) => {
+                    self.send(source, verdict);
+                    sent += 1;
+                }
+            }
+        }
+        self.ledger.broken("livelock: a turn takes no end");
+        sent
+    }
+
+    fn ready_incoming(&mut self) {
+        let source = self.director.source();
+        for leg in &mut self.legs {
+            if Some(leg.id) == source || !leg.announced {
+                continue;
+            }
+            while let Some(unit) = leg.queue.front() {
+                if !self.director.incoming_drops(leg.id, &head(unit)) {
+                    break;
+                }
+                self.ledger.dropped(leg.id, unit);
+                leg.queue.pop_front();
+            }
+        }
+    }
+
+    fn turn(&mut self, source: LegId) -> Turn {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        let Some(unit) = leg.queue.front().copied() else {
+            if leg.handing_over || leg.over() {
+                let event = if leg.range_done {
+                    Event::RangeEnd
+                } else {
+                    Event::Drained { leg: source }
+                };
+                self.direct(event);
+                let moved = self.director.source() != Some(source) || self.end.is_some();
+                return if moved { Turn::Again } else { Turn::Rest };
+            }
+            return Turn::Rest;
+        };
+        if leg.handing_over {
+            leg.queue.clear();
+            return Turn::Again;
+        }
+        match self.director.judge(source, &head(&unit)) {
+            Verdict::Drop => {
+                self.ledger.dropped(source, &unit);
+                leg.queue.pop_front();
+                Turn::Again
+            }
+            Verdict::Wait => Turn::Rest,
+            verdict @ (Verdict::Handover | Verdict::RangeEnd) => {
+                leg.handing_over = true;
+                leg.range_done = verdict == Verdict::RangeEnd;
+                leg.queue.clear();
+                Turn::Again
+            }
+            Verdict::Jump => {
+                self.direct(Event::Jump {
+                    leg: source,
+                    to: unit.capture,
+                });
+                let again = self.director.source() != Some(source)
+                    || self.director.judge(source, &head(&unit)) != Verdict::Jump;
+                if again { Turn::Again } else { Turn::Rest }
+            }
+            Verdict::Wrong => {
+                leg.queue.clear();
+                self.leg_failed(source, Failure::WrongFootage);
+                Turn::Again
+            }
+            verdict @ (Verdict::Send | Verdict::Preroll) => self.when_due(source, &unit, verdict),
+        }
+    }
+
+    fn when_due(&mut self, source: LegId, unit: &Unit, verdict: Verdict) -> Turn {
+        let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        let due = match self.world.pacing {
+            None => {
+                let stocked = leg.span() >= self.world.lookahead / 2;
+                let give_out = leg.over() || leg.handing_over || stocked;
+                if give_out {
+                    self.now
+                } else {
+                    leg.alive + HOLD_BACK_MAX
+                }
+            }
+            Some(_) if verdict == Verdict::Preroll => self.now,
+            Some(rate) => self.pace_due(unit.capture, rate),
+        };
+        if due > self.now {
+            self.due = Some(due);
+            return Turn::Rest;
+        }
+        Turn::Send(verdict)
+    }
+
+    fn pace_due(&mut self, capture: Timestamp, rate: f64) -> Micros {
+        let at = self.progress(capture);
+        let (base, origin) = *self.anchor.get_or_insert((at, self.now));
+        if at < base {
+            return self.now;
+        }
+        let due = origin + ((at - base) as f64 / rate) as Micros;
+        if self.now - due > 2 * SECOND {
+            self.anchor = Some((at, self.now));
+            return self.now;
+        }
+        due
+    }
+
+    fn send(&mut self, source: LegId, verdict: Verdict) {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return;
+        };
+        let Some(unit) = leg.queue.pop_front() else {
+            return;
+        };
+        let preroll = verdict == Verdict::Preroll;
+        self.ledger
+            .delivered(source, &unit, preroll, &self.known, self.now);
+        if !preroll {
+            self.sent_any = true;
+            self.director.sent(source, &head(&unit));
+        }
+    }
+}
+
+fn head(unit: &Unit) -> Head {
+    Head {
+        capture: unit.capture,
+        master: true,
+        random_access: unit.random_access,
+        leading: false,
+    }
+}
+
+impl Running {
+    fn over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    fn silent_since(&self) -> Micros {
+        if self.opened.is_some() {
+            self.alive
+        } else {
+            self.asked
+        }
+    }
+
+    fn span(&self) -> Micros {
+        match (self.newest, self.queue.front()) {
+            (Some(newest), Some(oldest)) => newest.micros_since(oldest.capture).abs(),
+            _ => 0,
+        }
+    }
+
+    fn hungry(&self, lookahead: Micros) -> bool {
+        self.span() < lookahead
+    }
+
+    /// Reads until a sign, until the look-ahead is full, or until there is no more for now: then when to look again.
+    fn poll(
+        &mut self,
+        now: Micros,
+        recorder: &super::recorder::Recorder,
+        lookahead: Micros,
+    ) -> Result<Sign, Micros> {
+        if let Stage::Opening { ready, answer } = &self.stage {
+            let killed = recorder.troubles.iter().any(|(when, trouble)| {
+                *trouble == super::recorder::Trouble::Killed
+                    && when.start > self.asked
+                    && when.start <= now.min(*ready)
+            });
+            if killed {
+                self.stage = Stage::Over;
+                return Ok(Sign::Failed(Failure::Lost));
+            }
+            if *ready > now {
+                return Err(*ready);
+            }
+            self.alive = now;
+            self.opened = Some(now);
+            return Ok(match answer.clone() {
+                Ok(session) => {
+                    self.stage = Stage::Open(session);
+                    Sign::Opened
+                }
+                Err(failure) => {
+                    self.stage = Stage::Over;
+                    Sign::Failed(failure)
+                }
+            });
+        }
+        loop {
+            if !self.hungry(lookahead) {
+                self.alive = now;
+                return Err(Micros::MAX);
+            }
+            let Stage::Open(session) = &mut self.stage else {
+                return Err(Micros::MAX);
+            };
+            match recorder.read(session, now) {
+                Arrival::Unit(unit) => {
+                    self.alive = now;
+                    if let Some(sign) = self.take(unit) {
+                        return Ok(sign);
+                    }
+                }
+                Arrival::Ended => {
+                    self.stage = Stage::Over;
+                    return Ok(Sign::Ended);
+                }
+                Arrival::Failed => {
+                    self.stage = Stage::Over;
+                    return Ok(Sign::Failed(Failure::Lost));
+                }
+                Arrival::NotBefore(again) => return Err(again),
+            }
+        }
+    }
+
+    fn take(&mut self, unit: Unit) -> Option<Sign> {
+        if !self.announced && !unit.random_access {
+            return None;
+        }
+        if let Some(newest) = self.newest {
+            let step = unit.capture.micros_since(newest).abs();
+            if step > 0 && step < 2 * SECOND {
+                self.interval_us = (self.interval_us * 3 + step) / 4;
+            }
+        }
+        self.newest = Some(unit.capture);
+        self.queue.push_back(unit);
+        if !self.announced {
+            self.announced = true;
+            self.stalled = false;
+            return Some(Sign::First(unit.capture));
+        }
+        if std::mem::take(&mut self.stalled) {
+            return Some(Sign::Recovered);
+        }
+        None
+    }
+}
+
+/// The base of simulated time.
+pub(crate) fn origin() -> Instant {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an origin for the simulation's own clock; nothing waits for it"
+    )]
+    Instant::now()
+}
