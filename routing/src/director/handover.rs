@@ -319,7 +319,7 @@ impl Director {
                     if alive.is_some_and(|leg| leg.copy == copy) {
                         return;
                     }
-                    let leg = self.open(copy, from, until, reason);
+                    let leg = self.open(copy, from, until, reason, facts);
                     self.handover = Some(Handover::new(Goal::Forced { bound }, leg));
                     return;
                 }

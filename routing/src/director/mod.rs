@@ -20,6 +20,8 @@ use std::fmt;
 use std::time::Instant;
 
 use crate::camera::CopyIx;
+use crate::coverage::{Held, HeldBefore};
+use crate::health::HealthState;
 use crate::plan::{CopyFacts, Direction, Reason, Request, Step, next_step};
 use crate::policy::{Failback, Holes, Mismatch, Policy};
 use crate::time::{TimeRange, Timestamp};
@@ -498,7 +500,13 @@ impl Director {
         now: Instant,
     ) -> Step {
         let seen = self.vetoes.overlay(facts);
-        let seen = seen.facts(facts, &self.vetoes, now);
+        let mut seen = seen.facts(facts, &self.vetoes, now);
+        // A leg that delivers is proof enough that its recorder lives, whatever the probes say.
+        if let Some(playing) = current.and_then(|copy| seen.get_mut(copy.index()))
+            && playing.health == HealthState::Down
+        {
+            playing.health = HealthState::Suspect;
+        }
         let policy = if self.flapping(now) {
             Policy {
                 failback: Failback::Never,
@@ -530,10 +538,26 @@ impl Director {
         from: Timestamp,
         until: Option<Timestamp>,
         reason: Reason,
+        facts: &[CopyFacts<'_>],
     ) -> Leg {
         self.legs_opened += 1;
         let bound = self.request.until.map(|until| self.progress(until));
+        // Where a better copy takes over, the leg goes on in case that one fails.
+        let ends = |until: &Timestamp| {
+            facts
+                .get(copy.index())
+                .is_some_and(|facts| match self.request.direction {
+                    Direction::Forward => {
+                        !matches!(facts.coverage.held(*until), Held::Recorded { .. })
+                    }
+                    Direction::Reverse => !matches!(
+                        facts.coverage.held_before(*until),
+                        HeldBefore::Recorded { .. }
+                    ),
+                })
+        };
         let ordered = until
+            .filter(ends)
             .map(|until| self.progress(until).saturating_add(OVERLAP_US))
             .into_iter()
             .chain(bound)
@@ -598,7 +622,7 @@ impl Director {
                         self.skip_hole(start, self.progress(from));
                     }
                     self.waiting = None;
-                    let leg = self.open(copy, from, until, reason);
+                    let leg = self.open(copy, from, until, reason, facts);
                     self.handover = Some(Handover::new(goal, leg));
                     return;
                 }

@@ -200,7 +200,7 @@ impl Director {
                     reason,
                 } => {
                     self.close_handover();
-                    let leg = self.open(copy, from, until, reason);
+                    let leg = self.open(copy, from, until, reason, facts);
                     self.handover = Some(Handover::new(Goal::Forced { bound: start }, leg));
                     return;
                 }
@@ -274,7 +274,7 @@ impl Director {
                         !matches!(facts.coverage.held(from), Held::Gap { .. })
                     });
                 if holds {
-                    let leg = self.open(copy, from, until, reason);
+                    let leg = self.open(copy, from, until, reason, facts);
                     self.handover = Some(Handover::new(Goal::Better, leg));
                 }
             }

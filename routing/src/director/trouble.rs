@@ -209,7 +209,7 @@ impl Director {
             && playing.is_none_or(|leg| leg.copy != copy)
             && from == slow.from
         {
-            let hedge = self.open(copy, from, until, reason);
+            let hedge = self.open(copy, from, until, reason, facts);
             if let Some(handover) = &mut self.handover {
                 handover.join(hedge);
             }

@@ -232,8 +232,7 @@ pub(super) fn switch(
     let picture = world.scene.picture(at);
     let holds = (picture - 2..picture + 3)
         .all(|picture| world.copies[from.index()].recorder.footage.holds(picture));
-    let down = account.known[from.index()].down();
-    if troubled || down || !goes_on || !holds {
+    if troubled || !goes_on || !holds {
         return Ok(false);
     }
     // At a seam to any better copy, the best one is taken.

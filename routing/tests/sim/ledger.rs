@@ -81,6 +81,8 @@ pub(crate) struct Ledger<'a> {
     troubles_told: VecDeque<Micros>,
     idle_since: Micros,
     played_at: Micros,
+    /// The client held playback until then.
+    held_until: Micros,
 }
 
 /// Legs open at the same time.
@@ -109,6 +111,7 @@ impl<'a> Ledger<'a> {
             troubles_told: VecDeque::new(),
             idle_since: 0,
             played_at: 0,
+            held_until: 0,
         }
     }
 
@@ -155,6 +158,7 @@ impl<'a> Ledger<'a> {
     pub(crate) fn pass(&mut self, now: Micros, active: bool) {
         if !active {
             self.idle_since = now;
+            self.held_until = now;
         }
         if now - self.idle_since > self.world.patience() {
             self.broken("stuck: nothing was delivered, and nothing ended");
@@ -455,7 +459,7 @@ impl<'a> Ledger<'a> {
         self.figures.shown += 1;
         self.figures.pictures.push(unit.picture);
         if let Some(shown) = self.shown {
-            let silence = now - self.idle_since.max(shown.at);
+            let silence = now - self.held_until.max(shown.at);
             self.figures.silence_max = self.figures.silence_max.max(silence);
         }
         self.idle_since = now;
