@@ -103,6 +103,14 @@ impl Leg {
         }
     }
 
+    /// Whether the other end is gone although units it sent may still wait to be read.
+    pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
+        match self {
+            Leg::Rtsp(leg) => leg.peer_closed(cx),
+            Leg::Archive(_) => false,
+        }
+    }
+
     /// What the splice must know of the units' format.
     pub fn format(&self) -> LegFormat {
         match self {

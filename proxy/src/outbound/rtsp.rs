@@ -16,8 +16,8 @@ use seamline_rtsp::client::{
 use seamline_rtsp::headers::{ClockTime, Range, RateControl};
 use seamline_rtsp::sdp::{Description, Mapping, map_tracks};
 use seamline_rtsp::{Framer, Incoming};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::{Arrival, LegFailure, Order, format};
@@ -25,6 +25,9 @@ use crate::clock;
 
 /// One read takes this much: large reads make few system calls.
 const READ_BYTES: usize = 64 * 1024;
+/// The kernel holds this much (twice, by its own count) of what we do not read yet. Its default would grow to megabytes for
+/// each session, most of which would be thrown away at a seam.
+const RECEIVE_BYTES: u32 = 512 * 1024;
 /// Frames that overtake the answer to PLAY are kept up to here.
 const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Unacknowledged data for this long means that the recorder's host is gone.
@@ -90,13 +93,11 @@ impl RtspLeg {
             .url(&order.remote)
             .map_err(|error| lost(error.to_string()))?;
         let address = (url.host(), url.port());
-        let stream = timeout(reaction.connect, TcpStream::connect(address))
+        let stream = timeout(reaction.connect, connect(address))
             .await
             .map_err(|_| {
-                lost(format!(
-                    "no connection within {} ms",
-                    reaction.connect.as_millis()
-                ))
+                let limit = reaction.connect.as_millis();
+                lost(format!("no connection within {limit} ms"))
             })?
             .map_err(|error| lost(format!("no connection: {error}")))?;
         tune(&stream);
@@ -158,6 +159,12 @@ impl RtspLeg {
                 Err(error) => self.fail(lost(format!("breaks the protocol: {error}"))),
             }
         }
+    }
+
+    /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
+    pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
+        let ready = std::pin::pin!(self.stream.ready(Interest::READABLE));
+        matches!(ready.poll(cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -289,6 +296,25 @@ impl RtspLeg {
     }
 }
 
+/// Tries the addresses of a host in turn.
+async fn connect(address: (&str, u16)) -> std::io::Result<TcpStream> {
+    let mut refusal = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // Before connecting, so that the window is announced with it.
+        socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
+}
+
 /// A dead recorder must be noticed: that is what this product is for.
 fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
@@ -347,8 +373,9 @@ impl Session {
                 match event {
                     ClientEvent::Described(description) => {
                         mapping = fit(&order, &description)?;
-                        let theirs: Vec<usize> = mapping.iter().flatten().copied().collect();
-                        self.client.set_up(&theirs)?;
+                        // All of them: GStreamer's server sends nothing at all while a track is not set up.
+                        let all: Vec<usize> = (0..description.tracks.len()).collect();
+                        self.client.set_up(&all)?;
                     }
                     ClientEvent::Playing(playing) => {
                         return Ok(self.playing(&order, &mapping, &playing, early));

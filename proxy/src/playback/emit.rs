@@ -183,7 +183,6 @@ impl Playback {
             && let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source)
             && let Some(range) = leg.count(head.capture, now)
         {
-            self.camera.report_up(leg.copy, now);
             self.camera.teach_recorded(leg.copy, range);
         }
     }

@@ -39,6 +39,8 @@ pub(super) struct Running {
     /// Units by track: recorders interleave their tracks loosely, we by capture time.
     queues: SmallVec<[VecDeque<Unit>; 2]>,
     queued_bytes: usize,
+    /// The recorder is gone: what it had sent is read to its end.
+    draining: bool,
     master: usize,
     wanted_tracks: usize,
     /// Newest capture time of the master track.
@@ -92,6 +94,8 @@ pub(super) enum Sign {
 
 /// Steps below this are looked at only when their unit is due.
 const STEP_MIN: Duration = Duration::from_millis(100);
+/// Most that is read of a leg whose recorder is gone.
+const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// A frame interval until the leg shows its own.
 const INTERVAL: Duration = Duration::from_millis(40);
 
@@ -113,6 +117,7 @@ impl Running {
             stage: Stage::Opening(Opening(opening)),
             queues: (0..tracks).map(|_| VecDeque::new()).collect(),
             queued_bytes: 0,
+            draining: false,
             master,
             wanted_tracks,
             newest: None,
@@ -164,6 +169,9 @@ impl Running {
 
     /// Whether more should be read: the look-ahead is not full, or a track lags behind the picture.
     pub(super) fn hungry(&self) -> bool {
+        if self.draining {
+            return self.queued_bytes < DRAIN_BYTES_MAX;
+        }
         let span = self.span();
         let lags = || {
             self.wanted_tracks > 1
@@ -290,13 +298,18 @@ impl Running {
             });
         }
         loop {
-            if !self.hungry() {
-                self.alive = now;
-                return Poll::Pending;
-            }
+            let hungry = self.hungry();
             let Stage::Open(leg) = &mut self.stage else {
                 return Poll::Pending;
             };
+            if !hungry {
+                // A loss is worth knowing while there is still footage to play over it.
+                self.draining = leg.peer_closed(cx);
+                if !self.draining {
+                    self.alive = now;
+                    return Poll::Pending;
+                }
+            }
             match std::task::ready!(leg.poll_next(cx)) {
                 Arrival::Unit(unit) => {
                     self.alive = now;
