@@ -110,7 +110,7 @@ class Feeder:
         stored, wrong = self.recorder.store, self.recorder.faults.wrong
         with self.lock:
             self.generation += 1
-            self.shift, self.first, self.last_key, self.over, self.pending = 0, True, None, False, None
+            self.shift, self.first, self.last_key, self.over, self.pending, self.began = 0, True, None, False, None, None
             begin = stored.start if wrong in ("start", "live") else max(start, stored.start)
             if rate < 0:
                 self.frames = stored.backward(min(stop, stored.end)) if self.kind == "video" else iter(())
@@ -142,12 +142,20 @@ class Feeder:
             self.over = True
             self.source.emit("end-of-stream")
             return
-        wait_ns = self.edge.wait_ns(frame.pts) if self.edge else 0
+        wait_ns = max(self.edge.wait_ns(frame.pts) if self.edge else 0, self.too_fast_ns(frame.pts))
         if wait_ns > 0:
             self.pending = frame
             GLib.timeout_add(wait_ns // store.MS + 1, self.later, generation)
             return
         self.push(frame)
+
+    def too_fast_ns(self, pts):
+        """Nanoseconds until `pts` may go out where the recorder is slow."""
+        speed, now = self.recorder.speed_max, time.monotonic_ns()
+        if not speed:
+            return 0
+        self.began = self.began or (now, pts)
+        return int((pts - self.began[1]) / speed) - (now - self.began[0])
 
     def next_frame(self):
         rate, flags, start, stop, interval = self.wish
@@ -268,7 +276,7 @@ class Recorder:
         self.store = store.Store(a.footage, hidden, a.clock_offset_ms, not a.no_audio)
         self.faults = Faults(a.wrong, dict((method, int(status)) for method, status in (pair.split("=") for pair in a.refuse)))
         self.edge = Edge(store.from_ms(clock.parse_iso(a.edge) + a.clock_offset_ms)) if a.edge else None
-        self.mtu, self.aggregate = a.mtu, a.aggregate
+        self.mtu, self.aggregate, self.speed_max = a.mtu, a.aggregate, a.speed_max
         self.alive = []
         self.server = GstRtspServer.RTSPOnvifServer.new()
         self.server.set_address("127.0.0.1")
@@ -362,6 +370,7 @@ def main():
     parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
     parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far this recorder's clock is ahead of true time")
     parser.add_argument("--edge", metavar="TIME", help="still recording: this instant (true time) is now")
+    parser.add_argument("--speed-max", type=float, help="media seconds a second, as a busy recorder has it")
     parser.add_argument("--refuse", action="append", default=[], metavar="METHOD=STATUS")
     parser.add_argument("--wrong", choices=["start", "other-hour", "live"])
     parser.add_argument("--no-audio", action="store_true")

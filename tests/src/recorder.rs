@@ -44,6 +44,12 @@ impl Setup {
         self.with("--edge", &clock::iso(edge))
     }
 
+    /// It reads its disk no faster than that many times real time. Without a limit a whole minute may already be in
+    /// the buffers between it and the client when it dies.
+    pub fn no_faster_than(self, speed: f64) -> Self {
+        self.with("--speed-max", &speed.to_string())
+    }
+
     /// It wants Digest answers of this user.
     pub fn user(self, name: &str, password: &str) -> Self {
         self.with("--user", &format!("{name}:{password}"))

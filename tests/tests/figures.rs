@@ -61,7 +61,7 @@ fn time_from_the_strike_to_the_secondarys_first_picture() {
     for (name, kill) in [("kill -9", true), ("SIGSTOP", false)] {
         let (mut waits, mut stalls) = (Vec::new(), Vec::new());
         for run in 0..RUNS {
-            let mut first = Setup::default().start(&primary);
+            let mut first = Setup::default().no_faster_than(1.2).start(&primary);
             let second = Setup::default().start(&secondary);
             let config = Config::default()
                 .site("primary", &first)

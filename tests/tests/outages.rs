@@ -13,7 +13,7 @@ use seamline_tests::{
 
 const SOON: Duration = Duration::from_secs(30);
 
-/// Two recorders that hold everything.
+/// Two busy recorders that hold everything.
 struct Scenario {
     footage: [Footage; 2],
     primary: Recorder,
@@ -24,8 +24,8 @@ struct Scenario {
 impl Scenario {
     fn new(failback: &str) -> Self {
         let footage = [Recipe::default().make(), Recipe::secondary().make()];
-        let primary = Setup::default().start(&footage[0]);
-        let secondary = Setup::default().start(&footage[1]);
+        let primary = busy().start(&footage[0]);
+        let secondary = busy().start(&footage[1]);
         let config = Config::default()
             .site("primary", &primary)
             .site("secondary", &secondary);
@@ -49,10 +49,13 @@ impl Scenario {
     }
 
     fn restart_primary(&mut self) {
-        self.primary = Setup::default()
-            .on_port(self.primary.port())
-            .start(&self.footage[0]);
+        self.primary = busy().on_port(self.primary.port()).start(&self.footage[0]);
     }
+}
+
+/// Little faster than real time: what it sends is needed soon, so that its end is felt soon.
+fn busy() -> Setup {
+    Setup::default().no_faster_than(1.2)
 }
 
 /// A way to go down, and the longest wait that it may cost a paced player: what it takes to notice, and a secondary's

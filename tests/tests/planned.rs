@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seamline_tests::{
-    clock::{FRAME_MS, noon},
+    clock::{FRAME_MS, NOON_MS, noon},
     footage::{Footage, Recipe},
     player::Player,
     probe::Probe,
@@ -12,6 +12,9 @@ use seamline_tests::{
     seamline::{Config, Seamline},
     stream::{Onvif, assert_one_stream, assert_stamped, uneven_steps, units},
 };
+
+/// Late enough that the stay at the primary, from 9.52 s on, is worth the seam.
+const END: i64 = NOON_MS + 11_800;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -73,12 +76,13 @@ impl Scenario {
         report
     }
 
-    /// Panics unless the player showed primary, secondary and primary, each from its first picture on.
+    /// Panics unless the player showed primary, secondary and primary, each from a key frame on.
     fn assert_spliced(&self, player: &Player) {
         let report = self.judge(player);
         report.assert_seamless();
         assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
-        assert_eq!(report.runs[1].first, noon(4.0));
+        // The secondary's last key frame before the gap, the primary's first after it.
+        assert_eq!(report.runs[1].first, noon(3.72));
         assert_eq!(report.runs[2].first, noon(9.52));
         assert_eq!(player.errors, [""; 0]);
     }
@@ -88,11 +92,11 @@ impl Scenario {
 fn ffmpeg_sees_no_seam_h264() {
     let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
     scenario.teach();
-    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(noon(11.0))));
+    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(END)));
     player.watch_to_end(SOON);
     scenario.assert_spliced(&player);
     let report = scenario.judge(&player);
-    assert_eq!(report.runs[2].last, noon(11.0) - FRAME_MS);
+    assert_eq!(report.runs[2].last, END - FRAME_MS);
     assert!(report.stall.0 < Duration::from_millis(300), "{report}");
 }
 
@@ -100,7 +104,7 @@ fn ffmpeg_sees_no_seam_h264() {
 fn gstreamer_sees_no_seam_h264() {
     let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
     scenario.teach();
-    let mut player = Player::gstreamer(&scenario.seamline.url_from(noon(2.0), Some(noon(11.0))));
+    let mut player = Player::gstreamer(&scenario.seamline.url_from(noon(2.0), Some(END)));
     player.watch_to_end(SOON);
     scenario.assert_spliced(&player);
 }
@@ -108,6 +112,7 @@ fn gstreamer_sees_no_seam_h264() {
 #[test]
 fn gstreamer_onvif_sees_no_seam_and_the_true_time_h264() {
     let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    scenario.teach();
     for unpaced in [true, false] {
         let url = scenario.seamline.url();
         let mut player = if unpaced {
@@ -115,7 +120,7 @@ fn gstreamer_onvif_sees_no_seam_and_the_true_time_h264() {
         } else {
             Player::onvif(&url, noon(2.0))
         };
-        player.watch_until(noon(11.0), SOON);
+        player.watch_until(END, SOON);
         scenario.assert_spliced(&player);
         for picture in &player.pictures {
             assert_eq!(
@@ -129,10 +134,11 @@ fn gstreamer_onvif_sees_no_seam_and_the_true_time_h264() {
 #[test]
 fn no_player_sees_a_seam_h265() {
     let scenario = Scenario::new(&Recipe::default().h265(), &Recipe::secondary().h265());
+    scenario.teach();
     let mut player = Player::onvif_unpaced(&scenario.seamline.url(), noon(2.0), None);
-    player.watch_until(noon(11.0), SOON);
+    player.watch_until(END, SOON);
     scenario.assert_spliced(&player);
-    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(noon(11.0))));
+    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(END)));
     player.watch_to_end(SOON);
     scenario.assert_spliced(&player);
 }
@@ -143,8 +149,9 @@ fn a_clock_three_seconds_ahead_is_set_right() {
     let add =
         |config: Config, name: &str, recorder: &Recorder| config.site_ahead(name, recorder, 3000);
     let scenario = Scenario::with(&Recipe::default(), &Recipe::secondary(), &second, add);
+    scenario.teach();
     let mut player = Player::onvif_unpaced(&scenario.seamline.url(), noon(2.0), None);
-    player.watch_until(noon(11.0), SOON);
+    player.watch_until(END, SOON);
     scenario.assert_spliced(&player);
     for picture in &player.pictures {
         assert_eq!(
@@ -160,9 +167,10 @@ fn on_the_wire_it_is_one_stream() {
         &Recipe::default().with_audio("g711"),
         &Recipe::secondary().with_audio("g711"),
     );
+    scenario.teach();
     for headers in [&[("Rate-Control", "no")][..], &[]] {
         let mut probe = Probe::open(&scenario.seamline.url());
-        assert_eq!(probe.play(noon(2.0), Some(noon(11.0)), headers).status, 200);
+        assert_eq!(probe.play(noon(2.0), Some(END), headers).status, 200);
         let cseq = probe.client.cseq();
         probe.receive_to_end(SOON);
         for track in &probe.tracks {
@@ -198,11 +206,32 @@ fn leading_pictures_of_an_open_group_are_not_shown() {
         ..Recipe::default()
     };
     let scenario = Scenario::new(&Recipe::default(), &open);
-    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(noon(11.0))));
+    scenario.teach();
+    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(END)));
     player.watch_to_end(SOON);
     let report = scenario.judge(&player);
     report.assert_whole_and_forward();
     assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
+}
+
+#[test]
+fn a_gap_that_nobody_knew_of_costs_no_picture() {
+    let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    let mut player = Player::onvif_unpaced(&scenario.seamline.url(), noon(2.0), None);
+    player.watch_until(END, SOON);
+    let report = scenario.judge(&player);
+    assert_eq!(
+        (&report.skips, &report.damaged),
+        (&vec![], &vec![]),
+        "{report}"
+    );
+    assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
+    // What had been sent when the gap was met is sent again as far back as the secondary's key frame, and no further.
+    assert!(
+        report.repeats.iter().all(|(last, next)| last - next < 1000),
+        "{report}"
+    );
+    assert!(report.repeats.len() <= 1, "{report}");
 }
 
 #[test]
