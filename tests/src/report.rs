@@ -81,6 +81,15 @@ impl Report {
         assert!(clean && !self.runs.is_empty(), "not seamless:\n{self}");
     }
 
+    /// Panics unless every picture is whole and none is missing. Where an outage could not be foreseen, what leads from
+    /// the next site's key frame to the seam is sent again, squeezed into the instant of the seam: less than `group`.
+    pub fn assert_nothing_lost(&self, group: Duration) {
+        let back = |(last, next): &(i64, i64)| (last - next) as u128 + 1 > group.as_millis();
+        let clean =
+            self.damaged.is_empty() && self.skips.is_empty() && !self.repeats.iter().any(back);
+        assert!(clean && !self.runs.is_empty(), "something is lost:\n{self}");
+    }
+
     /// Panics unless every picture is whole, and each is later than the one before.
     pub fn assert_whole_and_forward(&self) {
         let clean = self.damaged.is_empty() && self.repeats.is_empty();
