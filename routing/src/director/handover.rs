@@ -9,7 +9,7 @@ use super::{
 };
 use crate::camera::CopyIx;
 use crate::coverage::Held;
-use crate::plan::{CopyFacts, Step};
+use crate::plan::{CopyFacts, Direction, Step};
 use crate::policy::Holes;
 use crate::time::{TimeRange, Timestamp};
 
@@ -156,8 +156,9 @@ impl Director {
         }
         // It starts late: the copy does not hold [asked, first). Another may.
         let missing = asked.max(wanted);
-        if at - missing > jump_min && goal != Goal::Better {
-            self.disprove(leg.copy, missing, at);
+        let gap_end = self.gap_end(at);
+        if gap_end.saturating_sub(missing) > jump_min && goal != Goal::Better {
+            self.disprove(leg.copy, missing, gap_end);
             let hedged = self
                 .handover
                 .as_ref()
@@ -209,10 +210,8 @@ impl Director {
         }
         let near = Duration::from_micros(PREROLL_MAX_US as u64);
         let lists_none = facts.get(leg.copy.index()).is_some_and(|copy| {
-            let listed = copy.coverage.next_start(first - near);
-            copy.lists
-                && matches!(copy.coverage.held(first), Held::Gap { .. })
-                && listed.is_none_or(|start| start > first + near)
+            let gap = copy.coverage.held(first - near);
+            copy.lists && matches!(gap, Held::Gap { until } if until > first + near)
         });
         if lists_none && self.progress(first) > self.progress(leg.from) {
             return true;
@@ -225,6 +224,14 @@ impl Director {
         // A recorder that really resumed a moment ago lists no earlier footage after the asked time.
         let listed = next.is_some_and(|next| wall.micros_since(next).abs() < LIVE_WITHIN_US * 2);
         live && asked_old && !listed
+    }
+
+    /// Where a gap ends that the picture at a point of progress follows: in reverse, its frame interval comes before it.
+    pub(super) fn gap_end(&self, picture: i64) -> i64 {
+        match self.request.direction {
+            Direction::Forward => picture,
+            Direction::Reverse => picture.saturating_sub(self.interval_us),
+        }
     }
 
     /// A copy holds nothing between two points of progress: this playback and the index learn it.

@@ -24,9 +24,14 @@ impl Director {
         // What was known when the next leg was prepared may have left a hole before it that can be filled now.
         if let Some(start) = self.handover_start()
             && start.saturating_sub(bound) > self.jump_min()
-            && self.other_fills(bound, start, facts, now)
         {
-            self.close_handover();
+            // One that was told to hand over has shown a unit from behind the hole.
+            if let Some(current) = self.current.filter(|leg| !leg.over && !leg.stalled) {
+                self.set_aside(current.copy, bound, start);
+            }
+            if self.other_fills(bound, start, facts, now) {
+                self.close_handover();
+            }
         }
         match &mut self.handover {
             Some(handover) if handover.cut.is_some() => self.switch(facts, now),
@@ -153,7 +158,15 @@ impl Director {
             return;
         }
         let target = self.progress(to);
-        self.disprove(current.copy, start, target);
+        let gap_end = self.gap_end(target);
+        if gap_end.saturating_sub(start) <= self.jump_min() {
+            // Too short to be worth a seam after all.
+            if let Some(current) = &mut self.current {
+                current.jump_allowed = Some(target);
+            }
+            return;
+        }
+        self.disprove(current.copy, start, gap_end);
         if self.other_fills(start, target, facts, now) {
             self.prepare_fill(start, facts, now);
         }
@@ -172,7 +185,15 @@ impl Director {
         if matches!(self.waiting, Some(Waiting::Hole { .. })) {
             return;
         }
-        self.disprove(current.copy, start, target);
+        let gap_end = self.gap_end(target);
+        if gap_end.saturating_sub(start) <= self.jump_min() {
+            // Too short to be worth a seam after all.
+            if let Some(current) = &mut self.current {
+                current.jump_allowed = Some(target);
+            }
+            return;
+        }
+        self.disprove(current.copy, start, gap_end);
         if self.other_fills(start, target, facts, now) {
             return self.prepare_fill(start, facts, now);
         }
