@@ -21,6 +21,7 @@ fn random_outages_break_no_rule() {
     }
     let scripts = setting("SEAMLINE_SIM_SCRIPTS").unwrap_or(SCRIPTS);
     let next = AtomicU64::new(0);
+    let (shown, seams) = (AtomicU64::new(0), AtomicU64::new(0));
     let broken = Mutex::new(BTreeMap::new());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -33,8 +34,14 @@ fn random_outages_break_no_rule() {
                     }
                     let run = catch_unwind(|| sim::random_world(seed).run(false));
                     let run = run.unwrap_or_else(|_| Err(("panic".into(), String::new())));
-                    if let Err((rule, _)) = run {
-                        broken.lock().expect("no panics here").insert(seed, rule);
+                    match run {
+                        Ok(figures) => {
+                            shown.fetch_add(figures.shown, Ordering::Relaxed);
+                            seams.fetch_add(figures.seams.len() as u64, Ordering::Relaxed);
+                        }
+                        Err((rule, _)) => {
+                            broken.lock().expect("no panics here").insert(seed, rule);
+                        }
                     }
                 }
             });
@@ -42,15 +49,16 @@ fn random_outages_break_no_rule() {
     });
     let broken = broken.into_inner().expect("no panics here");
     if let Some(seed) = broken.keys().next() {
-        for (seed, rule) in broken
-            .iter()
-            .take(setting("SEAMLINE_SIM_SHOW").map_or(SHOWN_MAX, |n| n as usize))
-        {
+        for (seed, rule) in broken.iter().take(SHOWN_MAX) {
             eprintln!("seed {seed}: {rule}");
         }
         eprintln!("{} of {scripts} scripts broke a rule", broken.len());
         replay(*seed);
     }
+    // Scripts in which nothing happens would prove nothing.
+    let (shown, seams) = (shown.into_inner(), seams.into_inner());
+    println!("{scripts} scripts: {shown} pictures shown over {seams} seams");
+    assert!(shown > 100 * scripts && seams > 2 * scripts);
 }
 
 fn setting(name: &str) -> Option<u64> {

@@ -4,6 +4,7 @@ mod checks;
 mod facts;
 mod footage;
 mod ledger;
+mod leg;
 mod owner;
 mod recorder;
 mod rng;

@@ -1,48 +1,17 @@
 //! The owner of the director, as `proxy` has it: legs with queues, read ahead, watched for silence, asked about unit by unit.
 
-use std::collections::VecDeque;
 use std::time::Instant;
 
-use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{Action, Director, End, Event, Failure, Head, LegId, Verdict};
 use seamline_routing::plan::{CopyFacts, Direction};
 use seamline_routing::time::Timestamp;
 
 use super::facts::{Known, instant};
 use super::ledger::Ledger;
-use super::recorder::{Answer, Arrival, Session, Unit};
+use super::leg::{Running, Sign, Stage};
+use super::recorder::Unit;
 use super::world::{Client, World};
 use super::{MILLI, Micros, SECOND};
-
-enum Stage {
-    Opening { ready: Micros, answer: Answer },
-    Open(Session),
-    Over,
-}
-
-struct Running {
-    id: LegId,
-    copy: CopyIx,
-    stage: Stage,
-    queue: VecDeque<Unit>,
-    newest: Option<Timestamp>,
-    interval_us: i64,
-    announced: bool,
-    stalled: bool,
-    handing_over: bool,
-    range_done: bool,
-    asked: Micros,
-    opened: Option<Micros>,
-    alive: Micros,
-}
-
-enum Sign {
-    Opened,
-    First(Timestamp),
-    Recovered,
-    Ended,
-    Failed(Failure),
-}
 
 /// What came of looking at the head of a leg.
 enum Turn {
@@ -52,6 +21,10 @@ enum Turn {
 }
 
 /// One playback and the world around it.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent marks, as in the owner that this stands for"
+)]
 pub(crate) struct Owner<'a> {
     world: &'a World,
     base: Instant,
@@ -243,21 +216,8 @@ impl<'a> Owner<'a> {
                     self.world.policy.reaction,
                 );
                 self.opened = true;
-                self.legs.push(Running {
-                    id: leg,
-                    copy,
-                    stage: Stage::Opening { ready, answer },
-                    queue: VecDeque::new(),
-                    newest: None,
-                    interval_us: 40_000,
-                    announced: false,
-                    stalled: false,
-                    handing_over: false,
-                    range_done: false,
-                    asked: self.now,
-                    opened: None,
-                    alive: self.now,
-                });
+                self.legs
+                    .push(Running::new(leg, copy, ready, answer, self.now));
             }
             Action::Close { leg } => self.legs.retain(|running| running.id != leg),
             Action::Hole(range) => {
@@ -292,10 +252,7 @@ impl<'a> Owner<'a> {
             let Some(id) = self.legs.get(seen).map(|leg| leg.id) else {
                 return wake;
             };
-            loop {
-                let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
-                    break;
-                };
+            while let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) {
                 let recorder = &self.world.copies[leg.copy.index()].recorder;
                 let sign = leg.poll(self.now, recorder, self.world.lookahead);
                 let (copy, newest) = (leg.copy, leg.newest);
@@ -533,115 +490,6 @@ fn head(unit: &Unit) -> Head {
         master: true,
         random_access: unit.random_access,
         leading: false,
-    }
-}
-
-impl Running {
-    fn over(&self) -> bool {
-        matches!(self.stage, Stage::Over)
-    }
-
-    fn silent_since(&self) -> Micros {
-        if self.opened.is_some() {
-            self.alive
-        } else {
-            self.asked
-        }
-    }
-
-    fn span(&self) -> Micros {
-        match (self.newest, self.queue.front()) {
-            (Some(newest), Some(oldest)) => newest.micros_since(oldest.capture).abs(),
-            _ => 0,
-        }
-    }
-
-    fn hungry(&self, lookahead: Micros) -> bool {
-        self.span() < lookahead
-    }
-
-    /// Reads until a sign, until the look-ahead is full, or until there is no more for now: then when to look again.
-    fn poll(
-        &mut self,
-        now: Micros,
-        recorder: &super::recorder::Recorder,
-        lookahead: Micros,
-    ) -> Result<Sign, Micros> {
-        if let Stage::Opening { ready, answer } = &self.stage {
-            let killed = recorder.troubles.iter().any(|(when, trouble)| {
-                *trouble == super::recorder::Trouble::Killed
-                    && when.start > self.asked
-                    && when.start <= now.min(*ready)
-            });
-            if killed {
-                self.stage = Stage::Over;
-                return Ok(Sign::Failed(Failure::Lost));
-            }
-            if *ready > now {
-                return Err(*ready);
-            }
-            self.alive = now;
-            self.opened = Some(now);
-            return Ok(match answer.clone() {
-                Ok(session) => {
-                    self.stage = Stage::Open(session);
-                    Sign::Opened
-                }
-                Err(failure) => {
-                    self.stage = Stage::Over;
-                    Sign::Failed(failure)
-                }
-            });
-        }
-        loop {
-            if !self.hungry(lookahead) {
-                self.alive = now;
-                return Err(Micros::MAX);
-            }
-            let Stage::Open(session) = &mut self.stage else {
-                return Err(Micros::MAX);
-            };
-            match recorder.read(session, now) {
-                Arrival::Unit(unit) => {
-                    self.alive = now;
-                    if let Some(sign) = self.take(unit) {
-                        return Ok(sign);
-                    }
-                }
-                Arrival::Ended => {
-                    self.stage = Stage::Over;
-                    return Ok(Sign::Ended);
-                }
-                Arrival::Failed => {
-                    self.stage = Stage::Over;
-                    return Ok(Sign::Failed(Failure::Lost));
-                }
-                Arrival::NotBefore(again) => return Err(again),
-            }
-        }
-    }
-
-    fn take(&mut self, unit: Unit) -> Option<Sign> {
-        if !self.announced && !unit.random_access {
-            return None;
-        }
-        if let Some(newest) = self.newest {
-            let step = unit.capture.micros_since(newest).abs();
-            if step > 0 && step < 2 * SECOND {
-                self.interval_us = (self.interval_us * 3 + step) / 4;
-            }
-        }
-        self.newest = Some(unit.capture);
-        self.queue.push_back(unit);
-        if !self.announced {
-            self.announced = true;
-            self.stalled = false;
-            return Some(Sign::First(unit.capture));
-        }
-        if std::mem::take(&mut self.stalled) {
-            return Some(Sign::Recovered);
-        }
-        None
     }
 }
 

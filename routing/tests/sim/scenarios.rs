@@ -23,14 +23,13 @@ const SCENE: Scene = Scene {
     pictures: 1_500,
 };
 const DAY: Micros = 86_400 * SECOND;
+const NO_GAP: Range<i64> = 0..0;
 const FOR_GOOD: Micros = 10_000 * SECOND;
 
-/// A copy of all of the scene but `gaps`, at a recorder that is honest and quick.
-fn copy(phase: i64, gaps: &[Range<i64>]) -> CopySpec {
+/// A copy of all of the scene but a gap, at a recorder that is honest and quick.
+fn copy(phase: i64, gap: Range<i64>) -> CopySpec {
     let mut footage = Footage::whole(SCENE, 25, phase);
-    for gap in gaps {
-        footage.cut(gap.clone());
-    }
+    footage.cut(gap);
     let recorder = Recorder {
         footage,
         latency: 50 * MILLI,
@@ -54,7 +53,7 @@ fn troubled(mut copy: CopySpec, troubles: &[(Range<Micros>, Trouble)]) -> CopySp
 
 /// The recorder says that it holds all of the scene.
 fn boasting(mut copy: CopySpec) -> CopySpec {
-    copy.listing = self::copy(0, &[]).listing;
+    copy.listing = self::copy(0, NO_GAP).listing;
     copy
 }
 
@@ -98,12 +97,12 @@ fn copies_played(figures: &Figures) -> Vec<u8> {
 }
 
 fn assert_whole(figures: &Figures) {
-    assert_eq!(figures.pictures, Vec::from_iter(0..SCENE.pictures));
+    assert_eq!(figures.pictures, (0..SCENE.pictures).collect::<Vec<_>>());
 }
 
 #[test]
 fn a_planned_seam_is_free() {
-    let figures = play(&world(vec![copy(0, &[500..1_500]), copy(7, &[])]));
+    let figures = play(&world(vec![copy(0, 500..1_500), copy(7, NO_GAP)]));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1]);
     assert_eq!(figures.preroll, 0);
@@ -113,7 +112,10 @@ fn a_planned_seam_is_free() {
 #[test]
 fn a_loss_within_the_look_ahead_needs_no_preroll_and_no_wait() {
     let killed = [(10 * SECOND..FOR_GOOD, Trouble::Killed)];
-    let figures = play(&world(vec![troubled(copy(0, &[]), &killed), copy(7, &[])]));
+    let figures = play(&world(vec![
+        troubled(copy(0, NO_GAP), &killed),
+        copy(7, NO_GAP),
+    ]));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1]);
     assert_eq!(figures.preroll, 0);
@@ -123,9 +125,9 @@ fn a_loss_within_the_look_ahead_needs_no_preroll_and_no_wait() {
 #[test]
 fn a_loss_without_look_ahead_loses_nothing_by_preroll() {
     let killed = [(10 * SECOND..FOR_GOOD, Trouble::Killed)];
-    let mut primary = troubled(copy(0, &[]), &killed);
+    let mut primary = troubled(copy(0, NO_GAP), &killed);
     primary.recorder.pace = SCENE.interval_us;
-    let figures = play(&world(vec![primary, copy(7, &[])]));
+    let figures = play(&world(vec![primary, copy(7, NO_GAP)]));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1]);
     assert!((1..=25).contains(&figures.preroll));
@@ -135,7 +137,10 @@ fn a_loss_without_look_ahead_loses_nothing_by_preroll() {
 #[test]
 fn a_stall_is_hedged_and_recovers_without_a_switch() {
     let frozen = [(10 * SECOND..12 * SECOND, Trouble::Frozen)];
-    let figures = play(&world(vec![troubled(copy(0, &[]), &frozen), copy(7, &[])]));
+    let figures = play(&world(vec![
+        troubled(copy(0, NO_GAP), &frozen),
+        copy(7, NO_GAP),
+    ]));
 
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0]);
@@ -145,10 +150,10 @@ fn a_stall_is_hedged_and_recovers_without_a_switch() {
 #[test]
 fn a_stall_that_lasts_is_left() {
     let frozen = [(10 * SECOND..FOR_GOOD, Trouble::Frozen)];
-    let mut primary = troubled(copy(0, &[]), &frozen);
+    let mut primary = troubled(copy(0, NO_GAP), &frozen);
     for pace in [MILLI, SCENE.interval_us] {
         primary.recorder.pace = pace;
-        let figures = play(&world(vec![primary.clone(), copy(7, &[])]));
+        let figures = play(&world(vec![primary.clone(), copy(7, NO_GAP)]));
         assert_whole(&figures);
         assert_eq!(copies_played(&figures), [0, 1]);
         assert!(figures.silence_max <= SECOND);
@@ -163,7 +168,10 @@ fn wrong_footage_is_never_delivered() {
         Trouble::Live,
     ] {
         let wrong = [(0..FOR_GOOD, trouble)];
-        let figures = play(&world(vec![troubled(copy(0, &[]), &wrong), copy(7, &[])]));
+        let figures = play(&world(vec![
+            troubled(copy(0, NO_GAP), &wrong),
+            copy(7, NO_GAP),
+        ]));
         assert_whole(&figures);
         assert_eq!(figures.seams[0].copy.0, 1);
     }
@@ -171,8 +179,8 @@ fn wrong_footage_is_never_delivered() {
 
 #[test]
 fn a_late_start_is_filled_by_the_other_copy_which_gives_way_again() {
-    let late = boasting(copy(0, &[0..500]));
-    let figures = play(&world(vec![late, copy(7, &[])]));
+    let late = boasting(copy(0, 0..500));
+    let figures = play(&world(vec![late, copy(7, NO_GAP)]));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [1, 0]);
     assert_eq!(figures.preroll, 0);
@@ -181,9 +189,9 @@ fn a_late_start_is_filled_by_the_other_copy_which_gives_way_again() {
 #[test]
 fn a_jump_is_filled_by_the_other_copy() {
     for stops_at_gaps in [false, true] {
-        let mut primary = boasting(copy(0, &[500..700]));
+        let mut primary = boasting(copy(0, 500..700));
         primary.recorder.stops_at_gaps = stops_at_gaps;
-        let figures = play(&world(vec![primary, copy(7, &[])]));
+        let figures = play(&world(vec![primary, copy(7, NO_GAP)]));
         assert_whole(&figures);
         // Where the primary goes on is found out only by asking: the secondary may have to be asked twice meanwhile.
         let mut copies = copies_played(&figures);
@@ -204,7 +212,7 @@ fn flapping_is_bounded() {
         .collect();
     let figures = play(&with_failback(
         Failback::After(Duration::ZERO),
-        vec![troubled(copy(0, &[]), &flapping), copy(7, &[])],
+        vec![troubled(copy(0, NO_GAP), &flapping), copy(7, NO_GAP)],
     ));
     assert_whole(&figures);
     assert!(
@@ -217,9 +225,12 @@ fn flapping_is_bounded() {
 #[test]
 fn three_sites_stand_in_for_each_other() {
     let figures = play(&world(vec![
-        troubled(copy(0, &[]), &[(5 * SECOND..FOR_GOOD, Trouble::Killed)]),
-        troubled(copy(7, &[]), &[(15 * SECOND..FOR_GOOD, Trouble::Vanished)]),
-        copy(11, &[]),
+        troubled(copy(0, NO_GAP), &[(5 * SECOND..FOR_GOOD, Trouble::Killed)]),
+        troubled(
+            copy(7, NO_GAP),
+            &[(15 * SECOND..FOR_GOOD, Trouble::Vanished)],
+        ),
+        copy(11, NO_GAP),
     ]));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1, 2]);
@@ -228,8 +239,11 @@ fn three_sites_stand_in_for_each_other() {
 #[test]
 fn an_outage_of_all_is_waited_for() {
     let figures = play(&world(vec![
-        troubled(copy(0, &[]), &[(10 * SECOND..FOR_GOOD, Trouble::Killed)]),
-        troubled(copy(7, &[]), &[(10 * SECOND..25 * SECOND, Trouble::Killed)]),
+        troubled(copy(0, NO_GAP), &[(10 * SECOND..FOR_GOOD, Trouble::Killed)]),
+        troubled(
+            copy(7, NO_GAP),
+            &[(10 * SECOND..25 * SECOND, Trouble::Killed)],
+        ),
     ]));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1]);
@@ -242,8 +256,8 @@ fn an_outage_of_all_for_good_ends_the_playback() {
     for trouble in [Trouble::Killed, Trouble::Vanished, Trouble::Frozen] {
         let lost = [(10 * SECOND..FOR_GOOD, trouble)];
         let figures = play(&world(vec![
-            troubled(copy(0, &[]), &lost),
-            troubled(copy(7, &[]), &lost),
+            troubled(copy(0, NO_GAP), &lost),
+            troubled(copy(7, NO_GAP), &lost),
         ]));
         assert_eq!(figures.ends, [End::Outage], "{trouble:?}");
     }
@@ -254,12 +268,12 @@ fn a_range_ends_before_the_picture_taken_at_its_end() {
     for (micros, pictures) in [(0, 500), (1, 501), (-1, 500)] {
         let until = SCENE.capture(500).shift(micros);
         for until_rule in [UntilRule::Before, UntilRule::Including, UntilRule::Ignored] {
-            let mut primary = copy(0, &[]);
+            let mut primary = copy(0, NO_GAP);
             primary.recorder.until_rule = until_rule;
             let mut world = world(vec![primary]);
             world.client = vec![(0, Client::Play(request(START, Some(until))))];
             let figures = play(&world);
-            assert_eq!(figures.pictures, Vec::from_iter(0..pictures));
+            assert_eq!(figures.pictures, (0..pictures).collect::<Vec<_>>());
             assert_eq!(figures.ends, [End::Range]);
         }
     }
@@ -270,7 +284,7 @@ fn failback_never_stays() {
     let killed = [(5 * SECOND..6 * SECOND, Trouble::Killed)];
     let figures = play(&with_failback(
         Failback::Never,
-        vec![troubled(copy(0, &[]), &killed), copy(7, &[])],
+        vec![troubled(copy(0, NO_GAP), &killed), copy(7, NO_GAP)],
     ));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1]);
@@ -281,7 +295,7 @@ fn failback_after_returns_in_mid_period() {
     let killed = [(5 * SECOND..6 * SECOND, Trouble::Killed)];
     let figures = play(&with_failback(
         Failback::After(Duration::from_secs(5)),
-        vec![troubled(copy(0, &[]), &killed), copy(7, &[])],
+        vec![troubled(copy(0, NO_GAP), &killed), copy(7, NO_GAP)],
     ));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1, 0]);
@@ -298,7 +312,7 @@ fn failback_at_seam_returns_where_a_gap_ends() {
     let killed = [(5 * SECOND..6 * SECOND, Trouble::Killed)];
     let figures = play(&with_failback(
         Failback::AtSeam,
-        vec![troubled(copy(0, &[1_000..1_050]), &killed), copy(7, &[])],
+        vec![troubled(copy(0, 1_000..1_050), &killed), copy(7, NO_GAP)],
     ));
     assert_whole(&figures);
     assert_eq!(copies_played(&figures), [0, 1, 0]);
@@ -307,13 +321,13 @@ fn failback_at_seam_returns_where_a_gap_ends() {
 
 #[test]
 fn holes_are_skipped_waited_out_or_the_end() {
-    let gap = [500..750];
+    let gap = 500..750;
     for (holes, pictures, silence) in [
         (Holes::Skip, 1_250, 0..SECOND),
         (Holes::Wait, 1_250, 9 * SECOND..12 * SECOND),
         (Holes::End, 500, 0..SECOND),
     ] {
-        let mut world = world(vec![copy(0, &gap), copy(7, &gap)]);
+        let mut world = world(vec![copy(0, gap.clone()), copy(7, gap.clone())]);
         world.policy.holes = holes;
         let figures = play(&world);
         assert_eq!(figures.pictures.len(), pictures, "{holes:?}");
@@ -335,8 +349,8 @@ fn holes_are_skipped_waited_out_or_the_end() {
 fn reverse_play_crosses_seams_too() {
     let killed = [(30 * SECOND..FOR_GOOD, Trouble::Killed)];
     let mut world = world(vec![
-        troubled(copy(0, &[1_000..1_200]), &killed),
-        copy(7, &[]),
+        troubled(copy(0, 1_000..1_200), &killed),
+        copy(7, NO_GAP),
     ]);
     world.client = vec![(
         0,
@@ -347,13 +361,16 @@ fn reverse_play_crosses_seams_too() {
         }),
     )];
     let figures = play(&world);
-    assert_eq!(figures.pictures, Vec::from_iter((0..SCENE.pictures).rev()));
+    assert_eq!(
+        figures.pictures,
+        (0..SCENE.pictures).rev().collect::<Vec<_>>()
+    );
     assert_eq!(copies_played(&figures), [0, 1, 0, 1]);
 }
 
 #[test]
 fn a_seek_and_a_pause_lose_nothing() {
-    let mut world = world(vec![copy(0, &[700..900]), copy(7, &[])]);
+    let mut world = world(vec![copy(0, 700..900), copy(7, NO_GAP)]);
     world.client = vec![
         (0, Client::Play(request(START, None))),
         (5 * SECOND, Client::Pause),
@@ -361,6 +378,6 @@ fn a_seek_and_a_pause_lose_nothing() {
         (55 * SECOND, Client::Play(request(SCENE.capture(600), None))),
     ];
     let figures = play(&world);
-    assert_eq!(figures.pictures, Vec::from_iter(600..SCENE.pictures));
+    assert_eq!(figures.pictures, (600..SCENE.pictures).collect::<Vec<_>>());
     assert_eq!(figures.preroll, 0);
 }

@@ -163,19 +163,19 @@ fn copy(
     } else {
         0
     };
-    let recorded = if growing {
+    let written = if growing {
         age / scene.interval_us
     } else {
         scene.pictures
     };
     for _ in 0..rng.pick(&[0, 0, 1, 1, 2, 4]) {
-        let gap = stretch(rng, recorded, recorded / 3 + 2);
+        let gap = stretch(rng, written, written / 3 + 2);
         footage.cut(gap);
     }
     if rng.percent(15) {
         footage
             .dropped
-            .push(stretch(rng, recorded, (per_second / 3).max(2)));
+            .push(stretch(rng, written, (per_second / 3).max(2)));
     }
     let recorder = Recorder {
         footage,
@@ -280,10 +280,9 @@ fn listing(rng: &mut Rng, recorder: &Recorder, growing: bool) -> Listing {
             let mut said = recorder.footage.clone();
             let lie = stretch(rng, scene.pictures, scene.pictures / 3 + 2);
             if rng.percent(60) {
-                said.sections = vec![
-                    said.sections.first().map_or(0, |first| first.start)
-                        ..said.sections.last().map_or(0, |last| last.end),
-                ];
+                let whole = said.sections.first().map_or(0, |first| first.start)
+                    ..said.sections.last().map_or(0, |last| last.end);
+                said.sections = Vec::from([whole]);
                 said.sections.retain(|section| !section.is_empty());
             } else {
                 said.cut(lie);

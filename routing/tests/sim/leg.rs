@@ -1,0 +1,174 @@
+//! A leg while it is opened, read and drained, as its owner keeps it.
+
+use std::collections::VecDeque;
+
+use seamline_routing::camera::CopyIx;
+use seamline_routing::director::{Failure, LegId};
+use seamline_routing::time::Timestamp;
+
+use super::recorder::{Answer, Arrival, Recorder, Session, Trouble, Unit};
+use super::{Micros, SECOND};
+
+/// How far a leg has come.
+pub(super) enum Stage {
+    Opening { ready: Micros, answer: Answer },
+    Open(Session),
+    Over,
+}
+
+/// A leg and its queue of units.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent marks, as in the owner that this stands for"
+)]
+pub(super) struct Running {
+    pub(super) id: LegId,
+    pub(super) copy: CopyIx,
+    pub(super) stage: Stage,
+    pub(super) queue: VecDeque<Unit>,
+    pub(super) newest: Option<Timestamp>,
+    pub(super) interval_us: i64,
+    pub(super) announced: bool,
+    pub(super) stalled: bool,
+    pub(super) handing_over: bool,
+    pub(super) range_done: bool,
+    pub(super) asked: Micros,
+    pub(super) opened: Option<Micros>,
+    pub(super) alive: Micros,
+}
+
+/// What reading a leg brought to light.
+pub(super) enum Sign {
+    Opened,
+    First(Timestamp),
+    Recovered,
+    Ended,
+    Failed(Failure),
+}
+
+impl Running {
+    pub(super) fn new(id: LegId, copy: CopyIx, ready: Micros, answer: Answer, now: Micros) -> Self {
+        Running {
+            id,
+            copy,
+            stage: Stage::Opening { ready, answer },
+            queue: VecDeque::new(),
+            newest: None,
+            interval_us: 40_000,
+            announced: false,
+            stalled: false,
+            handing_over: false,
+            range_done: false,
+            asked: now,
+            opened: None,
+            alive: now,
+        }
+    }
+
+    pub(super) fn over(&self) -> bool {
+        matches!(self.stage, Stage::Over)
+    }
+
+    pub(super) fn silent_since(&self) -> Micros {
+        if self.opened.is_some() {
+            self.alive
+        } else {
+            self.asked
+        }
+    }
+
+    pub(super) fn span(&self) -> Micros {
+        match (self.newest, self.queue.front()) {
+            (Some(newest), Some(oldest)) => newest.micros_since(oldest.capture).abs(),
+            _ => 0,
+        }
+    }
+
+    pub(super) fn hungry(&self, lookahead: Micros) -> bool {
+        self.span() < lookahead
+    }
+
+    /// Reads until a sign, until the look-ahead is full, or until there is no more for now: then when to look again.
+    pub(super) fn poll(
+        &mut self,
+        now: Micros,
+        recorder: &Recorder,
+        lookahead: Micros,
+    ) -> Result<Sign, Micros> {
+        if let Stage::Opening { ready, answer } = &self.stage {
+            let killed = recorder.troubles.iter().any(|(when, trouble)| {
+                *trouble == Trouble::Killed
+                    && when.start > self.asked
+                    && when.start <= now.min(*ready)
+            });
+            if killed {
+                self.stage = Stage::Over;
+                return Ok(Sign::Failed(Failure::Lost));
+            }
+            if *ready > now {
+                return Err(*ready);
+            }
+            self.alive = now;
+            self.opened = Some(now);
+            return Ok(match answer.clone() {
+                Ok(session) => {
+                    self.stage = Stage::Open(session);
+                    Sign::Opened
+                }
+                Err(failure) => {
+                    self.stage = Stage::Over;
+                    Sign::Failed(failure)
+                }
+            });
+        }
+        loop {
+            if !self.hungry(lookahead) {
+                self.alive = now;
+                return Err(Micros::MAX);
+            }
+            let Stage::Open(session) = &mut self.stage else {
+                return Err(Micros::MAX);
+            };
+            match recorder.read(session, now) {
+                Arrival::Unit(unit) => {
+                    self.alive = now;
+                    if let Some(sign) = self.take(unit) {
+                        return Ok(sign);
+                    }
+                }
+                Arrival::Ended => {
+                    self.stage = Stage::Over;
+                    return Ok(Sign::Ended);
+                }
+                Arrival::Failed => {
+                    self.stage = Stage::Over;
+                    return Ok(Sign::Failed(Failure::Lost));
+                }
+                Arrival::NotBefore(again) => return Err(again),
+            }
+        }
+    }
+
+    pub(super) fn take(&mut self, unit: Unit) -> Option<Sign> {
+        if !self.announced && !unit.random_access {
+            return None;
+        }
+        if let Some(newest) = self.newest {
+            let step = unit.capture.micros_since(newest).abs();
+            if step > 0 && step < 2 * SECOND {
+                self.interval_us = (self.interval_us * 3 + step) / 4;
+            }
+        }
+        self.newest = Some(unit.capture);
+        self.queue.push_back(unit);
+        if !self.announced {
+            self.announced = true;
+            self.stalled = false;
+            return Some(Sign::First(unit.capture));
+        }
+        if std::mem::take(&mut self.stalled) {
+            return Some(Sign::Recovered);
+        }
+        None
+    }
+}
