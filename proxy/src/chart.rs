@@ -21,7 +21,7 @@ enum Cell {
 
 /// Draws rows of one window of time.
 #[derive(Clone, Debug)]
-pub struct Chart {
+pub(crate) struct Chart {
     window: TimeRange,
     columns: usize,
     colour: bool,
@@ -35,29 +35,61 @@ const COLOURS: [u8; 4] = [36, 33, 35, 32];
 /// Fewest columns between two times on the axis.
 const TICK_COLUMNS_MIN: usize = 12;
 /// Steps of the axis, in seconds.
-const TICKS_S: [i64; 19] =
-    [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, 86_400, 7 * 86_400];
+const TICKS_S: [i64; 19] = [
+    1,
+    2,
+    5,
+    10,
+    15,
+    30,
+    60,
+    120,
+    300,
+    600,
+    900,
+    1800,
+    3600,
+    7200,
+    10_800,
+    21_600,
+    43_200,
+    86_400,
+    7 * 86_400,
+];
 const DAY_US: i64 = 86_400_000_000;
 
 impl Chart {
     /// A chart of `window` with so many columns. `sites` are in order of priority.
-    pub fn new(window: TimeRange, columns: usize, colour: bool, sites: impl IntoIterator<Item = String>) -> Self {
+    pub(crate) fn new(
+        window: TimeRange,
+        columns: usize,
+        colour: bool,
+        sites: impl IntoIterator<Item = String>,
+    ) -> Self {
         let mut names: Vec<String> = Vec::new();
         for site in sites {
             if !names.contains(&site) {
                 names.push(site);
             }
         }
-        Chart { window, columns: columns.max(1), colour, sites: names }
+        Chart {
+            window,
+            columns: columns.max(1),
+            colour,
+            sites: names,
+        }
     }
 
     /// Times above the rows.
-    pub fn axis(&self) -> String {
+    pub(crate) fn axis(&self) -> String {
         let step_us = self.tick_us();
         let mut axis = String::new();
         let mut used = 0;
         let start_us = self.window.start().as_micros();
-        let mut at_us = start_us.div_euclid(step_us).saturating_add(i64::from(start_us.rem_euclid(step_us) != 0)) * step_us;
+        let mut at_us = start_us
+            .div_euclid(step_us)
+            .saturating_add(i64::from(start_us.rem_euclid(step_us) != 0))
+            * step_us;
         while at_us < self.window.end().as_micros() {
             let column = self.column(at_us);
             let label = format!("╷{}", self.label(Timestamp::from_micros(at_us)));
@@ -72,7 +104,7 @@ impl Chart {
     }
 
     /// What one site holds.
-    pub fn coverage(&self, site: &str, coverage: &Coverage) -> String {
+    pub(crate) fn coverage(&self, site: &str, coverage: &Coverage) -> String {
         let rank = self.rank(site);
         self.row(|at| match coverage.held(at) {
             Held::Recorded { .. } => Cell::Site(rank),
@@ -82,13 +114,17 @@ impl Chart {
     }
 
     /// Which site serves what.
-    pub fn plan(&self, plan: &Plan, camera: &Camera) -> String {
+    pub(crate) fn plan(&self, plan: &Plan, camera: &Camera) -> String {
         self.row(|at| {
-            let holds = |from: Timestamp, until: Option<Timestamp>| from <= at && until.is_none_or(|until| at < until);
+            let holds = |from: Timestamp, until: Option<Timestamp>| {
+                from <= at && until.is_none_or(|until| at < until)
+            };
             let cell = plan.steps.iter().find_map(|step| match *step {
-                Step::Leg { copy, from, until, .. } if holds(from, until) => {
-                    Some(camera.copy(copy).map_or(Cell::Unknown, |copy| Cell::Site(self.rank(copy.site.as_str()))))
-                }
+                Step::Leg {
+                    copy, from, until, ..
+                } if holds(from, until) => Some(camera.copy(copy).map_or(Cell::Unknown, |copy| {
+                    Cell::Site(self.rank(copy.site.as_str()))
+                })),
                 Step::Outage { from, until } if holds(from, until) => Some(Cell::OutOfReach),
                 _ => None,
             });
@@ -97,7 +133,7 @@ impl Chart {
     }
 
     /// What the characters mean.
-    pub fn legend(&self) -> String {
+    pub(crate) fn legend(&self) -> String {
         let mut legend = String::new();
         for (rank, site) in self.sites.iter().enumerate() {
             let _ = write!(legend, "{} {site}   ", self.cells(Cell::Site(rank), 1));
@@ -107,7 +143,7 @@ impl Chart {
     }
 
     /// A site's name in its colour, padded.
-    pub fn name(&self, site: &str, width: usize) -> String {
+    pub(crate) fn name(&self, site: &str, width: usize) -> String {
         let rank = self.rank(site);
         self.tint(&format!("{site:<width$}"), colour_of(rank))
     }
@@ -134,15 +170,25 @@ impl Chart {
             Cell::Unknown => ('?', 2),
             Cell::OutOfReach => ('!', 31),
         };
-        self.tint(&String::from_iter(std::iter::repeat_n(glyph, count)), colour)
+        self.tint(
+            &std::iter::repeat_n(glyph, count).collect::<String>(),
+            colour,
+        )
     }
 
     fn tint(&self, text: &str, colour: u8) -> String {
-        if self.colour && !text.is_empty() { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+        if self.colour && !text.is_empty() {
+            format!("\x1b[{colour}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     fn rank(&self, site: &str) -> usize {
-        self.sites.iter().position(|name| name == site).unwrap_or(self.sites.len())
+        self.sites
+            .iter()
+            .position(|name| name == site)
+            .unwrap_or(self.sites.len())
     }
 
     fn span_us(&self) -> i128 {
@@ -161,16 +207,26 @@ impl Chart {
     }
 
     fn tick_us(&self) -> i64 {
-        let fits = |step_s: &&i64| i128::from(**step_s) * 1_000_000 * self.columns as i128 / self.span_us() >= TICK_COLUMNS_MIN as i128;
+        let fits = |step_s: &&i64| {
+            i128::from(**step_s) * 1_000_000 * self.columns as i128 / self.span_us()
+                >= TICK_COLUMNS_MIN as i128
+        };
         let whole = (self.span_us() / 4).max(1_000_000) as i64;
-        TICKS_S.iter().find(fits).map_or(whole, |step_s| step_s * 1_000_000)
+        TICKS_S
+            .iter()
+            .find(fits)
+            .map_or(whole, |step_s| step_s * 1_000_000)
     }
 
     fn label(&self, at: Timestamp) -> String {
         let text = at.to_string();
         let (date, time) = text.split_once('T').unwrap_or((&text, ""));
         let clock = time.get(..8).unwrap_or(time);
-        if self.span_us() <= i128::from(DAY_US) { clock.to_owned() } else { format!("{} {}", date, clock.get(..5).unwrap_or(clock)) }
+        if self.span_us() <= i128::from(DAY_US) {
+            clock.to_owned()
+        } else {
+            format!("{} {}", date, clock.get(..5).unwrap_or(clock))
+        }
     }
 }
 
@@ -194,45 +250,95 @@ mod tests {
     }
 
     fn chart() -> Chart {
-        Chart::new(range(0, 60), 30, false, ["primary".to_owned(), "secondary".to_owned()])
+        Chart::new(
+            range(0, 60),
+            30,
+            false,
+            ["primary".to_owned(), "secondary".to_owned()],
+        )
     }
 
     #[test]
     fn a_site_shows_what_it_holds_and_what_is_not_known() {
         let coverage = Coverage::new(range(0, 50), [range(0, 20), range(30, 46)], at(50), false);
-        assert_eq!(chart().coverage("primary", &coverage), "██████████·····████████··?????");
-        assert_eq!(chart().coverage("secondary", &Coverage::unknown()), "?".repeat(30));
+        assert_eq!(
+            chart().coverage("primary", &coverage),
+            "██████████·····████████··?????"
+        );
+        assert_eq!(
+            chart().coverage("secondary", &Coverage::unknown()),
+            "?".repeat(30)
+        );
     }
 
     #[test]
     fn the_merged_row_names_who_serves() {
-        let copy = |site: &str| CopyRef { site: site.into(), recorder: site.into(), remote: "1".into(), clock_offset_us: 0 };
-        let camera = Camera { id: "gate".into(), name: "gate".into(), copies: vec![copy("primary"), copy("secondary")] };
-        let leg = |copy, from, until| Step::Leg { copy: CopyIx(copy), from: at(from), until: Some(at(until)), reason: Reason::PRIORITY };
+        let copy = |site: &str| CopyRef {
+            site: site.into(),
+            recorder: site.into(),
+            remote: "1".into(),
+            clock_offset_us: 0,
+        };
+        let camera = Camera {
+            id: "gate".into(),
+            name: "gate".into(),
+            copies: vec![copy("primary"), copy("secondary")],
+        };
+        let leg = |copy, from, until| Step::Leg {
+            copy: CopyIx(copy),
+            from: at(from),
+            until: Some(at(until)),
+            reason: Reason::PRIORITY,
+        };
         let steps = vec![
             leg(0, 0, 20),
             leg(1, 20, 30),
-            Step::Hole { from: at(30), until: Some(at(40)) },
-            Step::Outage { from: at(40), until: None },
+            Step::Hole {
+                from: at(30),
+                until: Some(at(40)),
+            },
+            Step::Outage {
+                from: at(40),
+                until: None,
+            },
         ];
-        let plan = Plan { steps, truncated: false };
-        assert_eq!(chart().plan(&plan, &camera), "██████████▓▓▓▓▓·····!!!!!!!!!!");
+        let plan = Plan {
+            steps,
+            truncated: false,
+        };
+        assert_eq!(
+            chart().plan(&plan, &camera),
+            "██████████▓▓▓▓▓·····!!!!!!!!!!"
+        );
     }
 
     #[test]
     fn the_axis_names_round_times() {
         assert_eq!(chart().axis(), "╷12:00:00      ╷12:00:30");
         let odd = Chart::new(range(7, 67), 60, false, []);
-        assert_eq!(odd.axis(), "        ╷12:00:15      ╷12:00:30      ╷12:00:45      ╷12:01:00");
+        assert_eq!(
+            odd.axis(),
+            "        ╷12:00:15      ╷12:00:30      ╷12:00:45      ╷12:01:00"
+        );
         let years = Chart::new(range(0, 400 * 86_400), 60, false, []);
         assert!(years.axis().contains("2026-"));
     }
 
     #[test]
     fn colour_is_added_a_run_at_a_time() {
-        let chart = Chart { colour: true, ..chart() };
+        let chart = Chart {
+            colour: true,
+            ..chart()
+        };
         let coverage = Coverage::new(range(0, 60), [range(0, 30)], at(60), false);
         let row = chart.coverage("secondary", &coverage);
-        assert_eq!(row, format!("\x1b[33m{}\x1b[0m\x1b[2m{}\x1b[0m", "▓".repeat(15), "·".repeat(15)));
+        assert_eq!(
+            row,
+            format!(
+                "\x1b[33m{}\x1b[0m\x1b[2m{}\x1b[0m",
+                "▓".repeat(15),
+                "·".repeat(15)
+            )
+        );
     }
 }

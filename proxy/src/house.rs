@@ -30,13 +30,19 @@ impl House {
             .recorders
             .into_iter()
             .map(|entry| {
-                let client = RecorderClient::new(entry.id.clone(), entry.recorder, ClientOptions::default());
+                let client =
+                    RecorderClient::new(entry.id.clone(), entry.recorder, ClientOptions::default());
                 (entry.id, client)
             })
             .collect();
-        let policies: Vec<_> = config.cameras.iter().map(|settings| (settings.camera.id.clone(), settings.policy)).collect();
+        let policies: Vec<_> = config
+            .cameras
+            .iter()
+            .map(|settings| (settings.camera.id.clone(), settings.policy))
+            .collect();
         let cameras = config.cameras.into_iter().map(|settings| settings.camera);
-        let index = Index::new(cameras, &recorders, clock::now()).expect("a configuration names only recorders that it has");
+        let index = Index::new(cameras, &recorders, clock::now())
+            .expect("a configuration names only recorders that it has");
         // The key lives as long as the process: another replica's nonces are stale here, which costs clients one request.
         let mut users = Users::new(rand::random());
         config.users.into_iter().for_each(|user| users.insert(user));
@@ -45,7 +51,12 @@ impl House {
             Some(CameraEntry { slot, policy })
         });
         let cameras = Arc::new(Cameras::new(entries, users, journal));
-        House { cameras, index: Arc::new(index), recorders, policy: config.policy }
+        House {
+            cameras,
+            index: Arc::new(index),
+            recorders,
+            policy: config.policy,
+        }
     }
 
     /// The cameras.
@@ -60,7 +71,11 @@ impl House {
 
     /// Serves clients, and watches the recorders, until `shutdown` turns true and running playbacks have had their time.
     pub async fn serve(&self, listener: Listener, shutdown: watch::Receiver<bool>) {
-        let options = WatchOptions { ttl: self.policy.ttl, tail_ttl: self.policy.tail_ttl, ..WatchOptions::default() };
+        let options = WatchOptions {
+            ttl: self.policy.ttl,
+            tail_ttl: self.policy.tail_ttl,
+            ..WatchOptions::default()
+        };
         let _watch = Watch::start(&self.index, &self.recorders, options, Clock::System);
         listener.serve(self.cameras.clone(), shutdown).await;
     }

@@ -4,8 +4,12 @@
 //! legs, and what they deliver is spliced into the client's stream.
 
 pub mod cameras;
+mod chart;
+pub mod cli;
 pub mod clock;
 pub mod config;
+mod demo;
+pub mod house;
 pub mod inbound;
 pub mod journal;
 pub mod outbound;

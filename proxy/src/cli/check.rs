@@ -27,20 +27,43 @@ pub(super) async fn check(args: &CheckArgs) -> Result<ExitCode, CliError> {
     let house = House::build(config, Journal::default());
     let (table, well) = probe::probe(&house).await;
     print!("{table}");
-    Ok(if well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if well {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 fn summary(config: &Config) -> String {
-    let names = |names: Vec<&str>| if names.is_empty() { "none: anybody may watch".to_owned() } else { names.join(", ") };
-    let sites = names(config.sites.iter().map(seamline_routing::SiteId::as_str).collect());
+    let names = |names: Vec<&str>| {
+        if names.is_empty() {
+            "none: anybody may watch".to_owned()
+        } else {
+            names.join(", ")
+        }
+    };
+    let sites = names(
+        config
+            .sites
+            .iter()
+            .map(seamline_routing::SiteId::as_str)
+            .collect(),
+    );
     let users = names(config.users.iter().map(|user| user.name.as_str()).collect());
     let mut cameras = Table::new(["camera", "name", "copies, best first"]);
     for settings in &config.cameras {
         let camera = &settings.camera;
         let copies: Vec<String> = camera.copies.iter().map(describe).collect();
-        cameras.row([camera.id.to_string(), camera.name.to_string(), copies.join("  ")]);
+        cameras.row([
+            camera.id.to_string(),
+            camera.name.to_string(),
+            copies.join("  "),
+        ]);
     }
-    format!("listen  {}\nsites   {sites}\nusers   {users}\n\n{cameras}", config.listen)
+    format!(
+        "listen  {}\nsites   {sites}\nusers   {users}\n\n{cameras}",
+        config.listen
+    )
 }
 
 /// A copy in a few words.

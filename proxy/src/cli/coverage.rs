@@ -18,15 +18,26 @@ use crate::journal::Journal;
 
 pub(super) async fn coverage(args: &CoverageArgs) -> Result<ExitCode, CliError> {
     let house = House::build(load(&args.config)?, Journal::default());
-    let entry = house.cameras().get(&args.camera.as_str().into()).ok_or_else(|| CliError::NoCamera(args.camera.clone()))?;
-    let asked = TimeRange::new(args.from.unwrap_or(Timestamp::MIN), args.to.unwrap_or(Timestamp::MAX)).ok_or(CliError::Window)?;
+    let entry = house
+        .cameras()
+        .get(&args.camera.as_str().into())
+        .ok_or_else(|| CliError::NoCamera(args.camera.clone()))?;
+    let asked = TimeRange::new(
+        args.from.unwrap_or(Timestamp::MIN),
+        args.to.unwrap_or(Timestamp::MAX),
+    )
+    .ok_or(CliError::Window)?;
     let report = Report::ask(&entry, asked).await?;
     if args.json {
         println!("{:#}", report.json());
     } else {
         print!("{}", report.text(colour()));
     }
-    Ok(if report.rows.iter().any(|row| row.error.is_some()) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if report.rows.iter().any(|row| row.error.is_some()) {
+        ExitCode::FAILURE
+    } else {
+        ExitCode::SUCCESS
+    })
 }
 
 /// What is known of one copy.
@@ -51,34 +62,73 @@ impl Report {
         let slot = &entry.slot;
         let camera = slot.camera().clone();
         let rows = camera.copies().map(|(ix, copy)| async move {
-            let lists = slot.recorder(ix).is_some_and(seamline_probes::RecorderClient::lists_coverage);
-            let error = if lists { slot.ask(ix, asked).await.err() } else { None };
+            let lists = slot
+                .recorder(ix)
+                .is_some_and(seamline_probes::RecorderClient::lists_coverage);
+            let error = if lists {
+                slot.ask(ix, asked).await.err()
+            } else {
+                None
+            };
             Row {
                 site: copy.site.to_string(),
                 recorder: copy.recorder.to_string(),
                 remote: copy.remote.to_string(),
                 lists,
-                coverage: slot.coverage(ix).unwrap_or_else(|| Arc::new(Coverage::unknown())),
+                coverage: slot
+                    .coverage(ix)
+                    .unwrap_or_else(|| Arc::new(Coverage::unknown())),
                 error,
             }
         });
         let rows: Vec<Row> = join_all(rows).await;
         let window = shown(asked, &rows).ok_or(CliError::Window)?;
-        let request = Request { at: window.start(), until: Some(window.end()), direction: Direction::Forward };
+        let request = Request {
+            at: window.start(),
+            until: Some(window.end()),
+            direction: Direction::Forward,
+        };
         let facts = slot.facts(clock::now());
         let merged = plan(&request, &facts.copies(|_| false), &entry.policy);
-        Ok(Report { camera, window, rows, merged })
+        Ok(Report {
+            camera,
+            window,
+            rows,
+            merged,
+        })
     }
 
     fn text(&self, colour: bool) -> String {
-        let width = self.rows.iter().map(|row| row.site.chars().count()).max().unwrap_or(0).max("merged".len());
-        let chart = Chart::new(self.window, PAGE_COLUMNS - width - 4, colour, self.rows.iter().map(|row| row.site.clone()));
-        let mut lines = vec![format!("{}  {}  {}", self.camera.id, self.camera.name, self.window), String::new()];
+        let width = self
+            .rows
+            .iter()
+            .map(|row| row.site.chars().count())
+            .max()
+            .unwrap_or(0)
+            .max("merged".len());
+        let chart = Chart::new(
+            self.window,
+            PAGE_COLUMNS - width - 4,
+            colour,
+            self.rows.iter().map(|row| row.site.clone()),
+        );
+        let mut lines = vec![
+            format!("{}  {}  {}", self.camera.id, self.camera.name, self.window),
+            String::new(),
+        ];
         lines.push(format!("{:width$}  {}", "", chart.axis()));
         for row in &self.rows {
-            lines.push(format!("{}  {}", chart.name(&row.site, width), chart.coverage(&row.site, &row.coverage)));
+            lines.push(format!(
+                "{}  {}",
+                chart.name(&row.site, width),
+                chart.coverage(&row.site, &row.coverage)
+            ));
         }
-        lines.push(format!("{:width$}  {}", "merged", chart.plan(&self.merged, &self.camera)));
+        lines.push(format!(
+            "{:width$}  {}",
+            "merged",
+            chart.plan(&self.merged, &self.camera)
+        ));
         lines.push(format!("{:width$}  {}", "", chart.legend()));
         lines.push(String::new());
         for row in &self.rows {
@@ -103,19 +153,38 @@ impl Report {
     /// A step's time and what happens in it.
     fn step(&self, step: &Step) -> (String, String) {
         match *step {
-            Step::Leg { copy, from, until, reason } => {
-                let site = self.camera.copy(copy).map_or("?", |copy| copy.site.as_str());
-                (span(from, until), format!("{site} ({})", reason.named(&self.camera)))
+            Step::Leg {
+                copy,
+                from,
+                until,
+                reason,
+            } => {
+                let site = self
+                    .camera
+                    .copy(copy)
+                    .map_or("?", |copy| copy.site.as_str());
+                (
+                    span(from, until),
+                    format!("{site} ({})", reason.named(&self.camera)),
+                )
             }
             Step::Hole { from, until } => (span(from, until), "no site holds it".to_owned()),
-            Step::Outage { from, until } => (span(from, until), "only a site that cannot be reached may hold it".to_owned()),
+            Step::Outage { from, until } => (
+                span(from, until),
+                "only a site that cannot be reached may hold it".to_owned(),
+            ),
             Step::End => (String::new(), "end".to_owned()),
         }
     }
 
     fn json(&self) -> Value {
         let copies: Vec<Value> = self.rows.iter().map(|row| row.json(self.window)).collect();
-        let merged: Vec<Value> = self.merged.steps.iter().map(|step| self.step_json(step)).collect();
+        let merged: Vec<Value> = self
+            .merged
+            .steps
+            .iter()
+            .map(|step| self.step_json(step))
+            .collect();
         json!({
             "camera": self.camera.id.as_str(),
             "name": &*self.camera.name,
@@ -155,7 +224,13 @@ impl Row {
         let mut lines: Vec<String> = clipped
             .periods()
             .iter()
-            .map(|period| format!("{}  {:.3} s", span(period.start(), Some(period.end())), period.duration().as_secs_f64()))
+            .map(|period| {
+                format!(
+                    "{}  {:.3} s",
+                    span(period.start(), Some(period.end())),
+                    period.duration().as_secs_f64()
+                )
+            })
             .collect();
         if lines.is_empty() {
             lines.push("nothing".to_owned());
@@ -188,8 +263,16 @@ impl Row {
 fn shown(asked: TimeRange, rows: &[Row]) -> Option<TimeRange> {
     let first = rows.iter().filter_map(|row| row.coverage.first()).min();
     let last = rows.iter().filter_map(|row| row.coverage.last()).max();
-    let start = if asked.start() == Timestamp::MIN { first.unwrap_or(Timestamp::EPOCH) } else { asked.start() };
-    let end = if asked.end() == Timestamp::MAX { last.unwrap_or_else(clock::wall) } else { asked.end() };
+    let start = if asked.start() == Timestamp::MIN {
+        first.unwrap_or(Timestamp::EPOCH)
+    } else {
+        asked.start()
+    };
+    let end = if asked.end() == Timestamp::MAX {
+        last.unwrap_or_else(clock::wall)
+    } else {
+        asked.end()
+    };
     TimeRange::new(start, end)
 }
 

@@ -44,7 +44,13 @@ enum Command {
 #[derive(Debug, Args)]
 struct ConfigArg {
     /// The configuration.
-    #[arg(short, long, value_name = "FILE", default_value = "seamline.toml", env = "SEAMLINE_CONFIG")]
+    #[arg(
+        short,
+        long,
+        value_name = "FILE",
+        default_value = "seamline.toml",
+        env = "SEAMLINE_CONFIG"
+    )]
     config: PathBuf,
 }
 
@@ -93,7 +99,7 @@ pub enum CliError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Somebody else listens there, or we may not.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Bind {
         /// Where.
         address: SocketAddr,
@@ -110,7 +116,7 @@ pub enum CliError {
     #[error("the end is not after the start")]
     Window,
     /// The demo could not be set up.
-    #[error("demo: {0}")]
+    #[error(transparent)]
     Demo(#[from] demo::DemoError),
     /// The system refused something that never fails.
     #[error(transparent)]
@@ -120,13 +126,18 @@ pub enum CliError {
 impl Cli {
     /// Carries out the command; the code that the process is to exit with.
     pub fn run(self) -> Result<ExitCode, CliError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
         let outcome = runtime.block_on(async {
             match self.command {
                 Command::Serve(args) => serve::serve(&args).await,
                 Command::Check(args) => check::check(&args).await,
                 Command::Coverage(args) => coverage::coverage(&args).await,
-                Command::Demo(args) => Ok(demo::run(&args).await?),
+                Command::Demo(args) => {
+                    logs::start_when_wanted()?;
+                    Ok(demo::run(&args).await?)
+                }
                 Command::DemoRecorder(args) => Ok(demo::recorder(&args).await?),
             }
         });
@@ -166,7 +177,10 @@ mod tests {
 
     #[test]
     fn times_are_read_in_both_notations() {
-        assert_eq!(parse_time("2026-11-22T10:00:00Z"), parse_time("20261122T100000Z"));
+        assert_eq!(
+            parse_time("2026-11-22T10:00:00Z"),
+            parse_time("20261122T100000Z")
+        );
         assert!(parse_time("noon").is_err());
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use seamline_probes::{MediaSource, ProbeError, RecorderClient, Slot};
-use seamline_routing::{Coverage, CopyIx, CopyRef, TimeRange};
+use seamline_routing::{CopyIx, CopyRef, Coverage, TimeRange};
 use seamline_rtsp::sdp::Description;
 
 use super::table::Table;
@@ -17,12 +17,21 @@ pub(super) async fn probe(house: &House) -> (Table, bool) {
     let mut entries: Vec<_> = house.cameras().iter().cloned().collect();
     entries.sort_by(|a, b| a.id().cmp(b.id()));
     let questions = entries.iter().flat_map(|entry| {
-        entry.slot.camera().copies().filter_map(|(ix, copy)| Some((&*entry.slot, ix, copy, entry.slot.recorder(ix)?)))
+        entry
+            .slot
+            .camera()
+            .copies()
+            .filter_map(|(ix, copy)| Some((&*entry.slot, ix, copy, entry.slot.recorder(ix)?)))
     });
-    let answers = join_all(questions.map(|(slot, ix, copy, recorder)| ask(slot, ix, copy, recorder))).await;
-    let mut table = Table::new(["camera", "site", "recorder", "remote", "answers", "tracks", "recorded"]);
+    let answers =
+        join_all(questions.map(|(slot, ix, copy, recorder)| ask(slot, ix, copy, recorder))).await;
+    let mut table = Table::new([
+        "camera", "site", "recorder", "remote", "answers", "tracks", "recorded",
+    ]);
     let well = answers.iter().all(|answer| answer.well);
-    answers.into_iter().for_each(|answer| table.row(answer.cells));
+    for answer in answers {
+        table.row(answer.cells);
+    }
     (table, well)
 }
 
@@ -38,13 +47,23 @@ async fn ask(slot: &Slot, ix: CopyIx, copy: &CopyRef, recorder: &RecorderClient)
     let plays = !matches!(recorder.media(), MediaSource::None);
     let (tracks, listing) = match &ping {
         Ok(()) => {
-            let tracks = if plays { Some(slot.ask_description(ix).await) } else { None };
-            let listing = if recorder.lists_coverage() { Some(slot.ask(ix, TimeRange::ALL).await) } else { None };
+            let tracks = if plays {
+                Some(slot.ask_description(ix).await)
+            } else {
+                None
+            };
+            let listing = if recorder.lists_coverage() {
+                Some(slot.ask(ix, TimeRange::ALL).await)
+            } else {
+                None
+            };
             (tracks, listing)
         }
         Err(_) => (None, None),
     };
-    let well = ping.is_ok() && tracks.as_ref().is_none_or(Result::is_ok) && listing.as_ref().is_none_or(Result::is_ok);
+    let well = ping.is_ok()
+        && tracks.as_ref().is_none_or(Result::is_ok)
+        && listing.as_ref().is_none_or(Result::is_ok);
     let coverage = slot.coverage(ix);
     let reached = ping.is_ok();
     let cells = [
@@ -77,8 +96,16 @@ fn answers(ping: Result<(), ProbeError>, took: Duration) -> String {
 }
 
 fn codecs(description: &Description) -> String {
-    let names: Vec<String> = description.tracks.iter().map(|track| track.encoding.to_uppercase()).collect();
-    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    let names: Vec<String> = description
+        .tracks
+        .iter()
+        .map(|track| track.encoding.to_uppercase())
+        .collect();
+    if names.is_empty() {
+        "none".to_owned()
+    } else {
+        names.join(", ")
+    }
 }
 
 fn recorded(coverage: &Coverage) -> String {
@@ -86,7 +113,10 @@ fn recorded(coverage: &Coverage) -> String {
         (Some(first), Some(last)) => {
             let goes_on = if coverage.growing() { ", goes on" } else { "" };
             let count = coverage.periods().len();
-            format!("{first} .. {last} in {count} period{}{goes_on}", if count == 1 { "" } else { "s" })
+            format!(
+                "{first} .. {last} in {count} period{}{goes_on}",
+                if count == 1 { "" } else { "s" }
+            )
         }
         _ => "nothing".to_owned(),
     }

@@ -14,7 +14,10 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let config = load(&args.config)?;
     let log = Log {
         format: args.log.unwrap_or(config.log.format),
-        level: args.log_level.clone().unwrap_or_else(|| config.log.level.clone()),
+        level: args
+            .log_level
+            .clone()
+            .unwrap_or_else(|| config.log.level.clone()),
     };
     logs::start(&log)?;
     let address = config.listen;

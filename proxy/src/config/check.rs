@@ -366,16 +366,16 @@ impl Checker<'_> {
                     None
                 }
             },
-            (None, None, Some(variable), None) => match std::env::var(variable.get_ref()) {
-                Ok(password) => self.password(&password, &variable.span()),
-                Err(_) => {
+            (None, None, Some(variable), None) => {
+                let Ok(password) = std::env::var(variable.get_ref()) else {
                     self.wrong(
                         &variable.span(),
                         format!("password_env {:?} is not set", variable.get_ref()),
                     );
-                    None
-                }
-            },
+                    return None;
+                };
+                self.password(&password, &variable.span())
+            }
             (None, None, None, Some(ha1)) => {
                 let md5 = ha1.get_ref().reveal();
                 if md5.len() != 32 || !md5.bytes().all(|byte| byte.is_ascii_hexdigit()) {

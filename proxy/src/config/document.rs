@@ -92,14 +92,12 @@ impl Reader<'_> {
             return T::default();
         };
         let span = value.span();
-        match value.into_inner() {
-            DeValue::Table(table) => self.table(table, span).unwrap_or_default(),
-            _ => {
-                self.problems
-                    .add(&span, format!("a table [{key}] is needed"));
-                T::default()
-            }
+        if let DeValue::Table(table) = value.into_inner() {
+            return self.table(table, span).unwrap_or_default();
         }
+        self.problems
+            .add(&span, format!("a table [{key}] is needed"));
+        T::default()
     }
 
     fn array<T>(

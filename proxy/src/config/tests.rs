@@ -213,3 +213,45 @@ fn passwords_come_from_one_place() {
     );
     assert!(config.users[0].may_see("gate") && !config.users[0].may_see("yard"));
 }
+
+/// The example, with each setting that stands behind a single `#` switched on.
+fn example(all: bool) -> String {
+    let text = include_str!("../../../deploy/seamline.toml");
+    let is_setting = |line: &str| {
+        line.strip_prefix('#').is_some_and(|rest| {
+            rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '[')
+        })
+    };
+    let lines = text.lines().map(|line| {
+        if all && is_setting(line) {
+            line.trim_start_matches('#')
+        } else {
+            line
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn the_example_is_a_configuration() {
+    let config = parse(&example(false)).unwrap();
+    assert_eq!(
+        (config.listen, config.cameras.len(), config.recorders.len()),
+        (LISTEN, 2, 2)
+    );
+}
+
+#[test]
+fn the_example_tells_the_defaults() {
+    let (short, long) = (
+        parse(&example(false)).unwrap(),
+        parse(&example(true)).unwrap(),
+    );
+    assert_eq!(short.policy, Policy::default());
+    assert_eq!(long.policy, Policy::default());
+    assert_eq!(
+        (long.listen, long.limits, long.log),
+        (short.listen, short.limits, short.log)
+    );
+    assert_eq!((long.limits, long.recorders.len()), (Limits::default(), 3));
+}

@@ -88,11 +88,16 @@ impl Judge {
     pub(super) fn packet(&mut self, packet: &Packet<'_>, arrived: Instant) -> Option<Timestamp> {
         self.report.packets += 1;
         self.sources.insert((packet.ssrc, packet.payload_type));
-        if self.sequence.is_some_and(|last| last.wrapping_add(1) != packet.sequence) {
+        if self
+            .sequence
+            .is_some_and(|last| last.wrapping_add(1) != packet.sequence)
+        {
             self.report.sequence_breaks += 1;
         }
         self.sequence = Some(packet.sequence);
-        let unit = Unit { rtp_time: packet.timestamp };
+        let unit = Unit {
+            rtp_time: packet.timestamp,
+        };
         let before = self.unit.replace(unit);
         if before.is_some_and(|before| before.rtp_time == unit.rtp_time) {
             return None;
@@ -102,14 +107,29 @@ impl Judge {
             return None;
         };
         let capture_us = Timestamp::from_ntp(replay.ntp).as_micros();
-        let squeezed = before.is_some_and(|before| unit.rtp_time.wrapping_sub(before.rtp_time) < SQUEEZED_TICKS);
-        self.picture(Shown { capture_us, rtp_time: unit.rtp_time, arrived }, squeezed)
+        let squeezed = before
+            .is_some_and(|before| unit.rtp_time.wrapping_sub(before.rtp_time) < SQUEEZED_TICKS);
+        self.picture(
+            Shown {
+                capture_us,
+                rtp_time: unit.rtp_time,
+                arrived,
+            },
+            squeezed,
+        )
     }
 
     fn picture(&mut self, picture: Shown, squeezed: bool) -> Option<Timestamp> {
-        let at = self.expected.partition_point(|expected| *expected <= picture.capture_us - SAME_US);
-        let known = self.expected.get(at).is_some_and(|expected| (expected - picture.capture_us).abs() < SAME_US);
-        let older = self.last.is_some_and(|last| picture.capture_us < last.capture_us + SAME_US);
+        let at = self
+            .expected
+            .partition_point(|expected| *expected <= picture.capture_us - SAME_US);
+        let known = self
+            .expected
+            .get(at)
+            .is_some_and(|expected| (expected - picture.capture_us).abs() < SAME_US);
+        let older = self
+            .last
+            .is_some_and(|last| picture.capture_us < last.capture_us + SAME_US);
         match self.seen.get_mut(at).filter(|_| known) {
             _ if older && squeezed => {
                 self.report.preroll += 1;
@@ -124,7 +144,11 @@ impl Judge {
         let capture = Timestamp::from_micros(picture.capture_us);
         if let Some(last) = self.last {
             let wait = picture.arrived.saturating_duration_since(last.arrived);
-            if self.report.longest_wait.is_none_or(|(longest, _)| wait > longest) {
+            if self
+                .report
+                .longest_wait
+                .is_none_or(|(longest, _)| wait > longest)
+            {
                 self.report.longest_wait = Some((wait, capture));
             }
             let ticks = i64::from(picture.rtp_time.wrapping_sub(last.rtp_time));
@@ -145,7 +169,11 @@ impl Judge {
     /// The verdict, once nothing more comes.
     pub(super) fn report(&self) -> Report {
         let missing = self.seen.iter().filter(|seen| !**seen).count();
-        Report { missing, sources: self.sources.len(), ..self.report.clone() }
+        Report {
+            missing,
+            sources: self.sources.len(),
+            ..self.report.clone()
+        }
     }
 }
 
@@ -168,16 +196,38 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (wait, at) = self.longest_wait.unwrap_or((Duration::ZERO, Timestamp::EPOCH));
-        writeln!(f, "shown         {} pictures, each checked by its capture time", self.shown)?;
+        let (wait, at) = self
+            .longest_wait
+            .unwrap_or((Duration::ZERO, Timestamp::EPOCH));
+        writeln!(
+            f,
+            "shown         {} pictures, each checked by its capture time",
+            self.shown
+        )?;
         writeln!(f, "missing       {}", self.missing)?;
         writeln!(f, "repeated      {}", self.repeated)?;
         writeln!(f, "out of order  {}", self.backward)?;
         writeln!(f, "not recorded  {}", self.strange + self.timeless)?;
-        writeln!(f, "preroll       {} decoded to enter a group of pictures, not shown", self.preroll)?;
-        writeln!(f, "longest wait  {} ms between two pictures, at {at}", wait.as_millis())?;
-        writeln!(f, "stream        {} source, {} packets, {} sequence breaks", self.sources, self.packets, self.sequence_breaks)?;
-        write!(f, "media clock   {} steps that differ from capture time", self.uneven)
+        writeln!(
+            f,
+            "preroll       {} decoded to enter a group of pictures, not shown",
+            self.preroll
+        )?;
+        writeln!(
+            f,
+            "longest wait  {} ms between two pictures, at {at}",
+            wait.as_millis()
+        )?;
+        writeln!(
+            f,
+            "stream        {} source, {} packets, {} sequence breaks",
+            self.sources, self.packets, self.sequence_breaks
+        )?;
+        write!(
+            f,
+            "media clock   {} steps that differ from capture time",
+            self.uneven
+        )
     }
 }
 
@@ -198,7 +248,12 @@ mod tests {
     impl Player {
         fn new(pictures: i64) -> Self {
             let expected = (0..pictures).map(|ix| ix * 40_000).collect();
-            Player { judge: Judge::new(expected), sequence: 65_533, rtp_time: u32::MAX - 4_000, now: crate::clock::now() }
+            Player {
+                judge: Judge::new(expected),
+                sequence: 65_533,
+                rtp_time: u32::MAX - 4_000,
+                now: crate::clock::now(),
+            }
         }
 
         /// A picture of two packets.
@@ -206,7 +261,12 @@ mod tests {
             self.rtp_time = self.rtp_time.wrapping_add(ticks);
             self.now += Duration::from_millis(u64::from(ticks / 90));
             let capture = Timestamp::from_micros(index * 40_000);
-            let bytes = Replay { ntp: capture.to_ntp(), flags: Flags::NONE, cseq: 0 }.to_bytes();
+            let bytes = Replay {
+                ntp: capture.to_ntp(),
+                flags: Flags::NONE,
+                cseq: 0,
+            }
+            .to_bytes();
             let shown = (0..2).map(|_| {
                 self.sequence = self.sequence.wrapping_add(1);
                 let packet = Packet {
@@ -236,7 +296,10 @@ mod tests {
         let mut player = Player::new(10);
         player.play(0..10);
         let report = player.judge.report();
-        assert!(report.is_clean() && player.judge.is_complete(), "{report:?}");
+        assert!(
+            report.is_clean() && player.judge.is_complete(),
+            "{report:?}"
+        );
         assert_eq!((report.shown, report.packets), (10, 20));
         assert_eq!(report.longest_wait.unwrap().0, Duration::from_millis(40));
     }
@@ -260,7 +323,10 @@ mod tests {
         let mut player = Player::new(10);
         player.play((0..4).chain(6..10));
         let report = player.judge.report();
-        assert_eq!((report.missing, report.uneven, report.is_clean()), (2, 1, false));
+        assert_eq!(
+            (report.missing, report.uneven, report.is_clean()),
+            (2, 1, false)
+        );
     }
 
     #[test]
@@ -268,7 +334,10 @@ mod tests {
         let mut player = Player::new(10);
         player.play((0..6).chain(4..10));
         let report = player.judge.report();
-        assert_eq!((report.repeated, report.missing, report.is_clean()), (2, 0, false));
+        assert_eq!(
+            (report.repeated, report.missing, report.is_clean()),
+            (2, 0, false)
+        );
     }
 
     #[test]
@@ -278,7 +347,10 @@ mod tests {
         player.now += Duration::from_millis(700);
         player.play(2..4);
         let (wait, at) = player.judge.report().longest_wait.unwrap();
-        assert_eq!((wait.as_millis(), at), (740, Timestamp::from_micros(80_000)));
+        assert_eq!(
+            (wait.as_millis(), at),
+            (740, Timestamp::from_micros(80_000))
+        );
     }
 
     #[test]
@@ -288,6 +360,9 @@ mod tests {
         player.sequence += 5;
         player.play(2..5);
         let report = player.judge.report();
-        assert_eq!((report.sequence_breaks, report.strange, report.is_clean()), (1, 1, false));
+        assert_eq!(
+            (report.sequence_breaks, report.strange, report.is_clean()),
+            (1, 1, false)
+        );
     }
 }

@@ -7,6 +7,7 @@ mod player;
 mod recorder;
 mod screen;
 mod stage;
+mod uplink;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -14,7 +15,6 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use seamline_archive::ArchiveError;
 use seamline_routing::TimeRange;
 use tokio::sync::{broadcast, watch};
 
@@ -23,9 +23,8 @@ use crate::house::obey_signals;
 use crate::inbound::rtsp::{Limits, Listener};
 use crate::journal::{Decision, Journal};
 use clips::{CAMERA, PRIMARY, SECONDARY, START};
-pub(crate) use player::PlayerError;
-pub(crate) use recorder::{RecorderArgs, recorder};
 use recorder::Local;
+pub(crate) use recorder::{RecorderArgs, recorder};
 use screen::Screen;
 use stage::Stage;
 
@@ -61,7 +60,7 @@ pub enum DemoError {
     #[error(transparent)]
     System(#[from] io::Error),
     /// The port is taken.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}")]
     Bind {
         /// Where.
         address: SocketAddr,
@@ -77,26 +76,12 @@ pub enum DemoError {
     /// A recorder did not come up.
     #[error("a recorder did not start")]
     Recorder,
-    /// The built-in player gave up.
-    #[error("player: {0}")]
-    Player(String),
 }
 
 impl DemoError {
+    #[expect(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
     fn footage(error: impl ToString) -> Self {
         DemoError::Footage(error.to_string())
-    }
-}
-
-impl From<ArchiveError> for DemoError {
-    fn from(error: ArchiveError) -> Self {
-        DemoError::footage(error)
-    }
-}
-
-impl From<PlayerError> for DemoError {
-    fn from(error: PlayerError) -> Self {
-        DemoError::Player(error.to_string())
     }
 }
 
@@ -122,21 +107,30 @@ async fn exhibit(args: &DemoArgs) -> Result<ExitCode, DemoError> {
 
     let minute = TimeRange::new(START, START + MINUTE).expect("a minute is longer than nothing");
     let screen = Screen::new(minute);
-    println!("{}", screen.title("Seamline demo: one camera, two recorders, one timeline"));
+    println!(
+        "{}",
+        screen.title("Seamline demo: one camera, two recorders, one timeline")
+    );
     println!("{}", screen.coverage(&house, minute).await?);
     let url = |address: SocketAddr| format!("rtsp://{address}/{CAMERA}?start=2026-01-01T12:00:00Z");
     println!("{}", screen.title("Watch the merged timeline with any of"));
     println!("    ffplay -rtsp_transport tcp '{}'", url(address));
     println!("    vlc --rtsp-tcp '{}'", url(address));
     println!("    gst-play-1.0 'rtspt://{address}/{CAMERA}?start=2026-01-01T12:00:00Z'");
-    println!("{}", screen.title("or a recorder alone, which skips what it lacks"));
+    println!(
+        "{}",
+        screen.title("or a recorder alone, which skips what it lacks")
+    );
     println!("    {PRIMARY:9}  {}", url(primary.address));
     println!("    {SECONDARY:9}  {}", url(secondary.address));
-    println!("{}", screen.title("Routing decisions, as they are made (Ctrl-C ends)"));
+    println!(
+        "{}",
+        screen.title("Routing decisions, as they are made (Ctrl-C ends)")
+    );
 
     tokio::select! {
         () = house.serve(listener, asked) => {}
-        () = tell(&mut decisions, |decision| println!("{}", screen.event(&decision.to_string()))) => {}
+        () = tell(&mut decisions, |decision| println!("{}", screen.event(&screen.decision(&decision)))) => {}
         outcome = obey_signals(shutdown) => outcome?,
     }
     println!();
@@ -157,12 +151,17 @@ async fn tell(decisions: &mut broadcast::Receiver<Decision>, mut show: impl FnMu
 /// Listens on `port`, else on the usual one, else on any.
 async fn listen(port: Option<u16>) -> Result<Listener, DemoError> {
     // Nobody's playback is worth waiting for when the demo ends.
-    let limits = Limits { drain: Duration::ZERO, ..Limits::default() };
+    let limits = Limits {
+        drain: Duration::ZERO,
+        ..Limits::default()
+    };
     let address = loopback(port.unwrap_or(PORT));
     let taken = |address| move |source| DemoError::Bind { address, source };
     match Listener::bind(address, limits).await {
         Err(error) if port.is_none() && error.kind() == io::ErrorKind::AddrInUse => {
-            Listener::bind(loopback(0), limits).await.map_err(taken(loopback(0)))
+            Listener::bind(loopback(0), limits)
+                .await
+                .map_err(taken(loopback(0)))
         }
         outcome => outcome.map_err(taken(address)),
     }

@@ -1,5 +1,8 @@
 //! `seamline demo --script outage`: the primary is killed under a player, comes back, and no picture is lost.
 
+use std::convert::Infallible;
+use std::fmt;
+use std::future::pending;
 use std::io::{Write, stderr};
 use std::net::SocketAddr;
 use std::process::ExitCode;
@@ -8,12 +11,12 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use seamline_routing::{TimeRange, Timestamp};
-use tokio::sync::watch;
+use tokio::sync::{broadcast, watch};
 use tokio::time::timeout;
 
 use super::clips::{CAMERA, PRIMARY, SECONDARY, START};
 use super::judge::{Judge, Report};
-use super::recorder::Remote;
+use super::recorder::{self, Remote};
 use super::screen::Screen;
 use super::stage::{self, Stage};
 use super::{DemoArgs, DemoError, listen, player, tell};
@@ -21,10 +24,10 @@ use crate::house::obey_signals;
 use crate::journal::{Decision, Journal, What};
 
 /// The script, in capture time from [`START`]. The primary lacks 20 s to 30 s.
-const FROM: Duration = Duration::from_secs(6);
-const KILL_AT: Duration = Duration::from_millis(8_200);
-const REVIVE_AT: Duration = Duration::from_secs(12);
-const UNTIL: Duration = Duration::from_millis(31_500);
+const FROM: Duration = Duration::from_secs(8);
+const KILL_AT: Duration = Duration::from_millis(10_400);
+const REVIVE_AT: Duration = Duration::from_millis(12_600);
+const UNTIL: Duration = Duration::from_secs(33);
 /// The player has so long from its first request.
 const PLAY_WITHIN: Duration = Duration::from_millis(27_500);
 /// The program is over by then, whatever happens.
@@ -33,125 +36,213 @@ const OVER_WITHIN: Duration = Duration::from_millis(29_500);
 pub(super) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let disarm = arm_watchdog();
     let stage = Stage::unpack()?;
-    let primary = Remote::start(PRIMARY, &stage.site(PRIMARY), super::loopback(0)).await?;
+    let mut primary = Some(Remote::start(PRIMARY, &stage.site(PRIMARY), super::loopback(0)).await?);
     let secondary = Remote::start(SECONDARY, &stage.site(SECONDARY), super::loopback(0)).await?;
+    let sites = primary
+        .iter()
+        .map(|primary| (PRIMARY, rtsp(primary.address)));
+    let sites: Vec<_> = sites
+        .chain([(SECONDARY, rtsp(secondary.address))])
+        .collect();
     let journal = Journal::default();
-    let mut decisions = journal.listen();
-    let sites = [(PRIMARY, rtsp(primary.address)), (SECONDARY, rtsp(secondary.address))];
+    let decisions = journal.listen();
     let house = Arc::new(stage::house(&sites, journal)?);
     let listener = listen(args.port.or(Some(0))).await?;
     let url = format!("rtsp://{}/{CAMERA}", listener.address()?);
     let (shutdown, asked) = watch::channel(false);
-    let serving = tokio::spawn({
+    let mut serving = tokio::spawn({
         let house = house.clone();
         async move { house.serve(listener, asked).await }
     });
 
     let window = TimeRange::new(START + FROM, START + UNTIL).expect("the script takes time");
     let screen = Screen::new(window);
-    println!("{}", screen.title("Seamline demo, script outage: the primary is killed under a player"));
-    println!("{}", screen.coverage(&stage.archives(Journal::default())?, window).await?);
-    println!("\n  {url}, 12:00:{:04.1} to 12:00:{:04.1}, at the pace of the clock\n", FROM.as_secs_f64(), UNTIL.as_secs_f64());
+    println!(
+        "{}",
+        screen.title("Seamline demo, script outage: the primary is killed under a player")
+    );
+    println!(
+        "{}",
+        screen
+            .coverage(&stage.archives(Journal::default())?, window)
+            .await?
+    );
+    println!(
+        "\n  {url}, {} .. {}, at the pace of the clock",
+        window.start(),
+        window.end()
+    );
+    println!(
+        "  Each site's line carries {} kbit/s.\n",
+        recorder::UPLINK_BYTES_PER_S * 8 / 1000
+    );
+    let performance = Performance {
+        stage: &stage,
+        screen: &screen,
+        url: &url,
+        window,
+    };
+    let played = performance.play(&mut primary, decisions).await?;
 
-    let mut judge = Judge::new(stage.pictures(window)?);
-    let bar = progress(window);
-    let say = |text: &str| bar.suspend(|| println!("{}", screen.event(text)));
-    let mut made = Vec::new();
-    let (position, positions) = watch::channel(Timestamp::MIN);
-    let played = {
-        let show = |at: Timestamp| {
-            bar.set_position(at.since(window.start()).as_millis() as u64);
-            position.send_replace(at);
-        };
-        let play = timeout(PLAY_WITHIN, player::play(&url, window, &mut judge, show));
-        let script = script(primary, &stage, positions, say);
-        let listen = tell(&mut decisions, |decision| {
-            say(&decision.to_string());
-            made.push(decision);
-        });
-        tokio::select! {
-            biased;
-            () = listen => None,
-            Err(error) = script => return Err(error),
-            played = play => Some(played),
-        }
-    };
-    bar.finish_and_clear();
-    while let Ok(decision) = decisions.try_recv() {
-        println!("{}", screen.event(&decision.to_string()));
-        made.push(decision);
-    }
-    let trouble = match played {
-        Some(Ok(Ok(()))) => None,
-        Some(Ok(Err(error))) => Some(error.to_string()),
-        Some(Err(_)) | None => Some("time is up".to_owned()),
-    };
-    let report = judge.report();
-    let took_over = made.iter().any(took_over);
     println!("{}", screen.title("Seam report"));
     if let Some(entry) = house.cameras().get(&CAMERA.into()) {
-        println!("{}\n", screen.played(&made, entry.slot.camera(), window.end()));
+        println!(
+            "{}\n",
+            screen.played(&played.decisions, entry.slot.camera(), window.end())
+        );
     }
-    report.to_string().lines().for_each(|line| println!("    {line}"));
-    println!("    switches      {}", made.iter().filter(|decision| is_switch(decision)).count());
-    let clean = trouble.is_none() && took_over && report.is_clean();
-    println!("    verdict       {}\n", verdict(clean, trouble.as_deref(), took_over, &report));
+    println!("{played}\n");
     if args.keep_open {
         disarm.send_replace(true);
         println!("  serving on {url} until Ctrl-C");
-        obey_signals(shutdown).await?;
+        tokio::select! {
+            _ = &mut serving => {}
+            outcome = obey_signals(shutdown) => outcome?,
+        }
     }
     serving.abort();
-    Ok(if clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if played.is_clean() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
-/// Kills the primary when the player is there, and revives it.
-async fn script(
-    primary: Remote,
-    stage: &Stage,
-    mut positions: watch::Receiver<Timestamp>,
-    say: impl Fn(&str),
-) -> Result<std::convert::Infallible, DemoError> {
-    // The player holds the sender; when it is gone the script is cancelled with it.
-    let _ = positions.wait_for(|at| *at >= START + KILL_AT).await;
-    let address = primary.kill();
-    say(&format!("⚡ kill -9 {PRIMARY} ({address})"));
-    let _ = positions.wait_for(|at| *at >= START + REVIVE_AT).await;
-    let _revived = Remote::start(PRIMARY, &stage.site(PRIMARY), address).await?;
-    say(&format!("✔ {PRIMARY} is back ({address})"));
-    std::future::pending().await
+/// The player, and what happens under it.
+struct Performance<'a> {
+    stage: &'a Stage,
+    screen: &'a Screen,
+    url: &'a str,
+    window: TimeRange,
+}
+
+/// What came of it.
+struct Played {
+    report: Report,
+    decisions: Vec<Decision>,
+    /// Why the player stopped before the end.
+    trouble: Option<String>,
+}
+
+impl Performance<'_> {
+    /// Plays to the end, and shows each decision.
+    async fn play(
+        &self,
+        primary: &mut Option<Remote>,
+        mut heard: broadcast::Receiver<Decision>,
+    ) -> Result<Played, DemoError> {
+        let mut judge = Judge::new(self.stage.pictures(self.window)?);
+        let bar = progress(self.window);
+        let say = |text: &str| bar.suspend(|| println!("{}", self.screen.event(text)));
+        let mut decisions = Vec::new();
+        let mut note = |decision: Decision| {
+            say(&self.screen.decision(&decision));
+            decisions.push(decision);
+        };
+        let (position, positions) = watch::channel(Timestamp::MIN);
+        let shown = |at: Timestamp| {
+            bar.set_position(at.since(self.window.start()).as_millis() as u64);
+            position.send_replace(at);
+        };
+        let trouble = tokio::select! {
+            biased;
+            () = tell(&mut heard, &mut note) => Some("the proxy is gone".to_owned()),
+            Err(error) = self.strike(primary, positions, say) => return Err(error),
+            played = timeout(PLAY_WITHIN, player::play(self.url, self.window, &mut judge, shown)) => match played {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error.to_string()),
+                Err(_) => Some("time is up".to_owned()),
+            },
+        };
+        while let Ok(decision) = heard.try_recv() {
+            note(decision);
+        }
+        bar.finish_and_clear();
+        Ok(Played {
+            report: judge.report(),
+            decisions,
+            trouble,
+        })
+    }
+
+    /// Kills the primary under the player, and revives it.
+    async fn strike(
+        &self,
+        primary: &mut Option<Remote>,
+        mut positions: watch::Receiver<Timestamp>,
+        say: impl Fn(&str),
+    ) -> Result<Infallible, DemoError> {
+        // Waits end early only when the player is gone, and then all of this is over too.
+        let _ = positions.wait_for(|at| *at >= START + KILL_AT).await;
+        let Some(address) = primary.take().map(Remote::kill) else {
+            return pending().await;
+        };
+        say(&format!("✗ kill -9 {PRIMARY} ({address})"));
+        let _ = positions.wait_for(|at| *at >= START + REVIVE_AT).await;
+        *primary = Some(Remote::start(PRIMARY, &self.stage.site(PRIMARY), address).await?);
+        say(&format!("✓ {PRIMARY} is back ({address})"));
+        pending().await
+    }
+}
+
+impl Played {
+    fn is_clean(&self) -> bool {
+        self.trouble.is_none() && self.report.is_clean() && self.decisions.iter().any(took_over)
+    }
+
+    fn verdict(&self) -> String {
+        match &self.trouble {
+            _ if self.is_clean() => "clean: the viewer saw every picture once".to_owned(),
+            Some(trouble) => format!("NOT CLEAN: {trouble}"),
+            None if self.report.is_clean() => {
+                format!("NOT CLEAN: the outage brought no switch to {SECONDARY}")
+            }
+            None => "NOT CLEAN".to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Played {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for line in self.report.to_string().lines() {
+            writeln!(f, "    {line}")?;
+        }
+        let switches = self
+            .decisions
+            .iter()
+            .filter(|decision| matches!(decision.what, What::Switch { from: Some(_), .. }));
+        writeln!(f, "    switches      {}", switches.count())?;
+        write!(f, "    verdict       {}", self.verdict())
+    }
 }
 
 fn rtsp(address: SocketAddr) -> String {
     format!("kind = \"rtsp\"\nurl = \"rtsp://{address}/\"")
 }
 
-fn is_switch(decision: &Decision) -> bool {
-    matches!(decision.what, What::Switch { from: Some(_), .. })
-}
-
 /// Whether this is what the outage makes necessary: the secondary goes on where the primary broke off, before the
 /// primary's own gap would have sent the playback there.
 fn took_over(decision: &Decision) -> bool {
-    let What::Switch { at, from: Some(_), to, .. } = &decision.what else { return false };
+    let What::Switch {
+        at,
+        from: Some(_),
+        to,
+        ..
+    } = &decision.what
+    else {
+        return false;
+    };
     to == SECONDARY && (START + KILL_AT..START + Duration::from_secs(20)).contains(at)
-}
-
-fn verdict(clean: bool, trouble: Option<&str>, took_over: bool, report: &Report) -> String {
-    match trouble {
-        _ if clean => "clean: the viewer saw every picture once".to_owned(),
-        Some(trouble) => format!("NOT CLEAN: {trouble}"),
-        None if !took_over => format!("NOT CLEAN: the outage brought no switch to {SECONDARY}"),
-        None if report.shown == 0 => "NOT CLEAN: nothing came".to_owned(),
-        None => "NOT CLEAN".to_owned(),
-    }
 }
 
 /// A line that moves with the player; none where nobody looks.
 fn progress(window: TimeRange) -> ProgressBar {
     let bar = ProgressBar::new(window.duration().as_millis() as u64);
     let style = ProgressStyle::with_template("  playing    {bar:60.green/dim} {elapsed_precise}");
-    bar.set_style(style.map_or_else(|_| ProgressStyle::default_bar(), |style| style.progress_chars("━━─")));
+    bar.set_style(style.map_or_else(
+        |_| ProgressStyle::default_bar(),
+        |style| style.progress_chars("━━─"),
+    ));
     bar
 }
 
@@ -161,7 +252,11 @@ fn arm_watchdog() -> watch::Sender<bool> {
     std::thread::spawn(move || {
         std::thread::sleep(OVER_WITHIN);
         if !*disarmed.borrow() {
-            let _ = writeln!(stderr(), "NOT CLEAN: not over within {} s", OVER_WITHIN.as_secs_f64());
+            let _ = writeln!(
+                stderr(),
+                "NOT CLEAN: not over within {} s",
+                OVER_WITHIN.as_secs_f64()
+            );
             std::process::exit(1);
         }
     });

@@ -7,11 +7,12 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::Args;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
-use super::{DemoError, stage};
+use super::{DemoError, stage, uplink};
 use crate::inbound::rtsp::{Limits, Listener};
 use crate::journal::Journal;
 
@@ -32,7 +33,13 @@ pub(crate) struct RecorderArgs {
     /// Where to listen.
     #[arg(long)]
     listen: SocketAddr,
+    /// How fast its line is.
+    #[arg(long)]
+    bytes_per_s: u32,
 }
+
+/// The line of a recorder that is a process: two and a half times what the camera needs.
+pub(super) const UPLINK_BYTES_PER_S: u32 = 32_000;
 
 /// A recorder in this process; ends when dropped.
 #[derive(Debug)]
@@ -43,7 +50,11 @@ pub(super) struct Local {
 
 impl Local {
     /// Serves the files of `folder` on a free port.
-    pub(super) async fn start(site: &str, folder: &Path, shutdown: watch::Receiver<bool>) -> Result<Self, DemoError> {
+    pub(super) async fn start(
+        site: &str,
+        folder: &Path,
+        shutdown: watch::Receiver<bool>,
+    ) -> Result<Self, DemoError> {
         let (listener, house) = open(site, folder, super::loopback(0)).await?;
         let address = listener.address()?;
         let task = tokio::spawn(async move { house.serve(listener, shutdown).await });
@@ -66,21 +77,41 @@ pub(super) struct Remote {
 
 impl Remote {
     /// Starts the process, and waits until it listens. Port 0 is any free port.
-    pub(super) async fn start(site: &str, folder: &Path, listen: SocketAddr) -> Result<Self, DemoError> {
+    pub(super) async fn start(
+        site: &str,
+        folder: &Path,
+        listen: SocketAddr,
+    ) -> Result<Self, DemoError> {
         let mut child = Command::new(std::env::current_exe()?)
-            .args(["demo-recorder", "--site", site, "--listen", &listen.to_string(), "--folder"])
+            .args([
+                "demo-recorder",
+                "--site",
+                site,
+                "--listen",
+                &listen.to_string(),
+            ])
+            .args(["--bytes-per-s", &UPLINK_BYTES_PER_S.to_string(), "--folder"])
             .arg(folder)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
         let output = child.stdout.take().expect("its standard output is piped");
-        let mut remote = Remote { address: listen, child };
+        let mut remote = Remote {
+            address: listen,
+            child,
+        };
         let first_line = spawn_blocking(move || {
             let mut line = String::new();
             BufReader::new(output).read_line(&mut line).map(|_| line)
         });
-        let line = timeout(START_WITHIN, first_line).await.ok().and_then(Result::ok).and_then(Result::ok);
-        let address = line.as_deref().and_then(|line| line.strip_prefix(LISTENING)?.trim_end().parse().ok());
+        let line = timeout(START_WITHIN, first_line)
+            .await
+            .ok()
+            .and_then(Result::ok)
+            .and_then(Result::ok);
+        let address = line
+            .as_deref()
+            .and_then(|line| line.strip_prefix(LISTENING)?.trim_end().parse().ok());
         remote.address = address.ok_or(DemoError::Recorder)?;
         Ok(remote)
     }
@@ -106,21 +137,42 @@ impl Drop for Remote {
 
 /// The child's side: serves until its standard input ends, which it does when the demo is gone, whatever ended that.
 pub(crate) async fn recorder(args: &RecorderArgs) -> Result<ExitCode, DemoError> {
-    let (listener, house) = open(&args.site, &args.folder, args.listen).await?;
-    println!("{LISTENING}{}", listener.address()?);
+    let (listener, house) = open(&args.site, &args.folder, super::loopback(0)).await?;
+    let bind = |source| DemoError::Bind {
+        address: args.listen,
+        source,
+    };
+    let line = TcpListener::bind(args.listen).await.map_err(bind)?;
+    println!("{LISTENING}{}", line.local_addr()?);
     stdout().flush()?;
     let (shutdown, asked) = watch::channel(false);
     std::thread::spawn(move || {
         let _ = stdin().read_to_end(&mut Vec::new());
         shutdown.send_replace(true);
     });
-    house.serve(listener, asked).await;
+    let recorder = listener.address()?;
+    tokio::select! {
+        () = house.serve(listener, asked) => {}
+        broken = uplink::narrow(line, recorder, args.bytes_per_s) => broken?,
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn open(site: &str, folder: &Path, listen: SocketAddr) -> Result<(Listener, crate::house::House), DemoError> {
+async fn open(
+    site: &str,
+    folder: &Path,
+    listen: SocketAddr,
+) -> Result<(Listener, crate::house::House), DemoError> {
     let house = stage::house(&[(site, stage::archive(folder))], Journal::default())?;
-    let limits = Limits { drain: Duration::ZERO, ..Limits::default() };
-    let listener = Listener::bind(listen, limits).await.map_err(|source| DemoError::Bind { address: listen, source })?;
+    let limits = Limits {
+        drain: Duration::ZERO,
+        ..Limits::default()
+    };
+    let listener = Listener::bind(listen, limits)
+        .await
+        .map_err(|source| DemoError::Bind {
+            address: listen,
+            source,
+        })?;
     Ok((listener, house))
 }

@@ -25,7 +25,9 @@ pub(super) const SITES: [&str; 2] = [PRIMARY, SECONDARY];
 
 impl Stage {
     pub(super) fn unpack() -> Result<Self, DemoError> {
-        let folder = tempfile::Builder::new().prefix("seamline-demo-").tempdir()?;
+        let folder = tempfile::Builder::new()
+            .prefix("seamline-demo-")
+            .tempdir()?;
         clips::unpack(folder.path())?;
         Ok(Stage { folder })
     }
@@ -46,13 +48,24 @@ impl Stage {
         let mut captured = Vec::new();
         for site in SITES {
             let pattern = Pattern::parse(PATTERN, None).map_err(DemoError::footage)?;
-            let folder = Folder::open(&self.site(site), pattern, Options::default()).map_err(DemoError::footage)?;
-            let listing = folder.scan(clock::wall().as_micros()).map_err(DemoError::footage)?;
+            let folder = Folder::open(&self.site(site), pattern, Options::default())
+                .map_err(DemoError::footage)?;
+            let listing = folder
+                .scan(clock::wall().as_micros())
+                .map_err(DemoError::footage)?;
             for file in &listing.segments {
-                let segment = Segment::read(&file.path, &mut File::open(&file.path)?).map_err(DemoError::footage)?;
-                let Some(video) = segment.tracks().first() else { continue };
-                let captures = video.samples().iter().map(|sample| file.base_us + segment.presentation_us(video, sample));
-                captured.extend(captures.filter(|at| (window.start().as_micros()..window.end().as_micros()).contains(at)));
+                let segment = Segment::read(&file.path, &mut File::open(&file.path)?)
+                    .map_err(DemoError::footage)?;
+                let Some(video) = segment.tracks().first() else {
+                    continue;
+                };
+                let all = video
+                    .samples()
+                    .iter()
+                    .map(|sample| file.base_us + segment.presentation_us(video, sample));
+                captured.extend(all.filter(|at| {
+                    (window.start().as_micros()..window.end().as_micros()).contains(at)
+                }));
             }
         }
         captured.sort_unstable();
@@ -70,14 +83,17 @@ pub(super) fn archive(folder: &Path) -> String {
 
 /// A house with the demo's camera at each of `sites`, given with the lines of their recorders.
 pub(super) fn house(sites: &[(&str, String)], journal: Journal) -> Result<House, Problems> {
-    let copies: Vec<String> = sites.iter().map(|(site, _)| format!("{{ recorder = \"{site}\", remote = \"{CAMERA}\" }}")).collect();
-    let recorders = sites.iter().map(|(site, recorder)| {
+    let copies: Vec<String> = sites
+        .iter()
+        .map(|(site, _)| format!("{{ recorder = \"{site}\", remote = \"{CAMERA}\" }}"))
+        .collect();
+    let recorders: Vec<String> = sites.iter().map(|(site, recorder)| {
         format!("[[site]]\nname = \"{site}\"\n[[recorder]]\nname = \"{site}\"\nsite = \"{site}\"\n{recorder}\n")
-    });
+    }).collect();
     let text = format!(
         "[policy]\nfailback = \"after 1s\"\n[[camera]]\nid = \"{CAMERA}\"\nname = \"Gate\"\ncopies = [{}]\n{}",
         copies.join(", "),
-        String::from_iter(recorders),
+        recorders.concat(),
     );
     Config::parse(&text, "demo", Clock::System).map(|config| House::build(config, journal))
 }
@@ -93,6 +109,11 @@ mod tests {
         let minute = TimeRange::new(start, start + std::time::Duration::from_secs(60)).unwrap();
         let pictures = stage.pictures(minute).unwrap();
         assert_eq!(pictures.len(), 60 * 25);
-        assert!(pictures.iter().zip(pictures.iter().skip(1)).all(|(one, next)| next - one == 40_000));
+        assert!(
+            pictures
+                .iter()
+                .zip(pictures.iter().skip(1))
+                .all(|(one, next)| next - one == 40_000)
+        );
     }
 }
