@@ -124,7 +124,7 @@ impl Journal {
         took: Duration,
     ) {
         tracing::info!(
-            camera = %camera.id(), capture = %at, from = from.unwrap_or("-"), to, reason, ms = took.as_secs_f64() * 1e3, "route"
+            camera = %camera.id(), capture = %at, from = from.unwrap_or("-"), to, reason, ms = (took.as_secs_f64() * 1e4).round() / 10.0, "route"
         );
         let (from, to, reason) = (from.map(str::to_owned), to.to_owned(), reason.to_owned());
         self.say(

@@ -105,7 +105,13 @@ impl Playback {
             leg.drop_master();
             return Turn::Again;
         }
-        let verdict = self.director.judge(source, &head);
+        let mut verdict = self.director.judge(source, &head);
+        // In decoding order a picture behind the end of the range may come before one ahead of it that refers to it.
+        if verdict == Verdict::RangeEnd
+            && !leg.master_ends(|capture| self.director.is_beyond_range(capture))
+        {
+            verdict = Verdict::Send;
+        }
         match verdict {
             Verdict::Drop => {
                 leg.pop();
@@ -142,6 +148,9 @@ impl Playback {
             }
             Verdict::Send | Verdict::Preroll => {
                 if unpaced {
+                    if self.director.prepares() {
+                        return Turn::Rest;
+                    }
                     let quiet = now.saturating_duration_since(leg.alive) >= HOLD_BACK_MAX;
                     if !(leg.over() || leg.handing_over || leg.well_stocked() || quiet) {
                         self.due = Some(leg.alive + HOLD_BACK_MAX);
@@ -253,7 +262,7 @@ impl Playback {
         let open_end = self.request.is_none_or(|request| request.until.is_none());
         let started = !self.starting();
         // Plain players wait for ever without a BYE; an ONVIF client with an open range goes on when recording resumes.
-        if started && !(self.delivery.onvif && open_end) {
+        if started && !(self.delivery.onvif && open_end && end == End::Footage) {
             let media_us = self.pace.media_us(clock::now()).unwrap_or(0);
             for track in self.set_up_tracks() {
                 if let Some(goodbye) =

@@ -96,6 +96,8 @@ pub(super) enum Sign {
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// Most that is read of a leg whose recorder is gone.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Pictures that encoders put between a picture and one that refers to it, at most.
+const REORDERED_MAX: usize = 8;
 /// A frame interval until the leg shows its own.
 const INTERVAL: Duration = Duration::from_millis(40);
 
@@ -183,7 +185,16 @@ impl Running {
 
     /// Enough is held back that an outage now would still find a random access point ahead.
     pub(super) fn well_stocked(&self) -> bool {
-        self.span() >= LOOKAHEAD / 2 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
+        self.span() >= LOOKAHEAD * 3 / 4 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
+    }
+
+    /// Whether none of the next pictures in decoding order lies before an end.
+    pub(super) fn master_ends(&self, is_beyond: impl Fn(Timestamp) -> bool) -> bool {
+        let queue = self.queues.get(self.master).into_iter().flatten();
+        let mut captures = queue
+            .take(REORDERED_MAX)
+            .map(|unit| Timestamp::from_micros(unit.capture_us));
+        captures.all(is_beyond)
     }
 
     /// The unit that is next by capture time.
@@ -355,6 +366,7 @@ impl Running {
         queue.push_back(unit);
         if is_master && !self.announced {
             self.announced = true;
+            self.stalled = false;
             return Some(Sign::First(capture));
         }
         if self.stalled {

@@ -162,6 +162,19 @@ impl Director {
             })
     }
 
+    /// Whether a unit lies at or behind the end of the requested range.
+    pub fn is_beyond_range(&self, capture: Timestamp) -> bool {
+        self.beyond_range(self.progress(capture))
+    }
+
+    /// Whether the current leg must be left and the leg that follows it has not shown a unit yet: a client that is in no
+    /// hurry should wait for it here, where a clean seam is still ahead.
+    pub fn prepares(&self) -> bool {
+        self.handover.as_ref().is_some_and(|handover| {
+            matches!(handover.goal, Goal::Forced { .. }) && handover.ready().is_none()
+        })
+    }
+
     /// Whether a step in capture time, µs, may hide footage that another copy holds.
     pub fn is_jump(&self, step_us: i64) -> bool {
         step_us.abs() > self.jump_min()
@@ -187,7 +200,10 @@ impl Director {
             Some(last)
                 if self.handover.is_none() && at - last > self.jump_min() + self.interval_us =>
             {
-                Outlook::Gap
+                match self.policy.holes {
+                    Holes::End => Outlook::Terminal,
+                    Holes::Skip | Holes::Wait => Outlook::Gap,
+                }
             }
             _ => Outlook::Continues,
         }

@@ -143,7 +143,7 @@ impl Track {
         }
     }
 
-    /// C and D on the first packet only, E and T on all, as GStreamer's own server does.
+    /// C and D on the first packet, E on all, T on the last: GStreamer drops what follows a packet with T.
     pub(super) fn flags(&self, unit: &Unit, how: How) -> Flagging {
         let mut first = how.flags.without(Flags::CLEAN);
         if unit.random_access {
@@ -152,9 +152,18 @@ impl Track {
         if how.preroll && !self.squeezed {
             first |= Flags::DISCONTINUITY;
         }
+        let ends = Flags::END | Flags::TERMINAL;
+        let of = |flags: Flags, wanted: Flags| {
+            if flags.contains(wanted) {
+                wanted
+            } else {
+                Flags::NONE
+            }
+        };
         Flagging {
-            first,
-            later: first.without(Flags::CLEAN | Flags::DISCONTINUITY),
+            first: first.without(ends),
+            all: of(first, Flags::END),
+            last: of(first, Flags::TERMINAL),
         }
     }
 
@@ -166,7 +175,7 @@ impl Track {
             timestamp: place.timestamp,
             replay: Replay {
                 ntp: ntp::from_unix_us(place.capture_us),
-                flags: flags.later,
+                flags: flags.all,
                 cseq,
             },
         }

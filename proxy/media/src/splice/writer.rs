@@ -16,11 +16,15 @@ pub(super) struct Lead {
     pub(super) sets_missing: bool,
 }
 
-/// Flags of the first packet of a unit, and of the others.
+/// Flags of the packets of a unit.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flagging {
+    /// Of the first only.
     pub(super) first: Flags,
-    pub(super) later: Flags,
+    /// Of all.
+    pub(super) all: Flags,
+    /// Of the last only.
+    pub(super) last: Flags,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,8 @@ impl Writer {
     fn sets(&mut self, sets: &[Bytes], last: bool, out: &mut OutQueue) {
         let mut built = BytesMut::new();
         for (index, set) in sets.iter().enumerate() {
-            let turn = self.turn(Some(last && index + 1 == sets.len()));
+            let last = last && index + 1 == sets.len();
+            let turn = self.turn(Some(last), last);
             rewrite::build(&mut built, set, &self.header, turn, self.extension);
             self.octets += set.len();
         }
@@ -106,7 +111,7 @@ impl Writer {
             .all(|frame| rewrite::fits(frame, extension, combined))
         {
             for (index, frame) in packets.iter_mut().enumerate() {
-                let turn = self.turn(marker(index));
+                let turn = self.turn(marker(index), last && index + 1 == count);
                 self.octets += rewrite::in_place(frame, &self.header, turn);
             }
             packets
@@ -117,19 +122,21 @@ impl Writer {
         self.rebuilt = true;
         let mut built = BytesMut::with_capacity(packets.len_bytes() + count * abac::BYTES);
         for (index, frame) in packets.iter().enumerate() {
-            let turn = self.turn(marker(index));
+            let turn = self.turn(marker(index), last && index + 1 == count);
             self.octets += rewrite::rebuild(&mut built, frame, &self.header, turn, extension);
         }
         out.push_bytes(built);
     }
 
-    fn turn(&mut self, marker: Option<bool>) -> Turn {
+    fn turn(&mut self, marker: Option<bool>, last: bool) -> Turn {
         let sequence = self.next_seq;
-        let flags = if self.packets == 0 {
-            self.flags.first
-        } else {
-            self.flags.later
-        };
+        let mut flags = self.flags.all;
+        if self.packets == 0 {
+            flags |= self.flags.first;
+        }
+        if last {
+            flags |= self.flags.last;
+        }
         self.next_seq = sequence.wrapping_add(1);
         self.packets += 1;
         Turn {

@@ -228,7 +228,7 @@ fn flags_are_ours_and_lie_where_players_look() {
         .iter()
         .map(|packet| packet.replay.unwrap().flags.bits())
         .collect();
-    assert_eq!(got, [0x80, 0x00, 0x70, 0x50]);
+    assert_eq!(got, [0x80, 0x00, 0x60, 0x50]);
 }
 
 #[test]
