@@ -102,7 +102,7 @@ impl Trouble {
     fn words(self) -> (&'static str, &'static str) {
         match self {
             Self::Offline => ("", " offline"),
-            Self::Barred => ("", " set aside"),
+            Self::Barred => ("", " failed"),
             Self::Gap => ("gap at ", ""),
             Self::Unknown => ("coverage of ", " unknown"),
             Self::NotYet => ("", " not yet trusted"),

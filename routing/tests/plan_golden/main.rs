@@ -53,7 +53,7 @@ fn b_a_primary_that_this_playback_gave_up_on() {
     expect(
         &between(5, 15),
         &copies,
-        &["00:05 to 00:15: secondary (primary set aside)"],
+        &["00:05 to 00:15: secondary (primary failed)"],
     );
 }
 
