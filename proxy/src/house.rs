@@ -6,7 +6,7 @@ use std::sync::Arc;
 use seamline_probes::{ClientOptions, Clock, Index, RecorderClient, Watch, WatchOptions};
 use seamline_routing::{Policy, RecorderId};
 use seamline_rtsp::auth::server::Users;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use crate::cameras::{CameraEntry, Cameras};
@@ -81,17 +81,36 @@ impl House {
     }
 }
 
-/// Turns `shutdown` true at the first SIGTERM or SIGINT, and returns at the second, for who cannot wait.
-pub async fn obey_signals(shutdown: watch::Sender<bool>) -> std::io::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    for _ in 0..2 {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-        };
-        tracing::info!(signal = name, "stopping");
-        shutdown.send_replace(true);
+/// The signals that end the program.
+#[derive(Debug)]
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    /// From now on SIGTERM and SIGINT no longer end the process by themselves.
+    pub fn catch() -> std::io::Result<Self> {
+        Ok(Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
     }
-    Ok(())
+
+    /// The name of the next one.
+    pub async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+
+    /// Turns `shutdown` true at the first signal, and returns at the second, for who cannot wait.
+    pub async fn obey(mut self, shutdown: watch::Sender<bool>) {
+        for _ in 0..2 {
+            let name = self.next().await;
+            tracing::info!(signal = name, "stopping");
+            shutdown.send_replace(true);
+        }
+    }
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::{CliError, ServeArgs, load, logs};
 use crate::config::Log;
-use crate::house::{House, obey_signals};
+use crate::house::{House, Signals};
 use crate::inbound::rtsp::Listener;
 use crate::journal::Journal;
 
@@ -20,6 +20,7 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
             .unwrap_or_else(|| config.log.level.clone()),
     };
     logs::start(&log)?;
+    let signals = Signals::catch()?;
     let address = config.listen;
     let bind = |source| CliError::Bind { address, source };
     let listener = Listener::bind(address, config.limits).await.map_err(bind)?;
@@ -34,10 +35,7 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let (shutdown, asked) = watch::channel(false);
     tokio::select! {
         () = house.serve(listener, asked) => tracing::info!("stopped"),
-        impatient = obey_signals(shutdown) => {
-            impatient?;
-            tracing::warn!("stopped at once");
-        }
+        () = signals.obey(shutdown) => tracing::warn!("stopped at once"),
     }
     Ok(ExitCode::SUCCESS)
 }

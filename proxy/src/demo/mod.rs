@@ -19,7 +19,7 @@ use seamline_routing::TimeRange;
 use tokio::sync::{broadcast, watch};
 
 use crate::config::Problems;
-use crate::house::obey_signals;
+use crate::house::Signals;
 use crate::inbound::rtsp::{Limits, Listener};
 use crate::journal::{Decision, Journal};
 use clips::{CAMERA, PRIMARY, SECONDARY, START};
@@ -95,6 +95,7 @@ pub(crate) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
 
 /// Shows the footage, says where to see it, and tells each decision, until Ctrl-C.
 async fn exhibit(args: &DemoArgs) -> Result<ExitCode, DemoError> {
+    let signals = Signals::catch()?;
     let stage = Stage::unpack()?;
     let journal = Journal::default();
     let mut decisions = journal.listen();
@@ -131,7 +132,7 @@ async fn exhibit(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     tokio::select! {
         () = house.serve(listener, asked) => {}
         () = tell(&mut decisions, |decision| println!("{}", screen.event(&screen.decision(&decision)))) => {}
-        outcome = obey_signals(shutdown) => outcome?,
+        () = signals.obey(shutdown) => {}
     }
     println!();
     Ok(ExitCode::SUCCESS)

@@ -20,7 +20,7 @@ use super::recorder::{self, Remote};
 use super::screen::Screen;
 use super::stage::{self, Stage};
 use super::{DemoArgs, DemoError, listen, player, tell};
-use crate::house::obey_signals;
+use crate::house::Signals;
 use crate::journal::{Decision, Journal, What};
 
 /// The script, in capture time from [`START`]. The primary lacks 20 s to 30 s.
@@ -35,6 +35,7 @@ const OVER_WITHIN: Duration = Duration::from_millis(29_500);
 
 pub(super) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
     let disarm = arm_watchdog();
+    let mut signals = Signals::catch()?;
     let stage = Stage::unpack()?;
     let mut primary = Some(Remote::start(PRIMARY, &stage.site(PRIMARY), super::loopback(0)).await?);
     let secondary = Remote::start(SECONDARY, &stage.site(SECONDARY), super::loopback(0)).await?;
@@ -82,7 +83,10 @@ pub(super) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
         url: &url,
         window,
     };
-    let played = performance.play(&mut primary, decisions).await?;
+    let played = tokio::select! {
+        played = performance.play(&mut primary, decisions) => played?,
+        _ = signals.next() => return Ok(ExitCode::FAILURE),
+    };
 
     println!("{}", screen.title("Seam report"));
     if let Some(entry) = house.cameras().get(&CAMERA.into()) {
@@ -97,7 +101,7 @@ pub(super) async fn run(args: &DemoArgs) -> Result<ExitCode, DemoError> {
         println!("  serving on {url} until Ctrl-C");
         tokio::select! {
             _ = &mut serving => {}
-            outcome = obey_signals(shutdown) => outcome?,
+            () = signals.obey(shutdown) => {}
         }
     }
     serving.abort();

@@ -134,13 +134,12 @@ impl Screen {
                 reason,
                 took,
             } => {
-                let names =
-                    from.as_deref().unwrap_or_default().chars().count() + to.chars().count();
+                let before = from.as_deref().map_or(0, |from| from.chars().count() + 1);
+                let pad = ROUTE_COLUMNS.saturating_sub(before + to.chars().count() + 2);
                 let from = from
                     .as_deref()
                     .map(|from| site(from) + " ")
                     .unwrap_or_default();
-                let pad = ROUTE_COLUMNS.saturating_sub(names + 3);
                 format!(
                     "{}  {from}→ {}{:pad$}  {reason}, took {} ms",
                     clock_of(*at),
