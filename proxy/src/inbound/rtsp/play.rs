@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(
             play.answer(at("2026-01-01T12:00:12Z"), window())
                 .to_string(),
-            "npt=12-30"
+            "npt=12.000-30.000"
         );
     }
 
