@@ -137,10 +137,6 @@ impl Playback {
                 }
             }
         }
-        // A leg that was opened on the way must register its waker too.
-        if self.legs.iter().any(|leg| leg.unpolled) {
-            cx.waker().wake_by_ref();
-        }
     }
 
     pub(super) fn leg_failed(&mut self, id: LegId, failure: &LegFailure, now: Instant) {

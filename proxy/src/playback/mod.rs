@@ -248,6 +248,9 @@ impl Playback {
             if out.len() > before {
                 return Poll::Ready(Progress::Wrote);
             }
+            if self.legs.iter().any(|leg| leg.unpolled) {
+                continue;
+            }
             let wake = self.next_wake(now);
             if self.poll_timer(cx, wake).is_pending() {
                 return Poll::Pending;
