@@ -254,6 +254,7 @@ fn what_nobody_holds_is_skipped_or_ends_as_the_policy_says() {
                 "{report}"
             );
         } else {
+            assert_eq!(report.sites(), ["primary"], "a seam for nothing: {report}");
             // The secondary's next key frame after 9 s.
             assert_eq!(
                 report.skips,

@@ -163,7 +163,9 @@ impl Director {
                 .handover
                 .as_ref()
                 .is_some_and(|handover| handover.legs.len() > 1);
-            if hedged || self.other_fills(missing, at, facts, now) {
+            // Behind a hole that ends playback, or that is waited out, its turn has not come.
+            let too_soon = self.last.is_some() && self.policy.holes != Holes::Skip;
+            if hedged || too_soon || self.other_fills(missing, at, facts, now) {
                 self.close_incoming(id);
                 return self.replace_incoming(goal, facts, now);
             }

@@ -192,20 +192,34 @@ impl Director {
 
     /// What follows a unit, when `next` is the next one of its track on the current leg.
     pub fn outlook_before(&self, next: &Head) -> Outlook {
-        let at = self.progress(next.capture);
-        if self.beyond_range(at) {
+        let own = self.progress(next.capture);
+        let Some(follows) = self.follows(own) else {
+            return Outlook::Continues;
+        };
+        if self.beyond_range(follows) {
             return Outlook::Terminal;
         }
         match self.last {
-            Some(last)
-                if self.handover.is_none() && at - last > self.jump_min() + self.interval_us =>
-            {
+            Some(last) if follows - last > self.jump_min() + self.interval_us => {
                 match self.policy.holes {
                     Holes::End => Outlook::Terminal,
                     Holes::Skip | Holes::Wait => Outlook::Gap,
                 }
             }
             _ => Outlook::Continues,
+        }
+    }
+
+    /// Progress of what is sent next: the current leg's own next unit or the first of the leg that takes over; `None`
+    /// while a leg that may fill what lies between has not shown a unit.
+    fn follows(&self, own: i64) -> Option<i64> {
+        let Some(handover) = &self.handover else {
+            return Some(own);
+        };
+        match (handover.cut, handover.goal) {
+            (Some(Cut::At(cut)), _) => Some(own.min(cut)),
+            (None, Goal::Better) => Some(own),
+            (Some(Cut::Preroll { .. }), _) | (None, Goal::Start | Goal::Forced { .. }) => None,
         }
     }
 

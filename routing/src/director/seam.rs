@@ -205,7 +205,19 @@ impl Director {
                 if let Some(current) = &mut self.current {
                     current.jump_allowed = Some(target);
                 }
+                self.close_late_seam(target);
             }
+        }
+    }
+
+    /// A leg that was to fill a hole and starts behind it is no better than the current one, which goes on at `target`.
+    fn close_late_seam(&mut self, target: i64) {
+        let late = self.handover.as_ref().is_some_and(|handover| {
+            matches!(handover.goal, Goal::Forced { bound } if bound < target)
+                && matches!(handover.cut, Some(Cut::At(cut)) if cut >= target)
+        });
+        if late {
+            self.close_handover();
         }
     }
 

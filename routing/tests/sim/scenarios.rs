@@ -346,6 +346,18 @@ fn holes_are_skipped_waited_out_or_the_end() {
 }
 
 #[test]
+fn a_hole_that_no_copy_lists_ends_playback_too() {
+    let mut world = world(vec![
+        boasting(copy(0, 700..900)),
+        boasting(copy(7, 650..950)),
+    ]);
+    world.policy.holes = Holes::End;
+    let figures = play(&world);
+    assert_eq!(figures.pictures, (0..700).collect::<Vec<_>>());
+    assert_eq!(figures.ends, [End::Hole]);
+}
+
+#[test]
 fn reverse_play_crosses_seams_too() {
     let killed = [(30 * SECOND..FOR_GOOD, Trouble::Killed)];
     let mut world = world(vec![
