@@ -1,1 +1,0 @@
-//! Measures: load generator, micro-benchmarks.

@@ -1,0 +1,237 @@
+//! A lean RTSP client that plays and checks what it receives.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use anyhow::{Context, bail};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::watch,
+    task::JoinSet,
+};
+
+use crate::{
+    checker::{Checker, Verdict},
+    clock::now,
+    footage::Footage,
+    message::{Head, to_clock},
+    net,
+};
+
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// How footage is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rate {
+    /// At the pace of its clock.
+    Paced,
+    /// As fast as it comes.
+    Bulk,
+}
+
+/// What to play.
+#[derive(Clone, Debug)]
+pub(crate) struct Wish {
+    pub(crate) server: SocketAddr,
+    pub(crate) camera: &'static str,
+    /// Capture time, UTC in µs.
+    pub(crate) start_us: i64,
+    pub(crate) rate: Rate,
+}
+
+/// A session that plays.
+#[derive(Debug)]
+pub(crate) struct Player {
+    stream: TcpStream,
+    buffer: Box<[u8]>,
+    filled: usize,
+    checker: Checker,
+    received: Arc<AtomicU64>,
+}
+
+impl Player {
+    /// Connects and asks to play; returns with the answer to PLAY.
+    pub(crate) async fn open(
+        wish: &Wish,
+        footage: &Arc<Footage>,
+        received: &Arc<AtomicU64>,
+    ) -> anyhow::Result<Self> {
+        let stream = net::connect(wish.server).await.context("connecting")?;
+        let mut player = Self {
+            stream,
+            buffer: vec![0; BUFFER_BYTES].into(),
+            filled: 0,
+            checker: Checker::new(Arc::clone(footage)),
+            received: Arc::clone(received),
+        };
+        let url = format!("rtsp://{}/{}", wish.server, wish.camera);
+        player
+            .request(
+                &format!("DESCRIBE {url}"),
+                "CSeq: 1\r\nAccept: application/sdp",
+            )
+            .await?;
+        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1";
+        let session = player
+            .request(
+                &format!("SETUP {url}/trackID=1"),
+                &format!("CSeq: 2\r\n{transport}"),
+            )
+            .await?
+            .context("SETUP gave no session")?;
+        let mut headers = format!(
+            "CSeq: 3\r\nSession: {session}\r\nRequire: onvif-replay\r\nRange: clock={}-",
+            to_clock(wish.start_us)
+        );
+        if wish.rate == Rate::Bulk {
+            headers.push_str("\r\nRate-Control: no");
+        }
+        player.request(&format!("PLAY {url}"), &headers).await?;
+        Ok(player)
+    }
+
+    /// Plays until the first whole picture; gives back when it was there.
+    pub(crate) async fn first_picture(&mut self) -> anyhow::Result<Instant> {
+        while self.checker.verdict.pictures == 0 {
+            self.receive().await?;
+        }
+        Ok(now())
+    }
+
+    /// What it has seen so far.
+    pub(crate) fn verdict(&self) -> &Verdict {
+        &self.checker.verdict
+    }
+
+    /// Plays until told to stop.
+    pub(crate) async fn play(mut self, mut stop: watch::Receiver<bool>) -> Verdict {
+        loop {
+            tokio::select! {
+                _ = stop.wait_for(|stop| *stop) => return self.checker.verdict,
+                got = self.receive() => if let Err(error) = got {
+                    let mut verdict = self.checker.verdict;
+                    verdict.faults += 1;
+                    verdict.first_fault.get_or_insert(format!("{error:#}"));
+                    return verdict;
+                },
+            }
+        }
+    }
+
+    /// Sends a request and awaits its answer; gives back the session it names.
+    async fn request(&mut self, line: &str, headers: &str) -> anyhow::Result<Option<String>> {
+        let text = format!("{line} RTSP/1.0\r\n{headers}\r\n\r\n");
+        self.stream.write_all(text.as_bytes()).await?;
+        loop {
+            if let Some(head) = Head::read(&self.buffer[..self.filled]) {
+                let whole = head.bytes + head.body_bytes();
+                if self.filled >= whole {
+                    if head.status() != Some(200) {
+                        bail!("{line}: {}", head.start);
+                    }
+                    let session = head.header("Session");
+                    let session =
+                        session.map(|text| text.split(';').next().unwrap_or_default().to_owned());
+                    self.take(whole);
+                    return Ok(session);
+                }
+            }
+            self.read().await.with_context(|| line.to_owned())?;
+        }
+    }
+
+    /// Reads once, and checks all that is whole.
+    async fn receive(&mut self) -> anyhow::Result<()> {
+        self.check()?;
+        self.read().await?;
+        self.check()
+    }
+
+    fn check(&mut self) -> anyhow::Result<()> {
+        let now = now();
+        let mut taken = 0;
+        loop {
+            let rest = &self.buffer[taken..self.filled];
+            let &[magic, channel, high, low, ..] = rest else {
+                break;
+            };
+            if magic != b'$' {
+                bail!("bytes between frames");
+            }
+            let whole = 4 + usize::from(u16::from_be_bytes([high, low]));
+            let Some(frame) = rest.get(4..whole) else {
+                break;
+            };
+            if channel == 0 {
+                self.checker.packet(frame, now);
+            }
+            taken += whole;
+        }
+        self.take(taken);
+        Ok(())
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        match self.stream.read(&mut self.buffer[self.filled..]).await? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            bytes => {
+                self.filled += bytes;
+                self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, bytes: usize) {
+        self.buffer.copy_within(bytes..self.filled, 0);
+        self.filled -= bytes;
+    }
+}
+
+/// Players at work.
+#[derive(Debug)]
+pub(crate) struct Crowd {
+    players: JoinSet<Verdict>,
+    stop: watch::Sender<bool>,
+    received: Arc<AtomicU64>,
+}
+
+impl Crowd {
+    pub(crate) fn new() -> Self {
+        Self {
+            players: JoinSet::new(),
+            stop: watch::Sender::new(false),
+            received: Arc::default(),
+        }
+    }
+
+    /// Adds a player; returns when it plays.
+    pub(crate) async fn add(&mut self, wish: &Wish, footage: &Arc<Footage>) -> anyhow::Result<()> {
+        let player = Player::open(wish, footage, &self.received).await?;
+        self.players.spawn(player.play(self.stop.subscribe()));
+        Ok(())
+    }
+
+    /// Bytes received so far by all of them.
+    pub(crate) fn received(&self) -> u64 {
+        self.received.load(Ordering::Relaxed)
+    }
+
+    /// Sends all of them away; gives back what they have seen.
+    pub(crate) async fn leave(mut self) -> Vec<Verdict> {
+        self.stop.send_replace(true);
+        let mut verdicts = Vec::new();
+        while let Some(verdict) = self.players.join_next().await {
+            verdicts.extend(verdict.ok());
+        }
+        verdicts
+    }
+}

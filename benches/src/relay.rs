@@ -1,0 +1,166 @@
+//! What stands between player and recorder: Seamline, or a plain copy loop to compare it with.
+
+use std::{
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use tempfile::TempDir;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+use crate::{
+    clock::{now, sleep},
+    net,
+    process::Process,
+};
+
+/// The camera, here and at the recorder.
+pub(crate) const CAMERA: &str = "cam1";
+/// How long a child may take until it listens.
+const START_WITHIN: Duration = Duration::from_secs(10);
+/// What a copy loop reads at a time.
+const COPY_BYTES: usize = 64 * 1024;
+
+/// A running relay.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    pub(crate) process: Process,
+    pub(crate) address: SocketAddr,
+    _folder: Option<TempDir>,
+}
+
+impl Relay {
+    /// Seamline before one recorder.
+    pub(crate) async fn seamline(
+        program: &Path,
+        recorder: SocketAddr,
+        players: usize,
+        core: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        let address = net::free_address()?;
+        let folder = tempfile::tempdir()?;
+        let file = folder.path().join("seamline.toml");
+        fs::write(&file, configuration(address, recorder, players))?;
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--log-level", "warn", "-c"])
+            .arg(&file);
+        command.env_remove("RUST_LOG").stdin(Stdio::null());
+        Self::start(command, address, core, Some(folder))
+            .await
+            .with_context(|| program.display().to_string())
+    }
+
+    /// A plain copy loop before one recorder.
+    pub(crate) async fn copy_loop(
+        recorder: SocketAddr,
+        core: Option<usize>,
+    ) -> anyhow::Result<Self> {
+        let address = net::free_address()?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args(["copy-loop", &address.to_string(), &recorder.to_string()]);
+        command.stdin(Stdio::null());
+        Self::start(command, address, core, None).await
+    }
+
+    async fn start(
+        command: Command,
+        address: SocketAddr,
+        core: Option<usize>,
+        folder: Option<TempDir>,
+    ) -> anyhow::Result<Self> {
+        let mut process = Process::start(command, core)?;
+        let deadline = now() + START_WITHIN;
+        while TcpStream::connect(address).await.is_err() {
+            if !process.runs() {
+                bail!("ended before it listened");
+            }
+            if now() > deadline {
+                bail!("does not listen on {address}");
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+        Ok(Self {
+            process,
+            address,
+            _folder: folder,
+        })
+    }
+}
+
+fn configuration(listen: SocketAddr, recorder: SocketAddr, players: usize) -> String {
+    let connections = players + 64;
+    format!(
+        r#"listen = "{listen}"
+[limits]
+connections_max = {connections}
+per_address_max = {connections}
+[[site]]
+name = "bench"
+[[recorder]]
+name = "far-end"
+site = "bench"
+kind = "rtsp"
+url = "rtsp://{recorder}/{{camera}}"
+[[camera]]
+id = "{CAMERA}"
+copies = [{{ recorder = "far-end", remote = "{CAMERA}" }}]
+"#
+    )
+}
+
+/// The program to measure: as named, or beside this one.
+pub(crate) fn program(named: Option<PathBuf>) -> anyhow::Result<PathBuf> {
+    let path = match named {
+        Some(path) => path,
+        None => std::env::current_exe()?.with_file_name("seamline"),
+    };
+    if !path.exists() {
+        bail!(
+            "{} does not exist: `cargo build --release -p seamline`, or name it with --seamline",
+            path.display()
+        );
+    }
+    Ok(path)
+}
+
+/// Passes on every connection to `recorder`: the least that a relay can do.
+pub(crate) async fn copy(listen: SocketAddr, recorder: SocketAddr) -> anyhow::Result<()> {
+    let listener = TcpListener::bind(listen).await?;
+    loop {
+        let (client, _) = listener.accept().await?;
+        tokio::spawn(async move {
+            let recorder = TcpStream::connect(recorder).await?;
+            client.set_nodelay(true)?;
+            recorder.set_nodelay(true)?;
+            let (mut questions, mut answers_out) = client.into_split();
+            let (mut answers, mut questions_out) = recorder.into_split();
+            // Either side's end is the end of both: the sockets close when the halves are dropped.
+            tokio::select! {
+                ended = pass(&mut questions, &mut questions_out) => ended,
+                ended = pass(&mut answers, &mut answers_out) => ended,
+            }
+        });
+    }
+}
+
+async fn pass(
+    from: &mut (impl AsyncReadExt + Unpin),
+    to: &mut (impl AsyncWriteExt + Unpin),
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; COPY_BYTES];
+    loop {
+        let bytes = from.read(&mut buffer).await?;
+        if bytes == 0 {
+            return Ok(());
+        }
+        to.write_all(&buffer[..bytes]).await?;
+    }
+}
