@@ -172,7 +172,7 @@ impl Playback {
         for leg in &self.legs {
             let since = now.saturating_duration_since(leg.silent_since());
             let limit = self.silence_limit(leg, wall);
-            let dead = leg.opened.is_some() && !leg.announced && since >= reaction.first_unit;
+            let dead = leg.opened.is_some() && !leg.announced() && since >= reaction.first_unit;
             if !leg.over() && (dead || (since >= limit && !leg.stalled)) {
                 silent.push((leg.id, dead));
             }
@@ -188,7 +188,7 @@ impl Playback {
                 continue;
             };
             leg.stalled = true;
-            let (copy, newest, announced) = (leg.copy, leg.newest, leg.announced);
+            let (copy, newest, announced) = (leg.copy, leg.newest, leg.announced());
             if announced {
                 self.camera.report_failure(copy, Failure::Lost, now);
                 self.journal.leg_failed(

@@ -6,6 +6,7 @@ use seamline_media::{Flags, How, OutQueue};
 use seamline_routing::director::{End, Event, Failure, LegId, Outlook, Verdict};
 use seamline_routing::time::Timestamp;
 
+use super::running::LegTurn;
 use super::{OUT_HIGH, Playback, Progress, State};
 use crate::clock;
 use crate::outbound::LegFailure;
@@ -69,7 +70,7 @@ impl Playback {
     fn ready_incoming(&mut self) {
         let source = self.director.source();
         for leg in &mut self.legs {
-            if Some(leg.id) == source || !leg.announced {
+            if Some(leg.id) == source || !leg.announced() {
                 continue;
             }
             while let Some(unit) = leg.front() {
@@ -88,11 +89,10 @@ impl Playback {
             return Turn::Rest;
         };
         let Some(unit) = leg.front() else {
-            if leg.handing_over || leg.over() {
-                let event = if leg.range_done {
-                    Event::RangeEnd
-                } else {
-                    Event::Drained { leg: source }
+            if leg.turn != LegTurn::Open || leg.over() {
+                let event = match leg.turn {
+                    LegTurn::RangeDone => Event::RangeEnd,
+                    LegTurn::Open | LegTurn::HandingOver => Event::Drained { leg: source },
                 };
                 self.direct(event, now);
                 let moved = self.director.source() != Some(source) || self.end.is_some();
@@ -101,7 +101,7 @@ impl Playback {
             return Turn::Rest;
         };
         let head = leg.head(unit);
-        if leg.handing_over && head.master {
+        if leg.turn != LegTurn::Open && head.master {
             leg.drop_master();
             return Turn::Again;
         }
@@ -119,8 +119,10 @@ impl Playback {
             }
             Verdict::Wait => Turn::Rest,
             Verdict::Handover | Verdict::RangeEnd => {
-                leg.handing_over = true;
-                leg.range_done = verdict == Verdict::RangeEnd;
+                leg.turn = match verdict {
+                    Verdict::RangeEnd => LegTurn::RangeDone,
+                    _ => LegTurn::HandingOver,
+                };
                 leg.drop_master();
                 Turn::Again
             }
@@ -152,7 +154,7 @@ impl Playback {
                         return Turn::Rest;
                     }
                     let quiet = now.saturating_duration_since(leg.alive) >= HOLD_BACK_MAX;
-                    if !(leg.over() || leg.handing_over || leg.well_stocked() || quiet) {
+                    if !(leg.over() || leg.turn != LegTurn::Open || leg.well_stocked() || quiet) {
                         self.due = Some(leg.alive + HOLD_BACK_MAX);
                         return Turn::Rest;
                     }

@@ -37,7 +37,7 @@ pub struct Delivery {
     pub speed: f64,
     /// The client asked for ONVIF replay: it wants the header extension, and no BYE at an open end.
     pub onvif: bool,
-    /// Low byte of the CSeq of the PLAY request.
+    /// Low byte of the `CSeq` of the PLAY request.
     pub cseq: u8,
 }
 
@@ -123,7 +123,7 @@ impl Playback {
             .or(set_up.first().copied())
             .unwrap_or(0);
         Playback {
-            director: Director::new(camera.policy.clone()),
+            director: Director::new(camera.policy),
             changes: camera.slot.changes(),
             camera,
             journal,
@@ -304,12 +304,12 @@ impl Playback {
             self.director.handle(event, &facts.copies(|_| false), now);
         }
         while let Some(action) = self.director.poll_action() {
-            self.act(action, now);
+            self.act(&action, now);
         }
     }
 
-    fn act(&mut self, action: Action, now: Instant) {
-        match action {
+    fn act(&mut self, action: &Action, now: Instant) {
+        match *action {
             Action::Open {
                 leg,
                 copy,

@@ -46,16 +46,11 @@ pub(super) struct Running {
     /// Newest capture time of the master track.
     pub(super) newest: Option<Timestamp>,
     interval: Duration,
-    /// The director knows of its first unit.
-    pub(super) announced: bool,
     pub(super) stalled: bool,
-    /// Its turn is over: only other tracks' units before the seam are still sent.
-    pub(super) handing_over: bool,
+    pub(super) turn: LegTurn,
     /// A stretch that was sent without a break, not yet told to the index, and when it was last told.
     pub(super) sent: Option<TimeRange>,
     pub(super) told: Instant,
-    /// Nothing of the requested range is left behind what it still holds.
-    pub(super) range_done: bool,
     /// Not polled since it was made.
     pub(super) unpolled: bool,
     /// Parameter sets and the like, known once it is open.
@@ -65,6 +60,17 @@ pub(super) struct Running {
     pub(super) opened: Option<Instant>,
     /// When it last delivered, or was last not asked to.
     pub(super) alive: Instant,
+}
+
+/// How far a leg's turn has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LegTurn {
+    /// Not over: the leg plays, or waits to.
+    Open,
+    /// Over, with another leg to follow: only other tracks' units before the seam are still sent.
+    HandingOver,
+    /// Over, with the requested range: only other tracks' units before its end are still sent.
+    RangeDone,
 }
 
 /// The tracks of the client's session.
@@ -124,18 +130,21 @@ impl Running {
             wanted_tracks,
             newest: None,
             interval: INTERVAL,
-            announced: false,
             stalled: false,
-            handing_over: false,
+            turn: LegTurn::Open,
             sent: None,
             told: now,
-            range_done: false,
             unpolled: true,
             format: LegFormat::default(),
             asked: now,
             opened: None,
             alive: now,
         }
+    }
+
+    /// The director knows of its first unit.
+    pub(super) fn announced(&self) -> bool {
+        self.newest.is_some()
     }
 
     pub(super) fn over(&self) -> bool {
@@ -344,9 +353,10 @@ impl Running {
     fn take(&mut self, unit: Unit) -> Option<Sign> {
         let capture = Timestamp::from_micros(unit.capture_us);
         let is_master = unit.track == self.master;
+        let first = is_master && !self.announced();
         let mut step = None;
         if is_master {
-            if !self.announced && !unit.random_access {
+            if !self.announced() && !unit.random_access {
                 return None;
             }
             if let Some(newest) = self.newest {
@@ -364,8 +374,7 @@ impl Running {
         let queue = self.queues.get_mut(unit.track)?;
         self.queued_bytes += unit.packets.len_bytes();
         queue.push_back(unit);
-        if is_master && !self.announced {
-            self.announced = true;
+        if first {
             self.stalled = false;
             return Some(Sign::First(capture));
         }

@@ -137,7 +137,7 @@ impl Connection {
                 }
                 // Receiver reports keep the session alive; answers to nothing we asked are ignored.
                 Ok(Some(Incoming::Frame { .. } | Incoming::Response(_))) => {
-                    self.heard = clock::now()
+                    self.heard = clock::now();
                 }
                 Ok(None) => break,
                 Err(error) => {

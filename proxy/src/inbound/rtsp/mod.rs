@@ -2,6 +2,7 @@
 
 mod connection;
 mod listener;
+mod live;
 mod play;
 mod session;
 mod target;

@@ -50,11 +50,11 @@ impl Play {
         let scale = headers
             .scale()
             .map_err(status)?
-            .map_or(1.0, |scale| scale.value());
+            .map_or(1.0, seamline_rtsp::headers::Scale::value);
         let speed = headers
             .speed()
             .map_err(status)?
-            .map_or(1.0, |speed| speed.value());
+            .map_or(1.0, seamline_rtsp::headers::Speed::value);
         let rate_control = headers.rate_control().map_err(status)?;
         headers.frames().map_err(status)?;
         if scale < 0.0 {

@@ -4,21 +4,19 @@ use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use seamline_media::{Codec, OutQueue, OutTrack, Splice};
+use seamline_media::OutQueue;
 use seamline_routing::director::End;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::auth::server::Verdict;
-use seamline_rtsp::headers::{
-    Lower, NptTime, ONVIF_REPLAY, Range, RtpInfo, SESSION_TIMEOUT_S, Transport,
-};
-use seamline_rtsp::sdp::{Description, Track};
+use seamline_rtsp::headers::{Lower, NptTime, ONVIF_REPLAY, Range, Transport};
+use seamline_rtsp::sdp::Description;
 use seamline_rtsp::{Method, Request, Response, RtspUrl};
 
+use super::live::{Live, Pending, Presentation, SetUp};
 use super::play::{Play, Window, clock_time};
 use super::target::Target;
-use crate::cameras::{CameraEntry, Cameras};
+use crate::cameras::Cameras;
 use crate::clock;
-use crate::outbound::parameter_sets;
 use crate::playback::{Playback, Progress};
 
 /// Clients choose their keep-alive from this list.
@@ -32,39 +30,6 @@ pub(super) struct Session {
     local: SocketAddr,
     described: Option<Presentation>,
     live: Option<Live>,
-}
-
-/// A camera's tracks as this client knows them.
-#[derive(Clone)]
-struct Presentation {
-    target: Target,
-    camera: Arc<CameraEntry>,
-    tracks: Arc<[Track]>,
-    window: Window,
-}
-
-/// The session between the first SETUP and TEARDOWN.
-struct Live {
-    id: String,
-    presentation: Presentation,
-    tracks: Vec<Option<SetUp>>,
-    playback: Option<Playback>,
-    pending: Option<Pending>,
-}
-
-/// A track as the client set it up.
-#[derive(Clone)]
-struct SetUp {
-    channels: (u8, u8),
-    ssrc: u32,
-    /// The URL of the SETUP: FFmpeg compares RTP-Info with it byte by byte.
-    url: String,
-}
-
-/// A PLAY whose answer waits for the first unit.
-struct Pending {
-    request: Request,
-    play: Play,
 }
 
 impl Session {
@@ -449,135 +414,5 @@ impl Session {
             }
             _ => self.to(request, 451),
         }
-    }
-}
-
-impl Live {
-    fn new(presentation: Presentation) -> Self {
-        Live {
-            id: format!("{:016x}", rand::random::<u64>()),
-            tracks: vec![None; presentation.tracks.len()],
-            presentation,
-            playback: None,
-            pending: None,
-        }
-    }
-
-    fn answer(&self, request: &Request, status: u16) -> Response {
-        let session = format!("{};timeout={SESSION_TIMEOUT_S}", self.id);
-        Response::to(request, status).with("Session", session)
-    }
-
-    /// The channels that the client offered for `track`, or the next free pair; `None` when another track has them.
-    fn channels(&self, track: usize, offered: &Transport) -> Option<(u8, u8)> {
-        let taken = |channel: u8| {
-            let others = self
-                .tracks
-                .iter()
-                .enumerate()
-                .filter(|(ix, _)| *ix != track)
-                .filter_map(|(_, set_up)| set_up.as_ref());
-            others
-                .clone()
-                .any(|set_up| set_up.channels.0 == channel || set_up.channels.1 == channel)
-        };
-        match offered.interleaved {
-            Some((rtp, rtcp)) => {
-                (rtp != rtcp && !taken(rtp) && !taken(rtcp)).then_some((rtp, rtcp))
-            }
-            None => (0..u8::MAX)
-                .step_by(2)
-                .map(|rtp| (rtp, rtp + 1))
-                .find(|(rtp, rtcp)| !taken(*rtp) && !taken(*rtcp)),
-        }
-    }
-
-    /// PLAY is for the whole session; for one track only where that is all there is.
-    fn is_aggregate(&self, target: &Target) -> bool {
-        let only = self.tracks.iter().flatten().count() == 1;
-        target.same_presentation(&self.presentation.target) && (target.track.is_none() || only)
-    }
-
-    fn playback(&mut self, journal: crate::journal::Journal) -> &mut Playback {
-        let Live {
-            presentation,
-            tracks,
-            playback,
-            ..
-        } = self;
-        playback.get_or_insert_with(|| {
-            let wanted: Arc<[bool]> = tracks.iter().map(Option::is_some).collect();
-            let outputs = presentation
-                .tracks
-                .iter()
-                .zip(tracks.iter())
-                .map(|(track, set_up)| {
-                    let (channels, ssrc) = set_up
-                        .as_ref()
-                        .map_or(((0, 1), 0), |set_up| (set_up.channels, set_up.ssrc));
-                    OutTrack {
-                        channel_rtp: channels.0,
-                        channel_rtcp: channels.1,
-                        payload_type: track.payload_type,
-                        ssrc,
-                        // Players distrust 0 and 1 (retina) and take rtptime 0 for none (FFmpeg).
-                        first_seq: rand::random_range(2..=0x7fff),
-                        first_rtptime: rand::random_range(1..=0x3fff_ffff),
-                        clock_rate: track.clock_rate,
-                        codec: Codec::from_encoding(&track.encoding),
-                        announced: parameter_sets(track),
-                    }
-                });
-            let splice = Splice::new(outputs.collect());
-            Playback::new(
-                presentation.camera.clone(),
-                journal,
-                presentation.tracks.clone(),
-                wanted,
-                splice,
-            )
-        })
-    }
-
-    fn play_answer(&self, pending: &Pending, first: Timestamp) -> Response {
-        let range = pending.play.answer(first, self.presentation.window);
-        self.with_play_headers(self.answer(&pending.request, 200), &pending.request)
-            .with("Range", range)
-    }
-
-    /// RTP-Info of the set-up tracks in SDP order, and the modes in use.
-    fn with_play_headers(&self, mut answer: Response, request: &Request) -> Response {
-        let Some(playback) = &self.playback else {
-            return answer;
-        };
-        let infos: Vec<String> = self
-            .tracks
-            .iter()
-            .enumerate()
-            .filter_map(|(track, set_up)| {
-                let info = playback.splice().rtp_info(track)?;
-                let url = set_up.as_ref()?.url.clone();
-                Some(
-                    RtpInfo {
-                        url,
-                        seq: Some(info.seq),
-                        rtptime: Some(info.rtptime),
-                    }
-                    .to_string(),
-                )
-            })
-            .collect();
-        answer = answer.with("RTP-Info", infos.join(","));
-        let delivery = playback.delivery();
-        if request.headers.get("Scale").is_some() {
-            answer = answer.with("Scale", format!("{:?}", delivery.pacing.unwrap_or(1.0)));
-        }
-        if request.headers.get("Speed").is_some() {
-            answer = answer.with("Speed", format!("{:?}", delivery.speed));
-        }
-        if let Some(rate_control) = request.headers.get("Rate-Control") {
-            answer = answer.with("Rate-Control", rate_control.trim().to_ascii_lowercase());
-        }
-        answer
     }
 }

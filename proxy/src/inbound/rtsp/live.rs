@@ -1,0 +1,179 @@
+//! A session between its first SETUP and TEARDOWN: tracks, channels, the playback and its answers.
+
+use std::sync::Arc;
+
+use seamline_media::{Codec, OutTrack, Splice};
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::headers::{RtpInfo, SESSION_TIMEOUT_S, Transport};
+use seamline_rtsp::sdp::Track;
+use seamline_rtsp::{Request, Response};
+
+use super::play::{Play, Window};
+use super::target::Target;
+use crate::cameras::CameraEntry;
+use crate::journal::Journal;
+use crate::outbound::parameter_sets;
+use crate::playback::Playback;
+
+/// A camera's tracks as this client knows them.
+#[derive(Clone)]
+pub(super) struct Presentation {
+    pub(super) target: Target,
+    pub(super) camera: Arc<CameraEntry>,
+    pub(super) tracks: Arc<[Track]>,
+    pub(super) window: Window,
+}
+
+/// The session between the first SETUP and TEARDOWN.
+pub(super) struct Live {
+    pub(super) id: String,
+    pub(super) presentation: Presentation,
+    pub(super) tracks: Vec<Option<SetUp>>,
+    pub(super) playback: Option<Playback>,
+    pub(super) pending: Option<Pending>,
+}
+
+/// A track as the client set it up.
+#[derive(Clone)]
+pub(super) struct SetUp {
+    pub(super) channels: (u8, u8),
+    pub(super) ssrc: u32,
+    /// The URL of the SETUP: FFmpeg compares RTP-Info with it byte by byte.
+    pub(super) url: String,
+}
+
+/// A PLAY whose answer waits for the first unit.
+pub(super) struct Pending {
+    pub(super) request: Request,
+    pub(super) play: Play,
+}
+
+impl Live {
+    pub(super) fn new(presentation: Presentation) -> Self {
+        Live {
+            id: format!("{:016x}", rand::random::<u64>()),
+            tracks: vec![None; presentation.tracks.len()],
+            presentation,
+            playback: None,
+            pending: None,
+        }
+    }
+
+    pub(super) fn answer(&self, request: &Request, status: u16) -> Response {
+        let session = format!("{};timeout={SESSION_TIMEOUT_S}", self.id);
+        Response::to(request, status).with("Session", session)
+    }
+
+    /// The channels that the client offered for `track`, or the next free pair; `None` when another track has them.
+    pub(super) fn channels(&self, track: usize, offered: &Transport) -> Option<(u8, u8)> {
+        let taken = |channel: u8| {
+            let others = self
+                .tracks
+                .iter()
+                .enumerate()
+                .filter(|(ix, _)| *ix != track)
+                .filter_map(|(_, set_up)| set_up.as_ref());
+            others
+                .clone()
+                .any(|set_up| set_up.channels.0 == channel || set_up.channels.1 == channel)
+        };
+        match offered.interleaved {
+            Some((media, control)) => {
+                (media != control && !taken(media) && !taken(control)).then_some((media, control))
+            }
+            None => (0..u8::MAX)
+                .step_by(2)
+                .map(|media| (media, media + 1))
+                .find(|(media, control)| !taken(*media) && !taken(*control)),
+        }
+    }
+
+    /// PLAY is for the whole session; for one track only where that is all there is.
+    pub(super) fn is_aggregate(&self, target: &Target) -> bool {
+        let only = self.tracks.iter().flatten().count() == 1;
+        target.same_presentation(&self.presentation.target) && (target.track.is_none() || only)
+    }
+
+    pub(super) fn playback(&mut self, journal: Journal) -> &mut Playback {
+        let Live {
+            presentation,
+            tracks,
+            playback,
+            ..
+        } = self;
+        playback.get_or_insert_with(|| {
+            let wanted: Arc<[bool]> = tracks.iter().map(Option::is_some).collect();
+            let outputs = presentation
+                .tracks
+                .iter()
+                .zip(tracks.iter())
+                .map(|(track, set_up)| {
+                    let (channels, ssrc) = set_up
+                        .as_ref()
+                        .map_or(((0, 1), 0), |set_up| (set_up.channels, set_up.ssrc));
+                    OutTrack {
+                        channel_rtp: channels.0,
+                        channel_rtcp: channels.1,
+                        payload_type: track.payload_type,
+                        ssrc,
+                        // Players distrust 0 and 1 (retina) and take rtptime 0 for none (FFmpeg).
+                        first_seq: rand::random_range(2..=0x7fff),
+                        first_rtptime: rand::random_range(1..=0x3fff_ffff),
+                        clock_rate: track.clock_rate,
+                        codec: Codec::from_encoding(&track.encoding),
+                        announced: parameter_sets(track),
+                    }
+                });
+            let splice = Splice::new(outputs.collect());
+            Playback::new(
+                presentation.camera.clone(),
+                journal,
+                presentation.tracks.clone(),
+                wanted,
+                splice,
+            )
+        })
+    }
+
+    pub(super) fn play_answer(&self, pending: &Pending, first: Timestamp) -> Response {
+        let range = pending.play.answer(first, self.presentation.window);
+        self.with_play_headers(self.answer(&pending.request, 200), &pending.request)
+            .with("Range", range)
+    }
+
+    /// RTP-Info of the set-up tracks in SDP order, and the modes in use.
+    pub(super) fn with_play_headers(&self, mut answer: Response, request: &Request) -> Response {
+        let Some(playback) = &self.playback else {
+            return answer;
+        };
+        let infos: Vec<String> = self
+            .tracks
+            .iter()
+            .enumerate()
+            .filter_map(|(track, set_up)| {
+                let info = playback.splice().rtp_info(track)?;
+                let url = set_up.as_ref()?.url.clone();
+                Some(
+                    RtpInfo {
+                        url,
+                        seq: Some(info.seq),
+                        rtptime: Some(info.rtptime),
+                    }
+                    .to_string(),
+                )
+            })
+            .collect();
+        answer = answer.with("RTP-Info", infos.join(","));
+        let delivery = playback.delivery();
+        if request.headers.get("Scale").is_some() {
+            answer = answer.with("Scale", format!("{:?}", delivery.pacing.unwrap_or(1.0)));
+        }
+        if request.headers.get("Speed").is_some() {
+            answer = answer.with("Speed", format!("{:?}", delivery.speed));
+        }
+        if let Some(rate_control) = request.headers.get("Rate-Control") {
+            answer = answer.with("Rate-Control", rate_control.trim().to_ascii_lowercase());
+        }
+        answer
+    }
+}

@@ -1,0 +1,291 @@
+//! The way to a playing leg: connect, DESCRIBE, SETUP, PLAY, each with its deadline.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use seamline_media::{Assembler, CaptureClock, Codec, Markers, TrackFormat};
+use seamline_probes::rtsp::RtspSource;
+use seamline_routing::director::Failure;
+use seamline_rtsp::client::{ClientEvent, Config, PlayRequest, Playing, ReplayClient, TrackChoice};
+use seamline_rtsp::headers::{ClockTime, Range, RateControl};
+use seamline_rtsp::sdp::{Description, Mapping, map_tracks};
+use seamline_rtsp::{Framer, Incoming};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpSocket, TcpStream, lookup_host};
+use tokio::time::timeout;
+
+use super::{Channel, READ_BYTES, RtspLeg, lost};
+use crate::clock;
+use crate::outbound::{LegFailure, Order, format};
+
+/// The kernel holds this much (twice, by its own count) of what we do not read yet. Its default would grow to megabytes for
+/// each session, most of which would be thrown away at a seam.
+const RECEIVE_BYTES: u32 = 512 * 1024;
+/// Frames that overtake the answer to PLAY are kept up to here.
+const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Unacknowledged data for this long means that the recorder's host is gone.
+const USER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Connects, describes, sets up the tracks that continue the client's, and asks to play.
+pub(super) async fn open(source: &RtspSource, order: Order) -> Result<RtspLeg, LegFailure> {
+    let reaction = order.reaction;
+    let url = source
+        .url(&order.remote)
+        .map_err(|error| lost(error.to_string()))?;
+    let address = (url.host(), url.port());
+    let stream = timeout(reaction.connect, connect(address))
+        .await
+        .map_err(|_| {
+            let limit = reaction.connect.as_millis();
+            lost(format!("no connection within {limit} ms"))
+        })?
+        .map_err(|error| lost(format!("no connection: {error}")))?;
+    tune(&stream);
+    let start = order.from.shift(order.clock_offset_us);
+    let config = Config {
+        credentials: source.credentials().cloned(),
+        tracks: TrackChoice::Named,
+        play: Some(PlayRequest {
+            // Open-ended, so that an end always means that the recorder has no more.
+            range: Some(Range::Clock {
+                start: Some(ClockTime::from_micros(start.as_micros())),
+                end: None,
+            }),
+            rate_control: Some(RateControl::No),
+            immediate: true,
+            ..PlayRequest::default()
+        }),
+        ..Config::new(url.clone())
+    };
+    let session = Session {
+        stream,
+        buf: BytesMut::new(),
+        framer: Framer::new(),
+        client: ReplayClient::new(config),
+    };
+    session.start(order).await
+}
+
+/// Tries the addresses of a host in turn.
+async fn connect(address: (&str, u16)) -> std::io::Result<TcpStream> {
+    let mut refusal = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
+    for address in lookup_host(address).await? {
+        let socket = if address.is_ipv4() {
+            TcpSocket::new_v4()
+        } else {
+            TcpSocket::new_v6()
+        }?;
+        // Before connecting, so that the window is announced with it.
+        socket.set_recv_buffer_size(RECEIVE_BYTES)?;
+        match socket.connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => refusal = error,
+        }
+    }
+    Err(refusal)
+}
+
+/// A dead recorder must be noticed: that is what this product is for.
+fn tune(stream: &TcpStream) {
+    let socket = socket2::SockRef::from(stream);
+    let keepalive = socket2::TcpKeepalive::new()
+        .with_time(Duration::from_secs(2))
+        .with_interval(Duration::from_secs(1));
+    let tuned = stream
+        .set_nodelay(true)
+        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
+        .and_then(|()| socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
+    if let Err(error) = tuned {
+        tracing::debug!(%error, "socket options");
+    }
+}
+
+/// A session on the way to its PLAY answer.
+struct Session {
+    stream: TcpStream,
+    buf: BytesMut,
+    framer: Framer,
+    client: ReplayClient,
+}
+
+impl Session {
+    async fn start(mut self, order: Order) -> Result<RtspLeg, LegFailure> {
+        let mut early: Vec<(u8, BytesMut)> = Vec::new();
+        let mut early_bytes = 0;
+        let mut mapping = Vec::new();
+        let deadline = order.reaction.response;
+        loop {
+            while let Some(bytes) = self.client.poll_transmit() {
+                timeout(deadline, self.stream.write_all(&bytes))
+                    .await
+                    .map_err(|_| lost("takes no request"))?
+                    .map_err(|error| lost(format!("connection lost: {error}")))?;
+            }
+            let incoming = timeout(deadline, self.next()).await.map_err(|_| {
+                lost(format!(
+                    "no answer within {} ms ({:?})",
+                    deadline.as_millis(),
+                    self.client.phase()
+                ))
+            })??;
+            match incoming {
+                Incoming::Frame { channel, bytes } => {
+                    early_bytes += bytes.len();
+                    if early_bytes > EARLY_BYTES_MAX {
+                        return Err(lost("sends footage instead of an answer to PLAY"));
+                    }
+                    early.push((channel, bytes));
+                }
+                Incoming::Response(response) => self.client.handle_response(&response)?,
+                Incoming::Request(request) => self.client.handle_request(&request)?,
+            }
+            while let Some(event) = self.client.poll_event() {
+                match event {
+                    ClientEvent::Described(description) => {
+                        mapping = fit(&order, &description)?;
+                        // All of them: GStreamer's server sends nothing at all while a track is not set up.
+                        let all: Vec<usize> = (0..description.tracks.len()).collect();
+                        self.client.set_up(&all)?;
+                    }
+                    ClientEvent::Playing(playing) => {
+                        return Ok(self.playing(&order, &mapping, &playing, early));
+                    }
+                    ClientEvent::EndOfStream => {
+                        return Err(LegFailure::new(Failure::NoFootage, "nothing to play"));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self) -> Result<Incoming, LegFailure> {
+        loop {
+            match self.framer.next(&mut self.buf) {
+                Ok(Some(incoming)) => return Ok(incoming),
+                Ok(None) => {}
+                Err(error) => return Err(lost(format!("breaks the protocol: {error}"))),
+            }
+            self.buf.reserve(READ_BYTES);
+            match self.stream.read_buf(&mut self.buf).await {
+                Ok(0) => return Err(lost("connection closed by the recorder")),
+                Ok(_) => {}
+                Err(error) => return Err(lost(format!("connection lost: {error}"))),
+            }
+        }
+    }
+
+    fn playing(
+        self,
+        order: &Order,
+        mapping: &[Option<usize>],
+        playing: &Playing,
+        early: Vec<(u8, BytesMut)>,
+    ) -> RtspLeg {
+        let description = self.client.description();
+        let ours = |theirs: usize| mapping.iter().position(|mapped| *mapped == Some(theirs));
+        let channels = self
+            .client
+            .tracks()
+            .iter()
+            .filter_map(|set_up| {
+                Some(Channel {
+                    rtp: set_up.rtp_channel,
+                    rtcp: set_up.rtcp_channel,
+                    track: ours(set_up.track)?,
+                    said_bye: false,
+                })
+            })
+            .collect();
+        let formats = order.tracks.iter().enumerate().map(|(ours, track)| {
+            let theirs = mapping
+                .get(ours)
+                .copied()
+                .flatten()
+                .and_then(|theirs| description.tracks.get(theirs));
+            let theirs = theirs.unwrap_or(track);
+            TrackFormat {
+                codec: Codec::from_encoding(&theirs.encoding),
+                clock_rate: theirs.clock_rate,
+                payload_type: theirs.payload_type,
+                markers: Markers::Unknown,
+            }
+        });
+        let scale = playing
+            .scale
+            .map_or(1.0, seamline_rtsp::headers::Scale::value);
+        let paced = playing.rate_control != Some(RateControl::No);
+        let mut clock = CaptureClock::new(
+            order.tracks.iter().map(|track| track.clock_rate),
+            order.from.as_micros(),
+            order.clock_offset_us,
+            if paced { scale } else { 1.0 },
+        );
+        if let Some(Range::Clock {
+            start: Some(start), ..
+        }) = playing.range
+        {
+            for begin in &playing.starts {
+                if let (Some(track), Some(rtptime)) = (ours(begin.track), begin.rtptime) {
+                    clock.play_reply(track, start.as_micros(), rtptime);
+                }
+            }
+        }
+        let tracks = mapping
+            .iter()
+            .map(|theirs| theirs.and_then(|theirs| description.tracks.get(theirs)));
+        let format = format::of_tracks(tracks);
+        let mut leg = RtspLeg {
+            stream: self.stream,
+            buf: self.buf,
+            framer: self.framer,
+            assembler: Assembler::new(formats.collect(), clock),
+            client: self.client,
+            unsent: BytesMut::new(),
+            format,
+            master: order.master,
+            channels,
+            units: VecDeque::new(),
+            byes: 0,
+            over: None,
+            kept_alive: clock::now(),
+        };
+        for (channel, bytes) in early {
+            leg.frame(channel, bytes);
+        }
+        leg
+    }
+}
+
+/// For each client track the recorder's track that continues it; refuses a recorder whose picture cannot.
+fn fit(order: &Order, description: &Description) -> Result<Vec<Option<usize>>, LegFailure> {
+    let mapping = map_tracks(&order.tracks, &description.tracks);
+    for (ours, mapped) in mapping.iter().enumerate() {
+        if let Mapping::Mismatch { theirs, difference } = mapped
+            && order.master == ours
+        {
+            let encoding = |tracks: &[seamline_rtsp::sdp::Track], ix: usize| {
+                tracks.get(ix).map(|track| track.encoding.clone())
+            };
+            let (ours, theirs) = (
+                encoding(&order.tracks, ours),
+                encoding(&description.tracks, *theirs),
+            );
+            return Err(LegFailure::new(
+                Failure::Mismatch,
+                format!(
+                    "{difference}: {} there, {} here",
+                    theirs.unwrap_or_default(),
+                    ours.unwrap_or_default()
+                ),
+            ));
+        }
+    }
+    let wanted = |ours: usize| order.wanted.get(ours).copied().unwrap_or(false);
+    Ok(mapping
+        .iter()
+        .enumerate()
+        .map(|(ours, mapped)| mapped.index().filter(|_| wanted(ours)))
+        .collect())
+}
