@@ -117,10 +117,10 @@ class Player:
         stamp = "rtponvifparse ! " if self.a.onvif else ""
         if caps.get_string("media") == "video":
             decode = VIDEO[caps.get_string("encoding-name")]
-            chain = f"queue ! {stamp}{decode} ! video/x-raw,format=I420 ! appsink name=sink sync=false emit-signals=true max-buffers=0"
+            chain = f"queue ! {stamp}{decode} ! video/x-raw,format=I420 ! appsink name=sink sync=false async=false emit-signals=true max-buffers=0"
             got = self.on_picture
         else:
-            chain = f"queue ! {stamp}appsink name=sink sync=false emit-signals=true max-buffers=0"
+            chain = f"queue ! {stamp}appsink name=sink sync=false async=false emit-signals=true max-buffers=0"
             got = self.on_sound
         branch = Gst.parse_bin_from_description(chain, True)
         sink = branch.get_by_name("sink")

@@ -9,6 +9,7 @@ It obeys lines on its standard input, each answered by {"event": "done"}:
                                                       than asked by its stamps, or as if it were a camera
     stall                                             keeps every session but sends no more media; a new play gets one picture
     heal                                              as at the start
+    sessions                                          answers {"event": "sessions", "count": ...} first: those that are open
 """
 
 import argparse
@@ -308,6 +309,13 @@ class Recorder:
             rights.add_permission_for_role("viewer", f"media.factory.{right}", True)
         factory.set_permissions(rights)
 
+    def obey(self, line):
+        if line.strip() == "sessions":
+            frames.emit(event="sessions", count=self.server.get_session_pool().get_n_sessions())
+            frames.emit(event="done", line=line)
+            return
+        self.faults.obey(line)
+
     def on_client(self, _server, client):
         if "connect" in self.faults.refuse:
             client.close()
@@ -382,7 +390,7 @@ def main():
     loop = GLib.MainLoop()
     for number in (signal.SIGINT, signal.SIGTERM):
         GLib.unix_signal_add(GLib.PRIORITY_DEFAULT, number, loop.quit)
-    threading.Thread(target=frames.follow, args=(lambda line: GLib.idle_add(recorder.faults.obey, line),), daemon=True).start()
+    threading.Thread(target=frames.follow, args=(lambda line: GLib.idle_add(recorder.obey, line),), daemon=True).start()
     spans = [[store.iso(start), store.iso(end)] for start, end in recorder.store.spans]
     frames.emit(event="ready", url=recorder.url, recorded=spans, codecs={kind: codec.name for kind, codec in recorder.store.codecs.items()})
     loop.run()

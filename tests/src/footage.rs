@@ -7,6 +7,8 @@ use std::{
     process::{Command, Stdio},
 };
 
+use tempfile::TempDir;
+
 use crate::{clock, program::lab_folder};
 
 /// A folder of recordings and what each of its pictures looks like.
@@ -17,6 +19,30 @@ pub struct Footage {
     /// MD5 of the decoded luma plane by the picture's time (milliseconds since 1970).
     pub pictures: BTreeMap<i64, String>,
 }
+
+impl Footage {
+    /// A folder of its MP4 files without those that begin at these times, named by [`ARCHIVE_PATTERN`].
+    pub fn archive_without(&self, missing: &[i64]) -> TempDir {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let missing: Vec<_> = missing
+            .iter()
+            .map(|start| clock::range_time(*start).replace(".000", "") + ".mp4")
+            .collect();
+        for entry in fs::read_dir(&self.folder).expect("footage.py made the folder") {
+            let file = entry.expect("a folder can be listed").path();
+            let name = file.file_name().expect("a file has a name");
+            let wanted = file.extension().is_some_and(|kind| kind == "mp4")
+                && !missing.iter().any(|missing| name == missing.as_str());
+            if wanted {
+                fs::copy(&file, folder.path().join(name)).expect("recordings can be copied");
+            }
+        }
+        folder
+    }
+}
+
+/// How [`Footage::archive_without`] names files.
+pub const ARCHIVE_PATTERN: &str = "%Y%m%dT%H%M%SZ.mp4";
 
 /// What to record; the defaults are those of a primary recorder.
 #[must_use]
@@ -43,6 +69,8 @@ pub struct Recipe {
     pub audio: &'static str,
     /// Seconds of footage, from ten seconds before noon.
     pub seconds: u32,
+    /// `nut` for the lab's recorder, `mp4` for a folder that is read as it is: one file every ten seconds.
+    pub container: &'static str,
 }
 
 impl Default for Recipe {
@@ -58,6 +86,7 @@ impl Default for Recipe {
             slices: 1,
             audio: "none",
             seconds: 80,
+            container: "nut",
         }
     }
 }
@@ -90,6 +119,15 @@ impl Recipe {
         Self { audio, ..self }
     }
 
+    /// The same as MP4 files, which begin with a key frame at every full ten seconds.
+    pub fn mp4(self) -> Self {
+        Self {
+            container: "mp4",
+            phase: 0,
+            ..self
+        }
+    }
+
     /// Makes the recordings, or finds them made.
     pub fn make(&self) -> Footage {
         let cache = env::var_os("SEAMLINE_LAB_CACHE")
@@ -109,6 +147,7 @@ impl Recipe {
             .args(["--b-frames", &self.b_frames.to_string()])
             .args(["--slices", &self.slices.to_string()])
             .args(["--audio", self.audio])
+            .args(["--container", self.container])
             .stderr(Stdio::inherit());
         if self.open_gop {
             command.arg("--open-gop");

@@ -42,6 +42,11 @@ impl Player {
         Self::start("gst_player.py", &[url.to_owned()])
     }
 
+    /// As [`Self::gstreamer`], with `name:password`.
+    pub fn gstreamer_as(url: &str, user: &str) -> Self {
+        Self::start("gst_player.py", &[url.to_owned(), format!("--user={user}")])
+    }
+
     /// GStreamer in ONVIF mode, from `start` (milliseconds since 1970), paced by the server.
     pub fn onvif(url: &str, start: i64) -> Self {
         Self::onvif_with(url, start, None, &[])
@@ -136,6 +141,9 @@ impl Player {
             | Event::Describe
             | Event::Play { .. }
             | Event::Done
+            | Event::Sessions { .. }
+            | Event::Stale
+            | Event::Overtaken { .. }
             | Event::Other => {}
         }
     }

@@ -45,6 +45,18 @@ pub enum Event {
     },
     /// A recorder has obeyed a command.
     Done,
+    /// How many sessions are open at a recorder.
+    Sessions {
+        /// Playing or not.
+        count: usize,
+    },
+    /// A door got an answer to a nonce that was worn out.
+    Stale,
+    /// A door let media overtake the answer to PLAY.
+    Overtaken {
+        /// How much.
+        bytes: usize,
+    },
     /// A player decoded a picture.
     Picture(Picture),
     /// A player got an audio frame.

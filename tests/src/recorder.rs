@@ -117,6 +117,19 @@ impl Recorder {
         }
     }
 
+    /// How many sessions are open at it.
+    pub fn sessions(&mut self) -> usize {
+        self.program.tell("sessions");
+        let deadline = monotonic() + Duration::from_secs(5);
+        loop {
+            match self.program.event_until(deadline) {
+                Some(Event::Sessions { count }) => return count,
+                Some(_) => {}
+                None => panic!("the recorder does not obey"),
+            }
+        }
+    }
+
     /// The requests it got since it was last looked at.
     pub fn asked(&self) -> Vec<Event> {
         std::iter::from_fn(|| self.program.event_until(Duration::ZERO)).collect()
@@ -135,6 +148,39 @@ impl Recorder {
     /// `SIGCONT`.
     pub fn resume(&self) {
         self.program.resume();
+    }
+}
+
+/// A door in front of a recorder, see `gate.py`.
+#[derive(Debug)]
+pub struct Gate {
+    port: u16,
+    program: Program,
+}
+
+impl Gate {
+    /// Starts it with these options.
+    pub fn start(recorder: &Recorder, options: &[&str]) -> Self {
+        let mut arguments = vec![recorder.port().to_string()];
+        arguments.extend(options.iter().map(ToString::to_string));
+        let program = Program::lab("gate.py", &arguments);
+        match program.event_until(monotonic() + START_WITHIN) {
+            Some(Event::Ready { url }) => Self {
+                port: port_of(&url),
+                program,
+            },
+            other => panic!("the gate did not start: {other:?}"),
+        }
+    }
+
+    /// Its address as a configuration names it.
+    pub fn template(&self) -> String {
+        format!("rtsp://127.0.0.1:{}/{{camera}}", self.port)
+    }
+
+    /// What happened at it since it was last looked at.
+    pub fn seen(&self) -> Vec<Event> {
+        std::iter::from_fn(|| self.program.event_until(Duration::ZERO)).collect()
     }
 }
 

@@ -122,6 +122,34 @@ impl Client {
             .expect("the server reads");
     }
 
+    /// Sends bytes as they are; a server that has already closed is no error.
+    pub fn raw(&mut self, bytes: &[u8]) -> bool {
+        self.socket.write_all(bytes).is_ok()
+    }
+
+    /// The session that the server named.
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// Says it belongs to this session from now on.
+    pub fn claim(&mut self, session: Option<&str>) {
+        self.session = session.map(str::to_owned);
+    }
+
+    /// The next response, whatever media comes in between; `None` when the server closes first.
+    pub fn answer(&mut self) -> Option<Response> {
+        let deadline = monotonic() + ANSWER_WITHIN;
+        loop {
+            match self.next(deadline) {
+                Some(Message::Response(response)) => return Some(response),
+                Some(Message::Frame(frame)) => self.frames.push(frame),
+                Some(Message::Closed) => return None,
+                None => panic!("neither an answer nor an end within {ANSWER_WITHIN:?}"),
+            }
+        }
+    }
+
     /// The number of the latest request.
     pub fn cseq(&self) -> u32 {
         self.cseq

@@ -4,7 +4,7 @@ use std::{
     env, fs,
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::{Arc, Mutex},
     thread,
@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     clock::{iso, monotonic},
+    footage::ARCHIVE_PATTERN,
     program::{Program, START_WITHIN},
     recorder::Recorder,
 };
@@ -32,9 +33,10 @@ pub struct Config {
 #[derive(Clone, Debug)]
 struct Copy {
     site: String,
-    url: String,
+    /// Its kind and the keys of that kind.
+    recorder: Value,
+    remote: &'static str,
     clock_offset_ms: i64,
-    credentials: Option<(String, String)>,
 }
 
 impl Config {
@@ -49,12 +51,44 @@ impl Config {
     }
 
     /// As [`Self::site`], by address.
-    pub fn site_at(mut self, name: &str, url: &str, clock_offset_ms: i64) -> Self {
+    pub fn site_at(self, name: &str, url: &str, clock_offset_ms: i64) -> Self {
+        let recorder = json!({ "kind": "rtsp", "url": url });
+        self.copy(name, recorder, "cam1", clock_offset_ms)
+    }
+
+    /// Adds a site with a folder of MP4 files, see [`Footage::archive_without`].
+    ///
+    /// [`Footage::archive_without`]: crate::footage::Footage::archive_without
+    pub fn archive(self, name: &str, folder: &Path) -> Self {
+        let recorder = json!({ "kind": "archive", "path": folder, "pattern": ARCHIVE_PATTERN });
+        self.copy(name, recorder, "cam1", 0)
+    }
+
+    /// Adds a site whose recorder is another Seamline.
+    pub fn behind(self, name: &str, other: &Seamline) -> Self {
+        let url = format!("rtsp://127.0.0.1:{}/{{camera}}", other.port);
+        let recorder = json!({ "kind": "rtsp", "url": url });
+        self.copy(name, recorder, "gate", 0)
+    }
+
+    /// Adds a site whose recorder is listed by `MediaMTX` at this address.
+    pub fn mediamtx(self, name: &str, url: &str) -> Self {
+        let recorder = json!({ "kind": "mediamtx", "url": url });
+        self.copy(name, recorder, "cam1", 0)
+    }
+
+    fn copy(
+        mut self,
+        site: &str,
+        recorder: Value,
+        remote: &'static str,
+        clock_offset_ms: i64,
+    ) -> Self {
         self.copies.push(Copy {
-            site: name.to_owned(),
-            url: url.to_owned(),
+            site: site.to_owned(),
+            recorder,
+            remote,
             clock_offset_ms,
-            credentials: None,
         });
         self
     }
@@ -65,7 +99,8 @@ impl Config {
             .copies
             .last_mut()
             .expect("a site comes before its credentials");
-        copy.credentials = Some((user.to_owned(), password.to_owned()));
+        copy.recorder["username"] = json!(user);
+        copy.recorder["password"] = json!(password);
         self
     }
 
@@ -142,18 +177,14 @@ impl Config {
 
 impl Copy {
     fn recorder(&self) -> Value {
-        let name = format!("rec-{}", self.site);
-        let mut recorder =
-            json!({ "name": name, "site": self.site, "kind": "rtsp", "url": self.url });
-        if let Some((user, password)) = &self.credentials {
-            recorder["username"] = json!(user);
-            recorder["password"] = json!(password);
-        }
+        let mut recorder = self.recorder.clone();
+        recorder["name"] = json!(format!("rec-{}", self.site));
+        recorder["site"] = json!(self.site);
         recorder
     }
 
     fn copy(&self) -> Value {
-        let mut copy = json!({ "recorder": format!("rec-{}", self.site), "remote": "cam1" });
+        let mut copy = json!({ "recorder": format!("rec-{}", self.site), "remote": self.remote });
         if self.clock_offset_ms != 0 {
             copy["clock_offset_ms"] = json!(self.clock_offset_ms);
         }
@@ -182,6 +213,42 @@ impl Seamline {
             .map(|end| format!("&end={}", iso(end)))
             .unwrap_or_default();
         format!("{}?start={}{end}", self.url(), iso(start))
+    }
+
+    /// Waits until it has logged a line with all of these; panics when it does not `within` that time.
+    pub fn await_log(&self, words: &[&str], within: Duration) -> String {
+        let deadline = monotonic() + within;
+        loop {
+            let said = |line: &String| words.iter().all(|word| line.contains(word));
+            if let Some(line) = self.log().into_iter().find(said) {
+                return line;
+            }
+            assert!(
+                monotonic() < deadline,
+                "no line with {words:?} within {within:?}"
+            );
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Open file descriptors.
+    pub fn descriptors(&self) -> usize {
+        let folder = format!("/proc/{}/fd", self.id());
+        fs::read_dir(folder)
+            .expect("our own child has a folder in /proc")
+            .count()
+    }
+
+    /// Resident memory, bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))
+            .expect("our own child has a folder in /proc");
+        let kib = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .and_then(|rest| rest.trim().strip_suffix(" kB"))
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        1024 * kib.expect("the kernel tells resident memory")
     }
 
     /// What it logged so far.

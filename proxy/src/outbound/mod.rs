@@ -69,7 +69,7 @@ impl LegFailure {
     }
 }
 
-/// An open leg.
+/// An open leg. Dropped, it ends at its recorder.
 #[derive(Debug)]
 pub enum Leg {
     /// A replay session at an RTSP recorder.
@@ -123,14 +123,6 @@ impl Leg {
     pub fn keep_alive(&mut self, now: Instant) {
         match self {
             Leg::Rtsp(leg) => leg.keep_alive(now),
-            Leg::Archive(_) => {}
-        }
-    }
-
-    /// Ends the leg at the recorder; does not wait for its answer.
-    pub fn close(self) {
-        match self {
-            Leg::Rtsp(leg) => leg.close(),
             Leg::Archive(_) => {}
         }
     }

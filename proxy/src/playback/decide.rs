@@ -53,12 +53,7 @@ impl Playback {
     }
 
     pub(super) fn close_leg(&mut self, id: LegId) {
-        let Some(ix) = self.legs.iter().position(|leg| leg.id == id) else {
-            return;
-        };
-        if let Stage::Open(leg) = self.legs.swap_remove(ix).stage {
-            leg.close();
-        }
+        self.legs.retain(|leg| leg.id != id);
     }
 
     pub(super) fn take_over(&mut self, seam: Seam, now: Instant) {
@@ -144,9 +139,7 @@ impl Playback {
             return;
         };
         let (copy, newest) = (leg.copy, leg.newest);
-        if let Stage::Open(leg) = std::mem::replace(&mut leg.stage, Stage::Over) {
-            leg.close();
-        }
+        leg.stage = Stage::Over;
         self.camera.report_failure(copy, failure.failure, now);
         self.journal.leg_failed(
             &self.camera,

@@ -1,37 +1,32 @@
 //! A leg at an RTSP recorder: one replay session over interleaved TCP.
 
 mod open;
+mod wire;
 
 use std::collections::VecDeque;
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use seamline_media::{Assembler, Ending, Flags, LegFormat, Unit, rtcp};
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
-use seamline_rtsp::client::{ClientError, ClientEvent, ReplayClient};
+use seamline_rtsp::client::{ClientError, ClientEvent};
 use seamline_rtsp::{Framer, Incoming};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use super::{Arrival, LegFailure, Order};
 use crate::clock;
+use wire::Wire;
 
 /// One read takes this much: large reads make few system calls.
 const READ_BYTES: usize = 64 * 1024;
-/// How long a recorder is given to take a TEARDOWN.
-const TEARDOWN_PATIENCE: Duration = Duration::from_secs(1);
 
-/// An open session that plays.
+/// An open session that plays. Dropped, it ends at the recorder.
 #[derive(Debug)]
 pub struct RtspLeg {
-    stream: TcpStream,
+    wire: Wire,
     buf: BytesMut,
     framer: Framer,
-    client: ReplayClient,
-    unsent: BytesMut,
     assembler: Assembler,
     /// Per client track.
     format: LegFormat,
@@ -100,11 +95,11 @@ impl RtspLeg {
             match self.framer.next(&mut self.buf) {
                 Ok(Some(Incoming::Frame { channel, bytes })) => self.frame(channel, bytes),
                 Ok(Some(Incoming::Response(response))) => {
-                    let outcome = self.client.handle_response(&response);
+                    let outcome = self.wire.client.handle_response(&response);
                     self.after_message(outcome);
                 }
                 Ok(Some(Incoming::Request(request))) => {
-                    let outcome = self.client.handle_request(&request);
+                    let outcome = self.wire.client.handle_request(&request);
                     self.after_message(outcome);
                 }
                 Ok(None) => {
@@ -117,16 +112,15 @@ impl RtspLeg {
 
     /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
-        let ready = std::pin::pin!(self.stream.ready(Interest::READABLE));
-        matches!(ready.poll(cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+        self.wire.peer_closed(cx)
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.buf.capacity() - self.buf.len() < READ_BYTES / 4 {
             self.buf.reserve(READ_BYTES);
         }
-        let outcome = std::task::ready!(self.stream.poll_read_ready(cx))
-            .and_then(|()| self.stream.try_read_buf(&mut self.buf));
+        let outcome = std::task::ready!(self.wire.stream().poll_read_ready(cx))
+            .and_then(|()| self.wire.stream().try_read_buf(&mut self.buf));
         match outcome {
             Ok(0) => self.fail(lost("connection closed by the recorder")),
             Ok(_) => {}
@@ -195,8 +189,8 @@ impl RtspLeg {
     }
 
     fn after_message(&mut self, outcome: Result<(), ClientError>) {
-        self.flush();
-        while let Some(event) = self.client.poll_event() {
+        self.wire.flush();
+        while let Some(event) = self.wire.client.poll_event() {
             if event == ClientEvent::EndOfStream {
                 self.end();
             }
@@ -206,46 +200,12 @@ impl RtspLeg {
         }
     }
 
-    /// Writes what the session machine wants to say; what the socket does not take now waits for the next message.
-    fn flush(&mut self) {
-        while let Some(bytes) = self.client.poll_transmit() {
-            self.unsent.extend_from_slice(&bytes);
-        }
-        while !self.unsent.is_empty() {
-            match self.stream.try_write(&self.unsent) {
-                Ok(written) => self.unsent.advance(written),
-                Err(_) => return,
-            }
-        }
-    }
-
     /// See [`super::Leg::keep_alive`].
     pub fn keep_alive(&mut self, now: Instant) {
-        if now.saturating_duration_since(self.kept_alive) >= self.client.keep_alive_every() {
+        if now.saturating_duration_since(self.kept_alive) >= self.wire.client.keep_alive_every() {
             self.kept_alive = now;
-            self.client.keep_alive();
-            self.flush();
+            self.wire.client.keep_alive();
+            self.wire.flush();
         }
-    }
-
-    /// Ends the session at the recorder in the background.
-    pub fn close(mut self) {
-        self.client.teardown();
-        let mut goodbye = std::mem::take(&mut self.unsent);
-        while let Some(bytes) = self.client.poll_transmit() {
-            goodbye.extend_from_slice(&bytes);
-        }
-        let mut stream = self.stream;
-        tokio::spawn(async move {
-            // Reading on until the recorder closes or answers keeps a reset from overtaking the TEARDOWN.
-            let _ = timeout(TEARDOWN_PATIENCE, async {
-                stream.write_all(&goodbye).await?;
-                stream.shutdown().await?;
-                let mut waste = vec![0; READ_BYTES];
-                while stream.read(&mut waste).await? > 0 {}
-                std::io::Result::Ok(())
-            })
-            .await;
-        });
     }
 }

@@ -9,12 +9,13 @@ use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
 use seamline_rtsp::client::{ClientEvent, Config, PlayRequest, Playing, ReplayClient, TrackChoice};
 use seamline_rtsp::headers::{ClockTime, Range, RateControl};
-use seamline_rtsp::sdp::{Description, Mapping, map_tracks};
+use seamline_rtsp::sdp::{Description, Mapping, Track, map_tracks};
 use seamline_rtsp::{Framer, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::wire::Wire;
 use super::{Channel, READ_BYTES, RtspLeg, lost};
 use crate::clock;
 use crate::outbound::{LegFailure, Order, format};
@@ -59,10 +60,9 @@ pub(super) async fn open(source: &RtspSource, order: Order) -> Result<RtspLeg, L
         ..Config::new(url.clone())
     };
     let session = Session {
-        stream,
+        wire: Wire::new(stream, ReplayClient::new(config)),
         buf: BytesMut::new(),
         framer: Framer::new(),
-        client: ReplayClient::new(config),
     };
     session.start(order).await
 }
@@ -103,10 +103,9 @@ fn tune(stream: &TcpStream) {
 
 /// A session on the way to its PLAY answer.
 struct Session {
-    stream: TcpStream,
+    wire: Wire,
     buf: BytesMut,
     framer: Framer,
-    client: ReplayClient,
 }
 
 impl Session {
@@ -116,8 +115,8 @@ impl Session {
         let mut mapping = Vec::new();
         let deadline = order.reaction.response;
         loop {
-            while let Some(bytes) = self.client.poll_transmit() {
-                timeout(deadline, self.stream.write_all(&bytes))
+            while let Some(bytes) = self.wire.client.poll_transmit() {
+                timeout(deadline, self.wire.stream().write_all(&bytes))
                     .await
                     .map_err(|_| lost("takes no request"))?
                     .map_err(|error| lost(format!("connection lost: {error}")))?;
@@ -126,7 +125,7 @@ impl Session {
                 lost(format!(
                     "no answer within {} ms ({:?})",
                     deadline.as_millis(),
-                    self.client.phase()
+                    self.wire.client.phase()
                 ))
             })??;
             match incoming {
@@ -137,16 +136,16 @@ impl Session {
                     }
                     early.push((channel, bytes));
                 }
-                Incoming::Response(response) => self.client.handle_response(&response)?,
-                Incoming::Request(request) => self.client.handle_request(&request)?,
+                Incoming::Response(response) => self.wire.client.handle_response(&response)?,
+                Incoming::Request(request) => self.wire.client.handle_request(&request)?,
             }
-            while let Some(event) = self.client.poll_event() {
+            while let Some(event) = self.wire.client.poll_event() {
                 match event {
                     ClientEvent::Described(description) => {
                         mapping = fit(&order, &description)?;
                         // All of them: GStreamer's server sends nothing at all while a track is not set up.
                         let all: Vec<usize> = (0..description.tracks.len()).collect();
-                        self.client.set_up(&all)?;
+                        self.wire.client.set_up(&all)?;
                     }
                     ClientEvent::Playing(playing) => {
                         return Ok(self.playing(&order, &mapping, &playing, early));
@@ -168,7 +167,7 @@ impl Session {
                 Err(error) => return Err(lost(format!("breaks the protocol: {error}"))),
             }
             self.buf.reserve(READ_BYTES);
-            match self.stream.read_buf(&mut self.buf).await {
+            match self.wire.stream().read_buf(&mut self.buf).await {
                 Ok(0) => return Err(lost("connection closed by the recorder")),
                 Ok(_) => {}
                 Err(error) => return Err(lost(format!("connection lost: {error}"))),
@@ -183,9 +182,10 @@ impl Session {
         playing: &Playing,
         early: Vec<(u8, BytesMut)>,
     ) -> RtspLeg {
-        let description = self.client.description();
+        let description = self.wire.client.description();
         let ours = |theirs: usize| mapping.iter().position(|mapped| *mapped == Some(theirs));
         let channels = self
+            .wire
             .client
             .tracks()
             .iter()
@@ -198,7 +198,7 @@ impl Session {
                 })
             })
             .collect();
-        let formats = order.tracks.iter().enumerate().map(|(ours, track)| {
+        let format_of = |(ours, track): (usize, &Track)| {
             let theirs = mapping
                 .get(ours)
                 .copied()
@@ -211,7 +211,8 @@ impl Session {
                 payload_type: theirs.payload_type,
                 markers: Markers::Unknown,
             }
-        });
+        };
+        let formats: Vec<_> = order.tracks.iter().enumerate().map(format_of).collect();
         let scale = playing
             .scale
             .map_or(1.0, seamline_rtsp::headers::Scale::value);
@@ -237,12 +238,10 @@ impl Session {
             .map(|theirs| theirs.and_then(|theirs| description.tracks.get(theirs)));
         let format = format::of_tracks(tracks);
         let mut leg = RtspLeg {
-            stream: self.stream,
+            wire: self.wire,
             buf: self.buf,
             framer: self.framer,
-            assembler: Assembler::new(formats.collect(), clock),
-            client: self.client,
-            unsent: BytesMut::new(),
+            assembler: Assembler::new(formats, clock),
             format,
             master: order.master,
             channels,
@@ -265,9 +264,8 @@ fn fit(order: &Order, description: &Description) -> Result<Vec<Option<usize>>, L
         if let Mapping::Mismatch { theirs, difference } = mapped
             && order.master == ours
         {
-            let encoding = |tracks: &[seamline_rtsp::sdp::Track], ix: usize| {
-                tracks.get(ix).map(|track| track.encoding.clone())
-            };
+            let encoding =
+                |tracks: &[Track], ix: usize| tracks.get(ix).map(|track| track.encoding.clone());
             let (ours, theirs) = (
                 encoding(&order.tracks, ours),
                 encoding(&description.tracks, *theirs),

@@ -1,0 +1,91 @@
+//! A connection to a recorder and the session on it, which ends there however the leg goes away.
+
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use seamline_rtsp::client::ReplayClient;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+use super::READ_BYTES;
+
+/// How long a recorder is given to take a TEARDOWN.
+const TEARDOWN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Dropped while it opens, at its end, at a seam or with its client, it tears the session down: recorders keep one that
+/// was not for a minute, and have few.
+#[derive(Debug)]
+pub(super) struct Wire {
+    pub(super) client: ReplayClient,
+    /// Taken by the drop alone.
+    stream: Option<TcpStream>,
+    unsent: BytesMut,
+}
+
+impl Wire {
+    pub(super) fn new(stream: TcpStream, client: ReplayClient) -> Self {
+        Wire {
+            client,
+            stream: Some(stream),
+            unsent: BytesMut::new(),
+        }
+    }
+
+    pub(super) fn stream(&mut self) -> &mut TcpStream {
+        self.stream.as_mut().expect("only the drop takes it")
+    }
+
+    /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
+    pub(super) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
+        let Some(stream) = &self.stream else {
+            return true;
+        };
+        let ready = std::pin::pin!(stream.ready(Interest::READABLE));
+        matches!(ready.poll(cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+    }
+
+    /// Writes what the session machine wants to say; what the socket does not take now waits for the next time.
+    pub(super) fn flush(&mut self) {
+        self.collect();
+        while let Some(stream) = self.stream.as_ref().filter(|_| !self.unsent.is_empty()) {
+            match stream.try_write(&self.unsent) {
+                Ok(written) => self.unsent.advance(written),
+                Err(_) => return,
+            }
+        }
+    }
+
+    fn collect(&mut self) {
+        while let Some(bytes) = self.client.poll_transmit() {
+            self.unsent.extend_from_slice(&bytes);
+        }
+    }
+}
+
+impl Drop for Wire {
+    fn drop(&mut self) {
+        self.client.teardown();
+        self.collect();
+        let goodbye = std::mem::take(&mut self.unsent);
+        let (Some(mut stream), Ok(runtime)) = (self.stream.take(), Handle::try_current()) else {
+            return;
+        };
+        if goodbye.is_empty() {
+            return;
+        }
+        runtime.spawn(async move {
+            // Reading on until the recorder closes or answers keeps a reset from overtaking the TEARDOWN.
+            let _ = timeout(TEARDOWN_PATIENCE, async {
+                stream.write_all(&goodbye).await?;
+                stream.shutdown().await?;
+                let mut waste = vec![0; READ_BYTES];
+                while stream.read(&mut waste).await? > 0 {}
+                std::io::Result::Ok(())
+            })
+            .await;
+        });
+    }
+}
