@@ -100,10 +100,13 @@ impl Player {
 
     /// Plays until the first whole picture; gives back when it was there.
     pub(crate) async fn first_picture(&mut self) -> anyhow::Result<Instant> {
-        while self.checker.verdict.pictures == 0 {
-            self.receive().await?;
+        loop {
+            self.check()?;
+            if self.checker.verdict.pictures > 0 {
+                return Ok(now());
+            }
+            self.read().await?;
         }
-        Ok(now())
     }
 
     /// What it has seen so far.
@@ -114,14 +117,18 @@ impl Player {
     /// Plays until told to stop.
     pub(crate) async fn play(mut self, mut stop: watch::Receiver<bool>) -> Verdict {
         loop {
-            tokio::select! {
-                _ = stop.wait_for(|stop| *stop) => return self.checker.verdict,
-                got = self.receive() => if let Err(error) = got {
-                    let mut verdict = self.checker.verdict;
-                    verdict.faults += 1;
-                    verdict.first_fault.get_or_insert(format!("{error:#}"));
-                    return verdict;
-                },
+            let mut outcome = self.check();
+            if outcome.is_ok() {
+                tokio::select! {
+                    _ = stop.wait_for(|stop| *stop) => return self.checker.verdict,
+                    read = self.read() => outcome = read.map_err(Into::into),
+                }
+            }
+            if let Err(error) = outcome {
+                let mut verdict = self.checker.verdict;
+                verdict.faults += 1;
+                verdict.first_fault.get_or_insert(format!("{error:#}"));
+                return verdict;
             }
         }
     }
@@ -148,13 +155,7 @@ impl Player {
         }
     }
 
-    /// Reads once, and checks all that is whole.
-    async fn receive(&mut self) -> anyhow::Result<()> {
-        self.check()?;
-        self.read().await?;
-        self.check()
-    }
-
+    /// Checks all frames that are whole.
     fn check(&mut self) -> anyhow::Result<()> {
         let now = now();
         let mut taken = 0;
