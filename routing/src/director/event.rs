@@ -110,8 +110,8 @@ pub enum Action {
         copy: CopyIx,
         /// Where it must start.
         from: Timestamp,
-        /// Where its recorder may stop, if known: somewhat behind the point where it is expected to be left, so that a late start of
-        /// the leg that follows is covered.
+        /// The end of the requested range: its recorder may stop there. One that does not is as good, and what it sends beyond is
+        /// not used. Where the plan leaves the leg before, that is not said: a late start of the next one is covered by this.
         until: Option<Timestamp>,
         /// Why this copy.
         reason: Reason,

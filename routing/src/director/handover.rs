@@ -1,17 +1,15 @@
 //! From one leg to the next: what is being opened, where it can take over, and what happens when a leg fails.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
-use super::{
-    Action, Director, Failure, LIVE_WITHIN_US, Leg, LegId, Lesson, PREROLL_MAX_US, STEPS_MAX,
-};
-use crate::camera::CopyIx;
+use super::seen::Seen;
+use super::{Action, Director, Failure, LIVE_WITHIN_US, Leg, LegId, Lesson, PREROLL_MAX_US};
 use crate::coverage::Held;
-use crate::plan::{CopyFacts, Direction, Step};
+use crate::plan::CopyFacts;
 use crate::policy::Holes;
-use crate::time::{TimeRange, Timestamp};
+use crate::time::Timestamp;
 
 /// Why another leg is being opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -123,8 +121,7 @@ impl Director {
         id: LegId,
         first: Timestamp,
         wall: Timestamp,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
+        seen: &mut Seen<'_>,
     ) {
         let (at, wanted, jump_min) = (self.progress(first), self.wanted(), self.jump_min());
         let Some(handover) = &mut self.handover else {
@@ -145,14 +142,15 @@ impl Director {
             self.vetoes.forgive(leg.copy);
         }
         let asked = self.progress(leg.from);
-        if self.wrong_footage(&leg, first, wall, facts) {
+        if self.wrong_footage(&leg, first, wall, seen.facts) {
             self.close_incoming(id);
             self.actions.push_back(Action::Teach {
                 copy: leg.copy,
                 lesson: Lesson::WrongFootage,
             });
-            self.vetoes.failed(leg.copy, Failure::WrongFootage, now);
-            return self.replace_incoming(goal, facts, now);
+            self.vetoes
+                .failed(leg.copy, Failure::WrongFootage, seen.now);
+            return self.replace_incoming(goal, seen);
         }
         // It starts late: the copy does not hold [asked, first). Another may.
         let missing = asked.max(wanted);
@@ -165,9 +163,9 @@ impl Director {
                 .is_some_and(|handover| handover.legs.len() > 1);
             // Behind a hole that ends playback, or that is waited out, its turn has not come.
             let too_soon = self.last.is_some() && self.policy.holes != Holes::Skip;
-            if hedged || too_soon || self.other_fills(missing, at, facts, now) {
+            if hedged || too_soon || self.other_fills(missing, at, seen) {
                 self.close_incoming(id);
-                return self.replace_incoming(goal, facts, now);
+                return self.replace_incoming(goal, seen);
             }
         }
         let fresh = self
@@ -192,9 +190,9 @@ impl Director {
         self.actions
             .extend(beaten.into_iter().map(|leg| Action::Close { leg }));
         if self.current.is_none() {
-            self.switch(facts, now);
+            self.switch(seen);
         } else {
-            self.switch_when_spent(facts, now);
+            self.switch_when_spent(seen);
         }
     }
 
@@ -226,117 +224,5 @@ impl Director {
         // A recorder that really resumed a moment ago lists no earlier footage after the asked time.
         let listed = next.is_some_and(|next| wall.micros_since(next).abs() < LIVE_WITHIN_US * 2);
         live && asked_old && !listed
-    }
-
-    /// Where a gap ends that the picture at a point of progress follows: in reverse, its frame interval comes before it.
-    pub(super) fn gap_end(&self, picture: i64) -> i64 {
-        match self.request.direction {
-            Direction::Forward => picture,
-            Direction::Reverse => picture.saturating_sub(self.interval_us),
-        }
-    }
-
-    /// A copy holds nothing between two points of progress: this playback and the index learn it.
-    pub(super) fn disprove(&mut self, copy: CopyIx, from: i64, to: i64) {
-        if let Some(range) = self.set_aside(copy, from, to) {
-            self.actions.push_back(Action::Teach {
-                copy,
-                lesson: Lesson::Gap(range),
-            });
-        }
-    }
-
-    /// A copy is not to be asked for what lies between two points of progress.
-    pub(super) fn set_aside(&mut self, copy: CopyIx, from: i64, to: i64) -> Option<TimeRange> {
-        let (from, to) = (self.time(from), self.time(to));
-        let range = TimeRange::new(from.min(to), from.max(to))?;
-        self.vetoes.disproved(copy, range);
-        Some(range)
-    }
-
-    /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.
-    pub(super) fn other_fills(
-        &self,
-        start: i64,
-        end: i64,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
-    ) -> bool {
-        let mut at = start;
-        for _ in 0..STEPS_MAX {
-            match self.step(at, None, facts, now) {
-                Step::Leg { from, .. } => {
-                    return self.progress(from).max(at) < end.saturating_sub(self.jump_min());
-                }
-                Step::Hole {
-                    until: Some(until), ..
-                }
-                | Step::Outage {
-                    until: Some(until), ..
-                } if self.progress(until) < end => {
-                    at = self.progress(until);
-                }
-                Step::Hole { .. } | Step::Outage { .. } | Step::End => return false,
-            }
-        }
-        false
-    }
-
-    /// After an incoming leg proved useless: opens what the plan says now.
-    pub(super) fn replace_incoming(&mut self, goal: Goal, facts: &[CopyFacts<'_>], now: Instant) {
-        if self.handover.is_some() {
-            return;
-        }
-        match (goal, self.current) {
-            (Goal::Better, _) => self.review(facts, now),
-            (Goal::Forced { bound }, Some(_)) => {
-                self.prepare(bound, facts, now);
-                self.wait_while_silent(now);
-            }
-            (_, None) | (Goal::Start, _) => {
-                let bound = self.wanted();
-                self.seek_source(
-                    if self.last.is_none() {
-                        Goal::Start
-                    } else {
-                        Goal::Forced { bound }
-                    },
-                    facts,
-                    now,
-                );
-            }
-        }
-    }
-
-    /// Opens the leg that follows the current one at `bound`, if the plan has one on another copy.
-    ///
-    /// Holes, outages and ends are acted on only when the current leg is drained: the facts may be better by then.
-    pub(super) fn prepare(&mut self, bound: i64, facts: &[CopyFacts<'_>], now: Instant) {
-        if self.beyond_range(bound.saturating_add(self.interval_us * 3 / 4)) {
-            return;
-        }
-        let mut at = bound.max(self.wanted());
-        for _ in 0..STEPS_MAX {
-            match self.step(at, None, facts, now) {
-                Step::Leg {
-                    copy,
-                    from,
-                    until,
-                    reason,
-                } => {
-                    let alive = self.current.filter(|leg| !leg.over && !leg.stalled);
-                    if alive.is_some_and(|leg| leg.copy == copy) {
-                        return;
-                    }
-                    let leg = self.open(copy, from, until, reason, facts);
-                    self.handover = Some(Handover::new(Goal::Forced { bound }, leg));
-                    return;
-                }
-                Step::Hole {
-                    until: Some(until), ..
-                } if self.policy.holes == Holes::Skip => at = self.progress(until),
-                _ => return,
-            }
-        }
     }
 }

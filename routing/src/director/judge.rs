@@ -5,6 +5,7 @@ use std::time::Instant;
 use smallvec::SmallVec;
 
 use super::handover::{Cut, Goal};
+use super::seen::Seen;
 use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase};
 use crate::plan::{CopyFacts, Step};
 use crate::policy::Holes;
@@ -66,13 +67,6 @@ impl Director {
             return self.judge_current(head);
         }
         Verdict::Wait
-    }
-
-    /// The end of the requested range, if a unit at this progress is beyond it.
-    pub(super) fn beyond_range(&self, at: i64) -> bool {
-        self.request
-            .until
-            .is_some_and(|until| at >= self.progress(until))
     }
 
     fn judge_current(&self, head: &Head) -> Verdict {
@@ -232,7 +226,7 @@ impl Director {
         if self.beyond_range(at.saturating_add(self.interval_us * 3 / 4)) {
             return Outlook::Terminal;
         }
-        match self.step(at, None, facts, now) {
+        match self.step(at, None, &mut Seen::new(facts, now)) {
             Step::Leg { .. } | Step::Outage { .. } => Outlook::Continues,
             Step::Hole { until: Some(_), .. } if self.policy.holes != Holes::End => Outlook::Gap,
             Step::Hole { .. } | Step::End => Outlook::Terminal,

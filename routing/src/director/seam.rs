@@ -1,13 +1,12 @@
 //! The seam itself: one leg gives way to the next; and what is looked at again while a leg plays.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::handover::{Cut, Goal, Handover};
-use super::{Action, BETTER_LEAD_US, Director, End, Leg, LegId, Phase, STEPS_MAX, Seam, Waiting};
+use super::seen::Seen;
+use super::{Action, BETTER_LEAD_US, Director, Leg, LegId, Phase, Seam, Waiting};
 use crate::coverage::Held;
-use crate::plan::{CopyFacts, Step};
-use crate::policy::Holes;
-use crate::time::Timestamp;
+use crate::plan::Step;
 
 /// How far playback goes, in footage time, before the plan is looked at again.
 const REVIEW_EVERY_US: i64 = 1_000_000;
@@ -16,7 +15,7 @@ const BETTER_MAX_US: i64 = 10_000_000;
 const BETTER_PAUSE_US: i64 = 60_000_000;
 
 impl Director {
-    pub(super) fn drained(&mut self, id: LegId, facts: &[CopyFacts<'_>], now: Instant) {
+    pub(super) fn drained(&mut self, id: LegId, seen: &mut Seen<'_>) {
         if !self.is_current(id) {
             return;
         }
@@ -29,12 +28,12 @@ impl Director {
             if let Some(current) = self.current.filter(|leg| !leg.over && !leg.stalled) {
                 self.set_aside(current.copy, bound, start);
             }
-            if self.other_fills(bound, start, facts, now) {
+            if self.other_fills(bound, start, seen) {
                 self.close_handover();
             }
         }
         match &mut self.handover {
-            Some(handover) if handover.cut.is_some() => self.switch(facts, now),
+            Some(handover) if handover.cut.is_some() => self.switch(seen),
             Some(handover) if handover.ready().is_none() => {
                 handover.goal = Goal::Forced { bound };
                 self.retire_current();
@@ -42,7 +41,7 @@ impl Director {
             _ => {
                 self.close_handover();
                 self.retire_current();
-                self.seek_source(Goal::Forced { bound }, facts, now);
+                self.seek_source(Goal::Forced { bound }, seen);
             }
         }
     }
@@ -76,13 +75,13 @@ impl Director {
         ready && end.is_some_and(|end| self.wanted() >= end)
     }
 
-    pub(super) fn switch_when_spent(&mut self, facts: &[CopyFacts<'_>], now: Instant) {
+    pub(super) fn switch_when_spent(&mut self, seen: &mut Seen<'_>) {
         if self.spent() {
-            self.switch(facts, now);
+            self.switch(seen);
         }
     }
 
-    pub(super) fn switch(&mut self, facts: &[CopyFacts<'_>], now: Instant) {
+    pub(super) fn switch(&mut self, seen: &mut Seen<'_>) {
         let Some(mut leg) = self.handover.take().and_then(Handover::into_ready) else {
             return;
         };
@@ -99,7 +98,7 @@ impl Director {
             self.skip_hole(self.wanted(), at);
         }
         leg.jump_allowed = Some(at);
-        self.count_switch(now);
+        self.count_switch(seen.now);
         self.review_at = Some(at);
         self.waiting = None;
         let seam_at = if preroll {
@@ -126,7 +125,7 @@ impl Director {
         } = leg
             && (over || stalled)
         {
-            self.bound_current(end.max(self.wanted()), facts, now);
+            self.bound_current(end.max(self.wanted()), seen);
         }
     }
 
@@ -141,124 +140,17 @@ impl Director {
         }
     }
 
-    /// A jump of the current leg that is not reached yet: opens the copy that fills it, if there is one.
-    pub(super) fn jump_ahead(
-        &mut self,
-        id: LegId,
-        from: Timestamp,
-        to: Timestamp,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
-    ) {
-        let Some(current) = self.current.filter(|current| current.id == id) else {
-            return;
-        };
-        let start = self.progress(from).saturating_add(self.tolerance());
-        if self.handover.is_some() || start < self.wanted() || self.beyond_range(start) {
-            return;
-        }
-        let target = self.progress(to);
-        let gap_end = self.gap_end(target);
-        if gap_end.saturating_sub(start) <= self.jump_min() {
-            // Too short to be worth a seam after all.
-            if let Some(current) = &mut self.current {
-                current.jump_allowed = Some(target);
-            }
-            return;
-        }
-        self.disprove(current.copy, start, gap_end);
-        if self.other_fills(start, target, facts, now) {
-            self.prepare_fill(start, facts, now);
-        }
-    }
-
-    /// The current leg's next unit lies beyond a jump: fills it from another copy, or accepts the hole.
-    pub(super) fn jump(&mut self, id: LegId, to: Timestamp, facts: &[CopyFacts<'_>], now: Instant) {
-        let to = match self.request.until {
-            Some(until) if self.beyond_range(self.progress(to)) => until,
-            _ => to,
-        };
-        let (target, start) = (self.progress(to), self.wanted());
-        let Some(current) = self.current.filter(|current| current.id == id) else {
-            return;
-        };
-        if matches!(self.waiting, Some(Waiting::Hole { .. })) {
-            return;
-        }
-        let gap_end = self.gap_end(target);
-        if gap_end.saturating_sub(start) <= self.jump_min() {
-            // Too short to be worth a seam after all.
-            if let Some(current) = &mut self.current {
-                current.jump_allowed = Some(target);
-            }
-            return;
-        }
-        self.disprove(current.copy, start, gap_end);
-        if self.other_fills(start, target, facts, now) {
-            return self.prepare_fill(start, facts, now);
-        }
-        match self.policy.holes {
-            Holes::End => self.finish(End::Hole),
-            Holes::Wait => self.wait_out_hole(start, target, now),
-            Holes::Skip => {
-                self.skip_hole(start, target);
-                if let Some(current) = &mut self.current {
-                    current.jump_allowed = Some(target);
-                }
-                self.close_late_seam(target);
-            }
-        }
-    }
-
-    /// A leg that was to fill a hole and starts behind it is no better than the current one, which goes on at `target`.
-    fn close_late_seam(&mut self, target: i64) {
-        let late = self.handover.as_ref().is_some_and(|handover| {
-            matches!(handover.goal, Goal::Forced { bound } if bound < target)
-                && matches!(handover.cut, Some(Cut::At(cut)) if cut >= target)
-        });
-        if late {
-            self.close_handover();
-        }
-    }
-
-    /// Opens the copy that fills a jump of the current leg, whose next unit waits.
-    fn prepare_fill(&mut self, start: i64, facts: &[CopyFacts<'_>], now: Instant) {
-        let mut at = start;
-        for _ in 0..STEPS_MAX {
-            match self.step(at, None, facts, now) {
-                Step::Leg {
-                    copy,
-                    from,
-                    until,
-                    reason,
-                } => {
-                    self.close_handover();
-                    let leg = self.open(copy, from, until, reason, facts);
-                    self.handover = Some(Handover::new(Goal::Forced { bound: start }, leg));
-                    return;
-                }
-                Step::Hole {
-                    until: Some(until), ..
-                }
-                | Step::Outage {
-                    until: Some(until), ..
-                } => at = self.progress(until),
-                _ => return,
-            }
-        }
-    }
-
     /// Looks at the plan again: a bar ended, coverage grew, a better copy is back, a seam comes near.
-    pub(super) fn review(&mut self, facts: &[CopyFacts<'_>], now: Instant) {
+    pub(super) fn review(&mut self, seen: &mut Seen<'_>) {
         if self.phase != Phase::Playing {
             return;
         }
         match self.waiting {
             Some(Waiting::Hole { until, resume_at }) => {
-                return self.review_hole(until, resume_at, facts, now);
+                return self.review_hole(until, resume_at, seen);
             }
             Some(Waiting::Outage { since }) if self.handover.is_none() => {
-                return self.review_outage(since, facts, now);
+                return self.review_outage(since, seen);
             }
             _ => {}
         }
@@ -267,17 +159,18 @@ impl Director {
         self.review_at = Some(at.saturating_add(REVIEW_EVERY_US));
         if self.handover.is_some() {
             self.give_up_better(at);
-            self.give_up_seam(at, facts, now);
-            return self.switch_when_spent(facts, now);
+            self.give_up_seam(at, seen);
+            return self.switch_when_spent(seen);
         }
         if current.over || current.stalled {
-            return self.prepare(current.end.unwrap_or(at), facts, now);
+            return self.prepare(current.end.unwrap_or(at), seen);
         }
         // What it delivers is proof enough, whatever its recorder lists.
-        let plays_unlisted = facts
+        let plays_unlisted = seen
+            .facts
             .get(current.copy.index())
             .is_some_and(|facts| matches!(facts.coverage.held(self.time(at)), Held::Gap { .. }));
-        match self.step(at, Some(current.copy), facts, now) {
+        match self.step(at, Some(current.copy), seen) {
             Step::Leg { copy, until, .. } if copy == current.copy => {
                 if let Some(leg) = &mut self.current {
                     leg.until = until;
@@ -287,7 +180,7 @@ impl Director {
                     && bound.saturating_sub(at) <= lead
                     && self.request.until != until
                 {
-                    self.prepare(bound, facts, now);
+                    self.prepare(bound, seen);
                 }
             }
             Step::Leg {
@@ -303,11 +196,11 @@ impl Director {
                     self.progress(until).saturating_sub(start) >= min_stay
                 });
                 let holds = lasts
-                    && facts.get(copy.index()).is_some_and(|facts| {
+                    && seen.facts.get(copy.index()).is_some_and(|facts| {
                         !matches!(facts.coverage.held(from), Held::Gap { .. })
                     });
                 if holds {
-                    let leg = self.open(copy, from, until, reason, facts);
+                    let leg = self.open(copy, from, until, reason);
                     self.handover = Some(Handover::new(Goal::Better, leg));
                 }
             }
@@ -320,49 +213,9 @@ impl Director {
         self.steps.len() >= 2 && self.better_from.is_none_or(|from| at >= from)
     }
 
-    /// Lets the time of a hole pass, counted from when there was nothing more to send.
-    pub(super) fn wait_out_hole(&mut self, start: i64, end: i64, now: Instant) {
-        let length = Duration::from_micros(end.saturating_sub(start).max(0) as u64);
-        let since = *self.without_since.get_or_insert(now);
-        let resume_at = self.time(end);
-        self.waiting = Some(Waiting::Hole {
-            until: since + length,
-            resume_at,
-        });
-        self.actions.push_back(Action::Wait { at: resume_at });
-    }
-
-    /// The time of a hole passes; unless somebody turns out to hold it.
-    fn review_hole(
-        &mut self,
-        until: Instant,
-        resume_at: Timestamp,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
-    ) {
-        let (start, resume) = (self.wanted(), self.progress(resume_at));
-        if self.other_fills(start, resume, facts, now) {
-            self.waiting = None;
-            if self.current.is_some() {
-                return self.prepare_fill(start, facts, now);
-            }
-            return self.seek_source(Goal::Forced { bound: start }, facts, now);
-        }
-        if now < until {
-            return;
-        }
-        self.waiting = None;
-        self.skip_hole(start, resume);
-        if let Some(current) = &mut self.current {
-            current.jump_allowed = Some(resume);
-            return self.wait_while_silent(now);
-        }
-        self.seek_source(Goal::Forced { bound: resume }, facts, now);
-    }
-
     /// No leg can be had; asks again, and gives up in the end.
-    fn review_outage(&mut self, since: Instant, facts: &[CopyFacts<'_>], now: Instant) {
-        let given_up = now.saturating_duration_since(since) >= self.policy.outage_wait;
+    fn review_outage(&mut self, since: Instant, seen: &mut Seen<'_>) {
+        let given_up = seen.now.saturating_duration_since(since) >= self.policy.outage_wait;
         let Some(silent) = self.current.filter(|_| !given_up) else {
             self.retire_current();
             let goal = match self.last {
@@ -371,9 +224,9 @@ impl Director {
                     bound: self.wanted(),
                 },
             };
-            return self.seek_source(goal, facts, now);
+            return self.seek_source(goal, seen);
         };
-        self.prepare(silent.end.unwrap_or(self.wanted()), facts, now);
+        self.prepare(silent.end.unwrap_or(self.wanted()), seen);
     }
 
     /// A better copy that does not catch up is no use.
@@ -391,7 +244,7 @@ impl Director {
     }
 
     /// The facts may have changed since a seam was prepared: the leg that plays goes on.
-    fn give_up_seam(&mut self, at: i64, facts: &[CopyFacts<'_>], now: Instant) {
+    fn give_up_seam(&mut self, at: i64, seen: &mut Seen<'_>) {
         let (Some(current), Some(handover)) = (self.current, &self.handover) else {
             return;
         };
@@ -401,7 +254,7 @@ impl Director {
         if current.end.is_some() {
             return;
         }
-        if let Step::Leg { copy, until, .. } = self.step(at, Some(current.copy), facts, now)
+        if let Step::Leg { copy, until, .. } = self.step(at, Some(current.copy), seen)
             && copy == current.copy
             && until
                 .is_none_or(|until| self.progress(until).saturating_sub(bound) > self.jump_min())

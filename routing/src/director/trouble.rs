@@ -3,20 +3,16 @@
 use std::time::Instant;
 
 use super::handover::{Cut, Goal, Handover};
-use super::{Director, Failure, Leg, LegId, Waiting};
-use crate::plan::{CopyFacts, Step};
-use crate::time::Timestamp;
+use super::seen::Seen;
+use super::{Action, Director, Failure, Leg, LegId, Lesson, Waiting};
+use crate::camera::CopyIx;
+use crate::plan::Step;
+use crate::time::{TimeRange, Timestamp};
 
 impl Director {
-    pub(super) fn leg_ended(
-        &mut self,
-        id: LegId,
-        newest: Option<Timestamp>,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
-    ) {
+    pub(super) fn leg_ended(&mut self, id: LegId, newest: Option<Timestamp>, seen: &mut Seen<'_>) {
         let Some(newest) = newest else {
-            return self.leg_failed(id, Failure::NoFootage, None, facts, now);
+            return self.leg_failed(id, Failure::NoFootage, None, seen);
         };
         let end = self.progress(newest).saturating_add(self.tolerance());
         if self.is_current(id) {
@@ -25,8 +21,8 @@ impl Director {
             };
             current.over = true;
             let current = *current;
-            self.nothing_beyond(&current, end, facts, now);
-            return self.bound_current(end, facts, now);
+            self.nothing_beyond(&current, end, seen);
+            return self.bound_current(end, seen);
         }
         // An incoming leg may be short and already received whole.
         let wanted = self.wanted();
@@ -39,29 +35,30 @@ impl Director {
         leg.over = true;
         leg.end = Some(end);
         let leg = *leg;
-        self.nothing_beyond(&leg, end, facts, now);
+        self.nothing_beyond(&leg, end, seen);
         if useless {
             self.close_incoming(id);
-            self.replace_incoming(goal, facts, now);
+            self.replace_incoming(goal, seen);
         }
     }
 
     /// A leg came to its end at progress `from`. Before the point where it was to be left, that is news of its copy.
-    fn nothing_beyond(&mut self, leg: &Leg, from: i64, facts: &[CopyFacts<'_>], now: Instant) {
+    fn nothing_beyond(&mut self, leg: &Leg, from: i64, seen: &mut Seen<'_>) {
         let reached = |until: Option<Timestamp>| {
             until.is_some_and(|until| from >= self.progress(until).saturating_sub(self.jump_min()))
         };
         let asked = self.progress(leg.from);
         let played = leg.first.is_some() && from > asked.saturating_add(self.interval_us);
-        if played && (reached(leg.until) || reached(leg.ordered)) {
+        if played && (reached(leg.until) || reached(self.request.until)) {
             return;
         }
-        let growing = facts
+        let growing = seen
+            .facts
             .get(leg.copy.index())
             .is_some_and(|copy| copy.coverage.growing());
         if growing && leg.until.is_none() {
             // Not recorded yet: ask again in a while.
-            return self.vetoes.failed(leg.copy, Failure::NoFootage, now);
+            return self.vetoes.failed(leg.copy, Failure::NoFootage, seen.now);
         }
         // Less would pass for a gap too short to matter.
         let gap = from.saturating_add(self.jump_min() + self.interval_us);
@@ -70,7 +67,10 @@ impl Director {
             self.set_aside(leg.copy, from, gap);
         } else {
             let until = leg.until.map_or(i64::MAX, |until| self.progress(until));
-            let ordered = leg.ordered.map_or(i64::MAX, |until| self.progress(until));
+            let ordered = self
+                .request
+                .until
+                .map_or(i64::MAX, |until| self.progress(until));
             self.set_aside(leg.copy, from, until.max(gap));
             self.disprove(leg.copy, from.max(asked), until.min(ordered));
         }
@@ -81,8 +81,7 @@ impl Director {
         id: LegId,
         failure: Failure,
         newest: Option<Timestamp>,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
+        seen: &mut Seen<'_>,
     ) {
         if self.is_current(id) {
             let Some(current) = &mut self.current else {
@@ -90,9 +89,9 @@ impl Director {
             };
             current.over = true;
             let copy = current.copy;
-            self.vetoes.failed(copy, failure, now);
+            self.vetoes.failed(copy, failure, seen.now);
             let end = self.spent_at(newest);
-            return self.bound_current(end, facts, now);
+            return self.bound_current(end, seen);
         }
         let Some(goal) = self.handover.as_ref().map(|handover| handover.goal) else {
             return;
@@ -103,11 +102,11 @@ impl Director {
         if failure == Failure::NoFootage {
             let from = self.progress(leg.from).max(self.wanted());
             let unplayed = Leg { first: None, ..leg };
-            self.nothing_beyond(&unplayed, from, facts, now);
+            self.nothing_beyond(&unplayed, from, seen);
         } else {
-            self.vetoes.failed(leg.copy, failure, now);
+            self.vetoes.failed(leg.copy, failure, seen.now);
         }
-        self.replace_incoming(goal, facts, now);
+        self.replace_incoming(goal, seen);
     }
 
     /// Progress beyond which a leg has nothing, when `newest` is the last that it delivered.
@@ -119,7 +118,7 @@ impl Director {
     }
 
     /// The current leg cannot go beyond `end`: what follows must be ready by then.
-    pub(super) fn bound_current(&mut self, end: i64, facts: &[CopyFacts<'_>], now: Instant) {
+    pub(super) fn bound_current(&mut self, end: i64, seen: &mut Seen<'_>) {
         if let Some(current) = &mut self.current {
             current.end = Some(end);
         }
@@ -135,7 +134,7 @@ impl Director {
         });
         if !keep {
             self.close_handover();
-            self.prepare(end, facts, now);
+            self.prepare(end, seen);
         } else if let Some(handover) = &mut self.handover {
             handover.goal = Goal::Forced { bound: end };
             let fresh = |cut: i64| last.is_none_or(|last| cut > last.saturating_add(tolerance));
@@ -145,7 +144,7 @@ impl Director {
                 handover.cut = Some(Cut::Preroll { bound: end });
             }
         }
-        self.wait_while_silent(now);
+        self.wait_while_silent(seen.now);
     }
 
     /// A silent leg that nothing can follow is waited for, but not for ever.
@@ -158,13 +157,7 @@ impl Director {
         }
     }
 
-    pub(super) fn stalled(
-        &mut self,
-        id: LegId,
-        newest: Option<Timestamp>,
-        facts: &[CopyFacts<'_>],
-        now: Instant,
-    ) {
+    pub(super) fn stalled(&mut self, id: LegId, newest: Option<Timestamp>, seen: &mut Seen<'_>) {
         if self.is_current(id) {
             let Some(current) = &mut self.current else {
                 return;
@@ -175,10 +168,10 @@ impl Director {
             current.stalled = true;
             let copy = current.copy;
             // Only for this decision: the leg may still recover.
-            self.vetoes.failed(copy, Failure::Lost, now);
+            self.vetoes.failed(copy, Failure::Lost, seen.now);
             let end = self.spent_at(newest);
-            self.bound_current(end, facts, now);
-            return self.switch_when_spent(facts, now);
+            self.bound_current(end, seen);
+            return self.switch_when_spent(seen);
         }
         let end = newest.map(|newest| self.progress(newest).saturating_add(self.tolerance()));
         let Some(handover) = &mut self.handover else {
@@ -190,26 +183,26 @@ impl Director {
         leg.stalled = true;
         leg.end = end;
         let leg = *leg;
-        self.vetoes.failed(leg.copy, Failure::Lost, now);
+        self.vetoes.failed(leg.copy, Failure::Lost, seen.now);
         if alone && goal != Goal::Better {
-            self.hedge(&leg, facts, now);
+            self.hedge(&leg, seen);
         }
     }
 
     /// An opening leg that is slow gets company; the first to be ready wins.
-    fn hedge(&mut self, slow: &Leg, facts: &[CopyFacts<'_>], now: Instant) {
+    fn hedge(&mut self, slow: &Leg, seen: &mut Seen<'_>) {
         let playing = self.current.filter(|leg| !leg.over && !leg.stalled);
         if let Step::Leg {
             copy,
             from,
             until,
             reason,
-        } = self.step(self.progress(slow.from), None, facts, now)
+        } = self.step(self.progress(slow.from), None, seen)
             && copy != slow.copy
             && playing.is_none_or(|leg| leg.copy != copy)
             && from == slow.from
         {
-            let hedge = self.open(copy, from, until, reason, facts);
+            let hedge = self.open(copy, from, until, reason);
             if let Some(handover) = &mut self.handover {
                 handover.join(hedge);
             }
@@ -244,5 +237,27 @@ impl Director {
         if self.handover.as_ref().is_some_and(forced) {
             self.close_handover();
         }
+    }
+}
+
+impl Director {
+    /// A copy holds nothing between two points of progress: this playback and the index learn it.
+    pub(super) fn disprove(&mut self, copy: CopyIx, from: i64, to: i64) {
+        if let Some(range) = self.set_aside(copy, from, to) {
+            self.actions.push_back(Action::Teach {
+                copy,
+                lesson: Lesson::Gap(range),
+            });
+        }
+    }
+
+    /// A copy is not to be asked for what lies between two points of progress.
+    pub(super) fn set_aside(&mut self, copy: CopyIx, from: i64, to: i64) -> Option<TimeRange> {
+        let (from, to) = (self.time(from), self.time(to));
+        let range = TimeRange::new(from.min(to), from.max(to))?;
+        let at = self.position();
+        self.vetoes
+            .disproved(copy, range, at, self.request.direction);
+        Some(range)
     }
 }

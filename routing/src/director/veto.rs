@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use smallvec::SmallVec;
-
 use super::Failure;
 use crate::camera::CopyIx;
 use crate::coverage::{Coverage, Held};
-use crate::plan::CopyFacts;
+use crate::plan::{CopyFacts, Direction};
 use crate::time::{TimeRange, Timestamp};
 
 /// First bar after a failure; doubles with each further one.
@@ -16,79 +14,82 @@ const BAR_MAX: Duration = Duration::from_secs(8);
 /// Recorders lock accounts (CVE-2026-35902 and its like): no second try within minutes.
 const BAR_CREDENTIALS: Duration = Duration::from_secs(300);
 const BAR_WRONG_FOOTAGE: Duration = Duration::from_secs(60);
-/// Stretches remembered for one copy; beyond it neighbours are merged by forgetting the oldest.
-const LIES_MAX: usize = 64;
+/// Separate empty stretches remembered of one copy. Beyond it those that playback has left behind are forgotten, and where that is
+/// not enough, the one farthest ahead: it proves empty again when it is reached.
+const EMPTY_MAX: usize = 64;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Veto {
     barred_until: Option<Instant>,
     failures: u32,
+    /// It proved to be of another format: all of it is useless.
     misfit: bool,
-    empty: Vec<TimeRange>,
+    /// Its windows, which hold no periods, are where the copy proved to hold nothing, whatever it lists.
+    empty: Coverage,
+    /// Grows with each change of what was disproved; zero as long as there was none.
+    revision: u32,
+}
+
+impl Veto {
+    fn new() -> Self {
+        Veto {
+            barred_until: None,
+            failures: 0,
+            misfit: false,
+            empty: Coverage::unknown(),
+            revision: 0,
+        }
+    }
+
+    fn forget_behind(&mut self, at: Timestamp, direction: Direction) {
+        let ahead = match direction {
+            Direction::Forward => TimeRange::new(at, Timestamp::MAX),
+            Direction::Reverse => TimeRange::new(Timestamp::MIN, at),
+        };
+        self.empty = ahead.map_or_else(Coverage::unknown, |ahead| self.empty.clip(ahead));
+    }
+
+    fn forget_farthest(&mut self, direction: Direction) {
+        let kept = match (self.empty.windows(), direction) {
+            ([first, .., last], Direction::Forward) => TimeRange::new(first.start(), last.start()),
+            ([first, .., last], Direction::Reverse) => TimeRange::new(first.end(), last.end()),
+            _ => None,
+        };
+        if let Some(kept) = kept {
+            self.empty = self.empty.clip(kept);
+        }
+    }
 }
 
 /// One [`Veto`] a copy.
 #[derive(Debug, Default)]
 pub(super) struct Vetoes(Vec<Veto>);
 
-/// Coverages of the copies whose own answers this playback disproved.
-pub(super) struct Overlay(SmallVec<[Option<Coverage>; 4]>);
-
-impl Overlay {
-    /// The facts as this playback sees them.
-    pub(super) fn facts<'a>(
-        &'a self,
-        facts: &[CopyFacts<'a>],
-        vetoes: &Vetoes,
-        now: Instant,
-    ) -> SmallVec<[CopyFacts<'a>; 4]> {
-        facts
-            .iter()
-            .enumerate()
-            .map(|(ix, copy)| CopyFacts {
-                coverage: self
-                    .0
-                    .get(ix)
-                    .and_then(Option::as_ref)
-                    .unwrap_or(copy.coverage),
-                barred: copy.barred || vetoes.barred(ix, now),
-                ..*copy
-            })
-            .collect()
-    }
-}
-
 impl Vetoes {
     pub(super) fn resize(&mut self, copies: usize) {
         if self.0.len() != copies {
-            self.0.resize_with(copies, Veto::default);
+            self.0.resize_with(copies, Veto::new);
         }
     }
 
-    pub(super) fn overlay(&self, facts: &[CopyFacts<'_>]) -> Overlay {
-        Overlay(
-            self.0
-                .iter()
-                .zip(facts)
-                .map(|(veto, copy)| {
-                    if veto.misfit {
-                        return TimeRange::new(Timestamp::MIN, Timestamp::MAX)
-                            .map(|all| Coverage::new(all, [], Timestamp::MIN, false));
-                    }
-                    if veto.empty.is_empty() {
-                        return None;
-                    }
-                    let mut coverage = copy.coverage.clone();
-                    for range in &veto.empty {
-                        coverage.learn_gap(*range);
-                    }
-                    Some(coverage)
-                })
-                .collect(),
-        )
+    /// Differs from an earlier one after each change of what [`Vetoes::corrected`] answers.
+    pub(super) fn revision(&self, ix: usize) -> u32 {
+        self.0.get(ix).map_or(0, |veto| veto.revision)
     }
 
-    fn barred(&self, ix: usize, now: Instant) -> bool {
+    /// What a copy holds by this playback's own experience; `None` when that says no more than `listed`.
+    pub(super) fn corrected(&self, ix: usize, listed: &Coverage) -> Option<Coverage> {
+        let veto = self.0.get(ix)?;
+        if veto.misfit {
+            return TimeRange::new(Timestamp::MIN, Timestamp::MAX)
+                .map(|all| Coverage::new(all, [], Timestamp::MIN, false));
+        }
+        let admitted = |empty: &TimeRange| matches!(listed.held(empty.start()), Held::Gap { until } if until >= empty.end());
+        let news = !veto.empty.windows().iter().all(admitted);
+        news.then(|| listed.merge(&veto.empty))
+    }
+
+    pub(super) fn barred(&self, ix: usize, now: Instant) -> bool {
         self.0
             .get(ix)
             .and_then(|veto| veto.barred_until)
@@ -115,6 +116,7 @@ impl Vetoes {
         let bar = match failure {
             Failure::Mismatch => {
                 veto.misfit = true;
+                veto.revision = veto.revision.wrapping_add(1);
                 return;
             }
             Failure::Credentials => BAR_CREDENTIALS,
@@ -139,21 +141,32 @@ impl Vetoes {
         }
     }
 
-    /// The copy holds nothing in `range`, whatever it lists.
-    pub(super) fn disproved(&mut self, copy: CopyIx, range: TimeRange) {
+    /// The copy holds nothing in `range`, whatever it lists. Playback goes on from `at`.
+    pub(super) fn disproved(
+        &mut self,
+        copy: CopyIx,
+        range: TimeRange,
+        at: Timestamp,
+        direction: Direction,
+    ) {
         let Some(veto) = self.0.get_mut(copy.index()) else {
             return;
         };
-        if veto.empty.len() == LIES_MAX {
-            veto.empty.remove(0);
+        veto.empty.learn_gap(range);
+        veto.revision = veto.revision.wrapping_add(1);
+        if veto.empty.windows().len() > EMPTY_MAX {
+            veto.forget_behind(at, direction);
         }
-        veto.empty.push(range);
+        if veto.empty.windows().len() > EMPTY_MAX {
+            veto.forget_farthest(direction);
+        }
     }
 
     /// A new play may ask again what an earlier one found empty.
-    pub(super) fn forget_lies(&mut self) {
-        for veto in &mut self.0 {
-            veto.empty.clear();
+    pub(super) fn forget_empty(&mut self) {
+        for veto in self.0.iter_mut().filter(|veto| veto.revision > 0) {
+            veto.empty = Coverage::unknown();
+            veto.revision = veto.revision.wrapping_add(1);
         }
     }
 
@@ -163,5 +176,63 @@ impl Vetoes {
             .iter()
             .zip(facts)
             .any(|(veto, copy)| veto.misfit && !matches!(copy.coverage.held(at), Held::Gap { .. }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_unix_ms(second * 1_000)
+    }
+
+    fn seconds(from: i64, to: i64) -> TimeRange {
+        TimeRange::new(second(from), second(to)).expect("in order")
+    }
+
+    fn empty(vetoes: &Vetoes) -> &[TimeRange] {
+        vetoes.0.first().map_or(&[], |veto| veto.empty.windows())
+    }
+
+    fn disproved(ranges: impl IntoIterator<Item = TimeRange>, at: i64, way: Direction) -> Vetoes {
+        let mut vetoes = Vetoes::default();
+        vetoes.resize(1);
+        for range in ranges {
+            vetoes.disproved(CopyIx(0), range, second(at), way);
+        }
+        vetoes
+    }
+
+    #[test]
+    fn empty_stretches_that_touch_are_one() {
+        let ranges = [seconds(5, 6), seconds(1, 3), seconds(2, 5)];
+        let vetoes = disproved(ranges, 0, Direction::Forward);
+        assert_eq!(empty(&vetoes), [seconds(1, 6)]);
+    }
+
+    #[test]
+    fn those_left_behind_are_forgotten_first_and_then_the_farthest() {
+        let many = EMPTY_MAX as i64 + 1;
+        let ranges = || (0..many).map(|ix| seconds(10 * ix, 10 * ix + 5));
+        let ahead = disproved(ranges(), 25, Direction::Forward);
+        assert_eq!(empty(&ahead).len(), EMPTY_MAX + 1 - 3);
+        assert_eq!(empty(&ahead).first(), Some(&seconds(30, 35)));
+        let all_ahead = disproved(ranges(), -1, Direction::Forward);
+        assert_eq!(empty(&all_ahead).len(), EMPTY_MAX);
+        assert_eq!(empty(&all_ahead).first(), Some(&seconds(0, 5)));
+        let reverse = disproved(ranges(), 10 * many, Direction::Reverse);
+        assert_eq!(empty(&reverse).len(), EMPTY_MAX);
+        assert_eq!(empty(&reverse).first(), Some(&seconds(10, 15)));
+    }
+
+    #[test]
+    fn a_copy_that_admits_its_gaps_needs_no_correction() {
+        let vetoes = disproved([seconds(4, 6)], 0, Direction::Forward);
+        let listed = |held| Coverage::new(seconds(0, 10), held, Timestamp::MIN, false);
+        assert_eq!(vetoes.corrected(0, &listed(vec![seconds(0, 4)])), None);
+        let corrected = vetoes.corrected(0, &listed(vec![seconds(0, 10)]));
+        let periods = corrected.expect("a correction").periods().to_vec();
+        assert_eq!(periods, [seconds(0, 4), seconds(6, 10)]);
     }
 }

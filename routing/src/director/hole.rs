@@ -1,0 +1,157 @@
+//! Jumps in capture time: filled from another copy, or accepted as a hole that is skipped, waited out or the end.
+
+use std::time::{Duration, Instant};
+
+use super::handover::{Cut, Goal, Handover};
+use super::seen::Seen;
+use super::{Action, Director, End, LegId, STEPS_MAX, Waiting};
+use crate::plan::Step;
+use crate::policy::Holes;
+use crate::time::Timestamp;
+
+impl Director {
+    /// A jump of the current leg that is not reached yet: opens the copy that fills it, if there is one.
+    pub(super) fn jump_ahead(
+        &mut self,
+        id: LegId,
+        from: Timestamp,
+        to: Timestamp,
+        seen: &mut Seen<'_>,
+    ) {
+        let Some(current) = self.current.filter(|current| current.id == id) else {
+            return;
+        };
+        let start = self.progress(from).saturating_add(self.tolerance());
+        if self.handover.is_some() || start < self.wanted() || self.beyond_range(start) {
+            return;
+        }
+        let target = self.progress(to);
+        let gap_end = self.gap_end(target);
+        if gap_end.saturating_sub(start) <= self.jump_min() {
+            // Too short to be worth a seam after all.
+            if let Some(current) = &mut self.current {
+                current.jump_allowed = Some(target);
+            }
+            return;
+        }
+        self.disprove(current.copy, start, gap_end);
+        if self.other_fills(start, target, seen) {
+            self.prepare_fill(start, seen);
+        }
+    }
+
+    /// The current leg's next unit lies beyond a jump: fills it from another copy, or accepts the hole.
+    pub(super) fn jump(&mut self, id: LegId, to: Timestamp, seen: &mut Seen<'_>) {
+        let to = match self.request.until {
+            Some(until) if self.beyond_range(self.progress(to)) => until,
+            _ => to,
+        };
+        let (target, start) = (self.progress(to), self.wanted());
+        let Some(current) = self.current.filter(|current| current.id == id) else {
+            return;
+        };
+        if matches!(self.waiting, Some(Waiting::Hole { .. })) {
+            return;
+        }
+        let gap_end = self.gap_end(target);
+        if gap_end.saturating_sub(start) <= self.jump_min() {
+            // Too short to be worth a seam after all.
+            if let Some(current) = &mut self.current {
+                current.jump_allowed = Some(target);
+            }
+            return;
+        }
+        self.disprove(current.copy, start, gap_end);
+        if self.other_fills(start, target, seen) {
+            return self.prepare_fill(start, seen);
+        }
+        match self.policy.holes {
+            Holes::End => self.finish(End::Hole),
+            Holes::Wait => self.wait_out_hole(start, target, seen.now),
+            Holes::Skip => {
+                self.skip_hole(start, target);
+                if let Some(current) = &mut self.current {
+                    current.jump_allowed = Some(target);
+                }
+                self.close_late_seam(target);
+            }
+        }
+    }
+
+    /// A leg that was to fill a hole and starts behind it is no better than the current one, which goes on at `target`.
+    pub(super) fn close_late_seam(&mut self, target: i64) {
+        let late = self.handover.as_ref().is_some_and(|handover| {
+            matches!(handover.goal, Goal::Forced { bound } if bound < target)
+                && matches!(handover.cut, Some(Cut::At(cut)) if cut >= target)
+        });
+        if late {
+            self.close_handover();
+        }
+    }
+
+    /// Opens the copy that fills a jump of the current leg, whose next unit waits.
+    pub(super) fn prepare_fill(&mut self, start: i64, seen: &mut Seen<'_>) {
+        let mut at = start;
+        for _ in 0..STEPS_MAX {
+            match self.step(at, None, seen) {
+                Step::Leg {
+                    copy,
+                    from,
+                    until,
+                    reason,
+                } => {
+                    self.close_handover();
+                    let leg = self.open(copy, from, until, reason);
+                    self.handover = Some(Handover::new(Goal::Forced { bound: start }, leg));
+                    return;
+                }
+                Step::Hole {
+                    until: Some(until), ..
+                }
+                | Step::Outage {
+                    until: Some(until), ..
+                } => at = self.progress(until),
+                _ => return,
+            }
+        }
+    }
+
+    /// Lets the time of a hole pass, counted from when there was nothing more to send.
+    pub(super) fn wait_out_hole(&mut self, start: i64, end: i64, now: Instant) {
+        let length = Duration::from_micros(end.saturating_sub(start).max(0) as u64);
+        let since = *self.without_since.get_or_insert(now);
+        let resume_at = self.time(end);
+        self.waiting = Some(Waiting::Hole {
+            until: since + length,
+            resume_at,
+        });
+        self.actions.push_back(Action::Wait { at: resume_at });
+    }
+
+    /// The time of a hole passes; unless somebody turns out to hold it.
+    pub(super) fn review_hole(
+        &mut self,
+        until: Instant,
+        resume_at: Timestamp,
+        seen: &mut Seen<'_>,
+    ) {
+        let (start, resume) = (self.wanted(), self.progress(resume_at));
+        if self.other_fills(start, resume, seen) {
+            self.waiting = None;
+            if self.current.is_some() {
+                return self.prepare_fill(start, seen);
+            }
+            return self.seek_source(Goal::Forced { bound: start }, seen);
+        }
+        if seen.now < until {
+            return;
+        }
+        self.waiting = None;
+        self.skip_hole(start, resume);
+        if let Some(current) = &mut self.current {
+            current.jump_allowed = Some(resume);
+            return self.wait_while_silent(seen.now);
+        }
+        self.seek_source(Goal::Forced { bound: resume }, seen);
+    }
+}

@@ -1,0 +1,77 @@
+//! Progress along the direction of play, and how near is near.
+
+use super::Director;
+use crate::plan::Direction;
+use crate::time::Timestamp;
+
+impl Director {
+    /// Progress along the direction of play, µs: grows while playing, forward or in reverse.
+    pub(super) fn progress(&self, at: Timestamp) -> i64 {
+        match self.request.direction {
+            Direction::Forward => at.as_micros(),
+            Direction::Reverse => at.as_micros().saturating_neg(),
+        }
+    }
+
+    pub(super) fn time(&self, progress: i64) -> Timestamp {
+        match self.request.direction {
+            Direction::Forward => Timestamp::from_micros(progress),
+            Direction::Reverse if progress == i64::MAX => Timestamp::MIN,
+            Direction::Reverse => Timestamp::from_micros(progress.saturating_neg()),
+        }
+    }
+
+    /// Two units closer than this are the same picture.
+    pub(super) fn tolerance(&self) -> i64 {
+        self.interval_us / 2
+    }
+
+    /// What a copy lists beyond the wanted progress holds no picture when it is shorter than this. A picture lies at the
+    /// start of its frame interval: forward the rest of it is empty, in reverse it comes last.
+    pub(super) fn sliver(&self) -> i64 {
+        match self.request.direction {
+            Direction::Forward => self.interval_us * 3 / 4,
+            Direction::Reverse => self.interval_us / 4,
+        }
+    }
+
+    /// A step in capture time above this may hide footage that another copy holds.
+    pub(super) fn jump_min(&self) -> i64 {
+        (self.policy.min_gap.as_micros() as i64).max(self.interval_us * 5 / 2)
+    }
+
+    /// Progress of the next unit that is wanted.
+    pub(super) fn wanted(&self) -> i64 {
+        let sent = self.last.map(|last| last.saturating_add(self.tolerance()));
+        match (sent, self.resume) {
+            (Some(sent), Some(resume)) => sent.max(resume),
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => self.progress(self.request.at),
+        }
+    }
+
+    /// What is left of the requested range is shorter than a frame.
+    pub(super) fn range_done(&self) -> bool {
+        let left = |until: Timestamp| self.progress(until).saturating_sub(self.wanted());
+        self.last.is_some()
+            && self
+                .request
+                .until
+                .is_some_and(|until| left(until) < self.interval_us * 3 / 4)
+    }
+
+    /// The end of the requested range, if a unit at this progress is beyond it.
+    pub(super) fn beyond_range(&self, at: i64) -> bool {
+        self.request
+            .until
+            .is_some_and(|until| at >= self.progress(until))
+    }
+
+    /// Where a gap ends that the picture at a point of progress follows: in reverse, its frame interval comes before it.
+    pub(super) fn gap_end(&self, picture: i64) -> i64 {
+        match self.request.direction {
+            Direction::Forward => picture,
+            Direction::Reverse => picture.saturating_sub(self.interval_us),
+        }
+    }
+}

@@ -1,0 +1,246 @@
+//! What the plan says comes next, and opening it.
+
+use std::time::Instant;
+
+use super::handover::{Goal, Handover};
+use super::seen::Seen;
+use super::{Action, Director, End, Leg, LegId, STEPS_MAX, Waiting};
+use crate::camera::CopyIx;
+use crate::health::HealthState;
+use crate::plan::{CopyFacts, Reason, Step, next_step};
+use crate::policy::{Failback, Holes, Mismatch, Policy};
+use crate::time::{TimeRange, Timestamp};
+
+impl Director {
+    /// What the plan says from `at` on, with this playback's own experience laid over the facts.
+    ///
+    /// Remainders shorter than a frame are passed over: the listing of a copy ends where its last frame ends.
+    pub(super) fn step(&self, at: i64, current: Option<CopyIx>, seen: &mut Seen<'_>) -> Step {
+        let policy = if self.flapping(seen.now) {
+            Policy {
+                failback: Failback::Never,
+                ..self.policy
+            }
+        } else {
+            self.policy
+        };
+        let mut copies = seen.copies(&self.vetoes);
+        // A leg that delivers is proof enough that its recorder lives, whatever the probes say.
+        if let Some(playing) = current.and_then(|copy| copies.get_mut(copy.index()))
+            && playing.health == HealthState::Down
+        {
+            playing.health = HealthState::Suspect;
+        }
+        let mut at = at;
+        for _ in 0..STEPS_MAX {
+            let step = next_step(self.time(at), &self.request, &copies, current, &policy);
+            match step {
+                Step::Leg {
+                    until: Some(until), ..
+                } if Some(until) != self.request.until
+                    && self.progress(until).saturating_sub(at) < self.sliver() =>
+                {
+                    at = self.progress(until);
+                }
+                step => return step,
+            }
+        }
+        Step::End
+    }
+
+    pub(super) fn open(
+        &mut self,
+        copy: CopyIx,
+        from: Timestamp,
+        until: Option<Timestamp>,
+        reason: Reason,
+    ) -> Leg {
+        self.legs_opened += 1;
+        let leg = Leg {
+            id: LegId(self.legs_opened),
+            copy,
+            from,
+            reason,
+            first: None,
+            cut: None,
+            over: false,
+            stalled: false,
+            end: None,
+            until,
+            jump_allowed: None,
+        };
+        self.actions.push_back(Action::Open {
+            leg: leg.id,
+            copy,
+            from,
+            until: self.request.until,
+            reason,
+        });
+        leg
+    }
+
+    /// Finds the leg that serves the wanted instant and opens it; else waits, skips or ends as the policy says.
+    pub(super) fn seek_source(&mut self, goal: Goal, seen: &mut Seen<'_>) {
+        if self.range_done() {
+            return self.finish(End::Range);
+        }
+        let mut at = self.wanted();
+        let mut hole_from: Option<i64> = None;
+        // A hole before the first unit is always skipped: the start moves to the next footage (ONVIF Streaming, playback).
+        let holes = if self.last.is_none() {
+            Holes::Skip
+        } else {
+            self.policy.holes
+        };
+        for _ in 0..STEPS_MAX {
+            match self.step(at, None, seen) {
+                Step::Leg {
+                    copy,
+                    from,
+                    until,
+                    reason,
+                } => {
+                    if let Some(start) = hole_from {
+                        self.skip_hole(start, self.progress(from));
+                    }
+                    self.waiting = None;
+                    let leg = self.open(copy, from, until, reason);
+                    self.handover = Some(Handover::new(goal, leg));
+                    return;
+                }
+                Step::Hole { from, until } => {
+                    let from = self.progress(from);
+                    let Some(until) = until.map(|until| self.progress(until)) else {
+                        return self.finish(self.end_without_footage(seen.facts));
+                    };
+                    match holes {
+                        Holes::End => return self.finish(End::Hole),
+                        Holes::Skip => {
+                            hole_from.get_or_insert(from.max(at));
+                            at = until;
+                        }
+                        Holes::Wait => return self.wait_out_hole(at, until, seen.now),
+                    }
+                }
+                Step::Outage { from, until } => {
+                    let since = *self.without_since.get_or_insert(seen.now);
+                    let given_up =
+                        seen.now.saturating_duration_since(since) >= self.policy.outage_wait;
+                    let until = until.map(|until| self.progress(until));
+                    let short = |until: i64| until.saturating_sub(at) <= self.jump_min();
+                    match until {
+                        // Somebody in reach holds what comes later.
+                        Some(until) if short(until) || given_up && holes != Holes::End => {
+                            hole_from.get_or_insert(self.progress(from).max(at));
+                            at = until;
+                        }
+                        _ if given_up => return self.finish(End::Outage),
+                        _ => return self.wait_for_a_copy(at, since),
+                    }
+                }
+                Step::End => return self.finish(self.end_without_footage(seen.facts)),
+            }
+        }
+        self.finish(End::Footage);
+    }
+
+    pub(super) fn wait_for_a_copy(&mut self, at: i64, since: Instant) {
+        if !matches!(self.waiting, Some(Waiting::Outage { .. })) {
+            self.actions.push_back(Action::Wait { at: self.time(at) });
+        }
+        self.waiting = Some(Waiting::Outage { since });
+    }
+
+    pub(super) fn skip_hole(&mut self, start: i64, end: i64) {
+        self.resume = Some(end);
+        let (from, to) = (self.time(start.min(end)), self.time(end.max(start)));
+        if let Some(range) = TimeRange::new(from.min(to), from.max(to)) {
+            self.actions.push_back(Action::Hole(range));
+        }
+    }
+
+    pub(super) fn end_without_footage(&self, facts: &[CopyFacts<'_>]) -> End {
+        let at = self.time(self.wanted());
+        let misfit = self.policy.mismatch == Mismatch::End && self.vetoes.misfit_holds(facts, at);
+        if misfit { End::Mismatch } else { End::Footage }
+    }
+
+    /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.
+    pub(super) fn other_fills(&self, start: i64, end: i64, seen: &mut Seen<'_>) -> bool {
+        let mut at = start;
+        for _ in 0..STEPS_MAX {
+            match self.step(at, None, seen) {
+                Step::Leg { from, .. } => {
+                    return self.progress(from).max(at) < end.saturating_sub(self.jump_min());
+                }
+                Step::Hole {
+                    until: Some(until), ..
+                }
+                | Step::Outage {
+                    until: Some(until), ..
+                } if self.progress(until) < end => {
+                    at = self.progress(until);
+                }
+                Step::Hole { .. } | Step::Outage { .. } | Step::End => return false,
+            }
+        }
+        false
+    }
+
+    /// After an incoming leg proved useless: opens what the plan says now.
+    pub(super) fn replace_incoming(&mut self, goal: Goal, seen: &mut Seen<'_>) {
+        if self.handover.is_some() {
+            return;
+        }
+        match (goal, self.current) {
+            (Goal::Better, _) => self.review(seen),
+            (Goal::Forced { bound }, Some(_)) => {
+                self.prepare(bound, seen);
+                self.wait_while_silent(seen.now);
+            }
+            (_, None) | (Goal::Start, _) => {
+                let bound = self.wanted();
+                self.seek_source(
+                    if self.last.is_none() {
+                        Goal::Start
+                    } else {
+                        Goal::Forced { bound }
+                    },
+                    seen,
+                );
+            }
+        }
+    }
+
+    /// Opens the leg that follows the current one at `bound`, if the plan has one on another copy.
+    ///
+    /// Holes, outages and ends are acted on only when the current leg is drained: the facts may be better by then.
+    pub(super) fn prepare(&mut self, bound: i64, seen: &mut Seen<'_>) {
+        if self.beyond_range(bound.saturating_add(self.interval_us * 3 / 4)) {
+            return;
+        }
+        let mut at = bound.max(self.wanted());
+        for _ in 0..STEPS_MAX {
+            match self.step(at, None, seen) {
+                Step::Leg {
+                    copy,
+                    from,
+                    until,
+                    reason,
+                } => {
+                    let alive = self.current.filter(|leg| !leg.over && !leg.stalled);
+                    if alive.is_some_and(|leg| leg.copy == copy) {
+                        return;
+                    }
+                    let leg = self.open(copy, from, until, reason);
+                    self.handover = Some(Handover::new(Goal::Forced { bound }, leg));
+                    return;
+                }
+                Step::Hole {
+                    until: Some(until), ..
+                } if self.policy.holes == Holes::Skip => at = self.progress(until),
+                _ => return,
+            }
+        }
+    }
+}

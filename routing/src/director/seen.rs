@@ -1,0 +1,65 @@
+//! The facts as one playback sees them: what it disproved itself is laid over what the copies list.
+
+use std::time::Instant;
+
+use smallvec::SmallVec;
+
+use super::veto::Vetoes;
+use crate::coverage::Coverage;
+use crate::plan::CopyFacts;
+
+/// The facts of one decision. Copies against which nothing is held are seen as they are; corrections are made when they
+/// are first looked at, and again only for a copy that the decision itself learned something about.
+pub(super) struct Seen<'a> {
+    /// As they were handed in.
+    pub(super) facts: &'a [CopyFacts<'a>],
+    /// The moment of the decision.
+    pub(super) now: Instant,
+    corrected: SmallVec<[Corrected; 4]>,
+}
+
+/// A copy's coverage with the stretches taken out that proved empty.
+#[derive(Default)]
+struct Corrected {
+    /// State of the veto that it was made from.
+    revision: u32,
+    coverage: Option<Coverage>,
+}
+
+impl<'a> Seen<'a> {
+    pub(super) fn new(facts: &'a [CopyFacts<'a>], now: Instant) -> Self {
+        Seen {
+            facts,
+            now,
+            corrected: SmallVec::new(),
+        }
+    }
+
+    /// What the plan is asked with.
+    pub(super) fn copies(&mut self, vetoes: &Vetoes) -> SmallVec<[CopyFacts<'_>; 4]> {
+        self.correct(vetoes);
+        let now = self.now;
+        self.facts
+            .iter()
+            .zip(&self.corrected)
+            .enumerate()
+            .map(|(ix, (copy, corrected))| CopyFacts {
+                coverage: corrected.coverage.as_ref().unwrap_or(copy.coverage),
+                barred: copy.barred || vetoes.barred(ix, now),
+                ..*copy
+            })
+            .collect()
+    }
+
+    fn correct(&mut self, vetoes: &Vetoes) {
+        self.corrected
+            .resize_with(self.facts.len(), Corrected::default);
+        for (ix, (copy, corrected)) in self.facts.iter().zip(&mut self.corrected).enumerate() {
+            let revision = vetoes.revision(ix);
+            if corrected.revision != revision {
+                corrected.revision = revision;
+                corrected.coverage = vetoes.corrected(ix, copy.coverage);
+            }
+        }
+    }
+}
