@@ -156,14 +156,15 @@ impl Director {
         let missing = asked.max(wanted);
         let gap_end = self.gap_end(at);
         if gap_end.saturating_sub(missing) > jump_min && goal != Goal::Better {
-            self.disprove(leg.copy, missing, gap_end);
+            self.disprove(leg.copy, missing, gap_end, seen);
             let hedged = self
                 .handover
                 .as_ref()
                 .is_some_and(|handover| handover.legs.len() > 1);
             // Behind a hole that ends playback, or that is waited out, its turn has not come.
             let too_soon = self.last.is_some() && self.policy.holes != Holes::Skip;
-            if hedged || too_soon || self.other_fills(missing, at, seen) {
+            let beyond = self.beyond_range(at);
+            if hedged || too_soon || beyond || self.other_fills(missing, at, seen) {
                 self.close_incoming(id);
                 return self.replace_incoming(goal, seen);
             }

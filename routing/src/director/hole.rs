@@ -34,7 +34,7 @@ impl Director {
             }
             return;
         }
-        self.disprove(current.copy, start, gap_end);
+        self.disprove(current.copy, start, gap_end, seen);
         if self.other_fills(start, target, seen) {
             self.prepare_fill(start, seen);
         }
@@ -61,7 +61,7 @@ impl Director {
             }
             return;
         }
-        self.disprove(current.copy, start, gap_end);
+        self.disprove(current.copy, start, gap_end, seen);
         if self.other_fills(start, target, seen) {
             return self.prepare_fill(start, seen);
         }

@@ -26,7 +26,7 @@ impl Director {
         {
             // One that was told to hand over has shown a unit from behind the hole.
             if let Some(current) = self.current.filter(|leg| !leg.over && !leg.stalled) {
-                self.set_aside(current.copy, bound, start);
+                self.set_aside(current.copy, bound, start, seen);
             }
             if self.other_fills(bound, start, seen) {
                 self.close_handover();

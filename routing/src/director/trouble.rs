@@ -6,6 +6,7 @@ use super::handover::{Cut, Goal, Handover};
 use super::seen::Seen;
 use super::{Action, Director, Failure, Leg, LegId, Lesson, Waiting};
 use crate::camera::CopyIx;
+use crate::coverage::{Coverage, Held, HeldBefore};
 use crate::plan::Step;
 use crate::time::{TimeRange, Timestamp};
 
@@ -64,15 +65,15 @@ impl Director {
         let gap = from.saturating_add(self.jump_min() + self.interval_us);
         if leg.first.is_some() && from.saturating_add(self.jump_min()) >= asked {
             // It may only have stopped at a gap. Asked again behind it, it starts where it goes on, or refuses.
-            self.set_aside(leg.copy, from, gap);
+            self.set_aside(leg.copy, from, gap, seen);
         } else {
             let until = leg.until.map_or(i64::MAX, |until| self.progress(until));
             let ordered = self
                 .request
                 .until
                 .map_or(i64::MAX, |until| self.progress(until));
-            self.set_aside(leg.copy, from, until.max(gap));
-            self.disprove(leg.copy, from.max(asked), until.min(ordered));
+            self.set_aside(leg.copy, from, until.max(gap), seen);
+            self.disprove(leg.copy, from.max(asked), until.min(ordered), seen);
         }
     }
 
@@ -242,8 +243,8 @@ impl Director {
 
 impl Director {
     /// A copy holds nothing between two points of progress: this playback and the index learn it.
-    pub(super) fn disprove(&mut self, copy: CopyIx, from: i64, to: i64) {
-        if let Some(range) = self.set_aside(copy, from, to) {
+    pub(super) fn disprove(&mut self, copy: CopyIx, from: i64, to: i64, seen: &Seen<'_>) {
+        if let Some(range) = self.set_aside(copy, from, to, seen) {
             self.actions.push_back(Action::Teach {
                 copy,
                 lesson: Lesson::Gap(range),
@@ -251,13 +252,37 @@ impl Director {
         }
     }
 
-    /// A copy is not to be asked for what lies between two points of progress.
-    pub(super) fn set_aside(&mut self, copy: CopyIx, from: i64, to: i64) -> Option<TimeRange> {
+    /// A copy is not to be asked for what lies between two points of progress. Answers what of it the copy does not admit.
+    pub(super) fn set_aside(
+        &mut self,
+        copy: CopyIx,
+        from: i64,
+        to: i64,
+        seen: &Seen<'_>,
+    ) -> Option<TimeRange> {
         let (from, to) = (self.time(from), self.time(to));
         let range = TimeRange::new(from.min(to), from.max(to))?;
+        let range = seen
+            .facts
+            .get(copy.index())
+            .map_or(Some(range), |copy| denied(copy.coverage, range))?;
         let at = self.position();
         self.vetoes
             .disproved(copy, range, at, self.request.direction);
         Some(range)
     }
+}
+
+/// What of a range a listing does not begin or end by admitting to be empty: what it lists there later, as recording goes on, is
+/// believed.
+fn denied(listed: &Coverage, range: TimeRange) -> Option<TimeRange> {
+    let start = match listed.held(range.start()) {
+        Held::Gap { until } => until,
+        Held::Recorded { .. } | Held::Unknown { .. } => range.start(),
+    };
+    let end = match listed.held_before(range.end()) {
+        HeldBefore::Gap { since } => since,
+        HeldBefore::Recorded { .. } | HeldBefore::Unknown { .. } => range.end(),
+    };
+    TimeRange::new(start, end)
 }
