@@ -1,10 +1,34 @@
 //! Progress along the direction of play, and how near is near.
 
 use super::Director;
+use crate::coverage::{Coverage, Held, HeldBefore};
 use crate::plan::Direction;
 use crate::time::Timestamp;
 
+/// What a listing says of the footage that comes next at some progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    Recorded,
+    Gap,
+    Unknown,
+}
+
 impl Director {
+    pub(super) fn listed(&self, coverage: &Coverage, at: i64) -> Listed {
+        match self.request.direction {
+            Direction::Forward => match coverage.held(self.time(at)) {
+                Held::Recorded { .. } => Listed::Recorded,
+                Held::Gap { .. } => Listed::Gap,
+                Held::Unknown { .. } => Listed::Unknown,
+            },
+            Direction::Reverse => match coverage.held_before(self.time(at)) {
+                HeldBefore::Recorded { .. } => Listed::Recorded,
+                HeldBefore::Gap { .. } => Listed::Gap,
+                HeldBefore::Unknown { .. } => Listed::Unknown,
+            },
+        }
+    }
+
     /// Progress along the direction of play, µs: grows while playing, forward or in reverse.
     pub(super) fn progress(&self, at: Timestamp) -> i64 {
         match self.request.direction {

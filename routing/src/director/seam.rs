@@ -3,10 +3,12 @@
 use std::time::Instant;
 
 use super::handover::{Cut, Goal, Handover};
+use super::progress::Listed;
 use super::seen::Seen;
 use super::{Action, BETTER_LEAD_US, Director, Leg, LegId, Phase, Seam, Waiting};
-use crate::coverage::Held;
+use crate::camera::CopyIx;
 use crate::plan::Step;
+use crate::time::Timestamp;
 
 /// How far playback goes, in footage time, before the plan is looked at again.
 const REVIEW_EVERY_US: i64 = 1_000_000;
@@ -165,11 +167,6 @@ impl Director {
         if current.over || current.stalled {
             return self.prepare(current.end.unwrap_or(at), seen);
         }
-        // What it delivers is proof enough, whatever its recorder lists.
-        let plays_unlisted = seen
-            .facts
-            .get(current.copy.index())
-            .is_some_and(|facts| matches!(facts.coverage.held(self.time(at)), Held::Gap { .. }));
         match self.step(at, Some(current.copy), seen) {
             Step::Leg { copy, until, .. } if copy == current.copy => {
                 if let Some(leg) = &mut self.current {
@@ -188,24 +185,46 @@ impl Director {
                 until,
                 reason,
                 ..
-            } if self.may_return(at) && !plays_unlisted => {
+            } if self.may_return(at) => {
                 let start = at.saturating_add(BETTER_LEAD_US);
-                let from = self.time(start);
-                let lasts = until.is_none_or(|until| {
-                    let min_stay = self.policy.min_stay.as_micros() as i64;
-                    self.progress(until).saturating_sub(start) >= min_stay
-                });
-                let holds = lasts
-                    && seen.facts.get(copy.index()).is_some_and(|facts| {
-                        !matches!(facts.coverage.held(from), Held::Gap { .. })
-                    });
-                if holds {
-                    let leg = self.open(copy, from, until, reason);
+                if self.is_worth_it(&current, copy, start, until, seen) {
+                    let leg = self.open(copy, self.time(start), until, reason);
                     self.handover = Some(Handover::new(Goal::Better, leg));
                 }
             }
             _ => {}
         }
+    }
+
+    /// Whether a leg that could go on is left for one of a better copy that takes over at `start`.
+    fn is_worth_it(
+        &self,
+        current: &Leg,
+        better: CopyIx,
+        start: i64,
+        until: Option<Timestamp>,
+        seen: &mut Seen<'_>,
+    ) -> bool {
+        let listed = |copy: CopyIx, at: i64| {
+            let facts = seen.facts.get(copy.index());
+            facts.map(|facts| self.listed(facts.coverage, at))
+        };
+        // What a leg delivers is proof enough, whatever its recorder lists.
+        if listed(current.copy, self.wanted()) == Some(Listed::Gap)
+            || listed(better, start) == Some(Listed::Gap)
+        {
+            return false;
+        }
+        let min_stay = self.policy.min_stay.as_micros() as i64;
+        if until.is_some_and(|until| self.progress(until).saturating_sub(start) < min_stay) {
+            return false;
+        }
+        // That the current copy is of unknown coverage may be no cause any more where the better one would take over.
+        listed(current.copy, self.wanted()) == Some(Listed::Recorded)
+            || matches!(
+                self.step(start, Some(current.copy), seen),
+                Step::Leg { copy, .. } if copy == better
+            )
     }
 
     /// Without a known frame interval the same picture of two copies cannot be told from the next one.
