@@ -9,8 +9,9 @@ use futures::stream::FuturesUnordered;
 use seamline_probes::{Lesson, MediaSource, ProbeError, Slot};
 use seamline_routing::director::{Failure, Lesson as Learned};
 use seamline_routing::health::FailureKind;
+use seamline_routing::plan::{Request, Step, next_step};
 use seamline_routing::policy::Policy;
-use seamline_routing::{CameraId, CopyIx, CopyRef, TimeRange, Timestamp};
+use seamline_routing::{CameraId, CopyIx, CopyRef, Held, TimeRange, Timestamp};
 use seamline_rtsp::auth::server::Users;
 use seamline_rtsp::sdp::Description;
 
@@ -156,17 +157,52 @@ impl CameraEntry {
         }
     }
 
-    /// Passes on what a playback learned about a copy.
-    pub fn teach(&self, copy: CopyIx, lesson: Learned) {
+    /// Whether it is known that no copy holds anything of what is asked for.
+    pub fn holds_nothing(&self, request: &Request) -> bool {
+        let facts = self.slot.facts(clock::now());
+        let step = next_step(
+            request.at,
+            request,
+            &facts.copies(|_| false),
+            None,
+            &self.policy,
+        );
+        step == Step::End
+    }
+
+    /// Passes on what a playback that wanted `at` learned about a copy.
+    pub fn teach(&self, copy: CopyIx, lesson: Learned, at: Timestamp) {
         let now = clock::now();
-        if let Learned::Gap(range) = lesson {
-            // Nothing is known of what is not yet recorded.
-            let known = TimeRange::new(Timestamp::MIN, clock::wall())
-                .and_then(|past| past.intersect(range));
-            if let Some(range) = known {
-                self.slot.teach(copy, Lesson::Gap(range), now);
+        match lesson {
+            Learned::Gap(range) => {
+                // Nothing is known of what is not yet recorded.
+                let known = TimeRange::new(Timestamp::MIN, clock::wall())
+                    .and_then(|past| past.intersect(range));
+                if let Some(range) = known {
+                    self.slot.teach(copy, Lesson::Gap(range), now);
+                }
+            }
+            Learned::WrongFootage => {
+                self.slot.teach(copy, Lesson::Refused { at }, now);
+                self.report_failure(copy, Failure::WrongFootage, now);
             }
         }
+    }
+
+    /// Whether a copy lists footage behind `at` that its recorder has had time to write.
+    pub fn holds_after(&self, copy: CopyIx, at: Timestamp, wall: Timestamp) -> bool {
+        let held = self.slot.coverage(copy).map(|coverage| coverage.held(at));
+        matches!(held, Some(Held::Recorded { until }) if until.min(wall).micros_since(at) > WRITTEN_LATE_US)
+    }
+
+    /// Asks again, in the background, what a copy's tracks are.
+    pub fn look_again(&self, copy: CopyIx) {
+        let slot = Arc::clone(&self.slot);
+        tokio::spawn(async move {
+            if let Err(error) = slot.ask_description(copy).await {
+                tracing::debug!(camera = %slot.camera().id, %error, "describe");
+            }
+        });
     }
 
     /// A stretch that a copy delivered without a break.
@@ -177,6 +213,11 @@ impl CameraEntry {
     /// A copy's recorder delivers footage.
     pub fn report_up(&self, copy: CopyIx, now: Instant) {
         self.slot.delivers(copy, now);
+    }
+
+    /// A recorder accepted a playback and went silent.
+    pub fn report_stalled(&self, copy: CopyIx, now: Instant) {
+        self.slot.failed(copy, FailureKind::Stalled, now);
     }
 
     /// A leg failed by its recorder's fault.
@@ -192,6 +233,9 @@ impl CameraEntry {
         self.slot.failed(copy, kind, now);
     }
 }
+
+/// Recorders list footage this long before it can be played.
+const WRITTEN_LATE_US: i64 = 30_000_000;
 
 /// How often a playback tells what it saw recorded.
 pub const TEACH_EVERY: Duration = Duration::from_secs(2);

@@ -69,16 +69,27 @@ impl OutQueue {
         self.chunks.push_back(Chunk::Message(message));
     }
 
-    /// Inserts a message at the next frame boundary, behind messages already there.
+    /// Bytes of the messages that wait.
+    pub fn message_bytes(&self) -> usize {
+        let messages = self
+            .chunks
+            .iter()
+            .filter(|chunk| matches!(chunk, Chunk::Message(_)));
+        messages.map(|chunk| chunk.bytes().len()).sum()
+    }
+
+    /// Inserts a message at the next frame boundary, behind every message already there: answers keep their order.
     pub fn push_front_message(&mut self, message: BytesMut) {
         if message.is_empty() {
             return;
         }
         self.bytes += message.len();
-        let mut at = self.split_at_boundary();
-        while matches!(self.chunks.get(at), Some(Chunk::Message(_))) {
-            at += 1;
-        }
+        let boundary = self.split_at_boundary();
+        let last = self
+            .chunks
+            .iter()
+            .rposition(|chunk| matches!(chunk, Chunk::Message(_)));
+        let at = last.map_or(boundary, |last| boundary.max(last + 1));
         self.chunks.insert(at, Chunk::Message(message));
     }
 

@@ -97,12 +97,26 @@ impl Framer {
     ///
     /// Only bytes of what is returned, and blank lines between messages, are taken, so the caller may append to `buf`
     /// between calls but must not take from it. After an error every call gives the same error.
+    #[inline]
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Incoming>, FrameError> {
+        // Nearly all that arrives; inlined, its result is never moved.
+        if buf.first() == Some(&b'$') && self.body_of.is_none() && self.failed.is_none() {
+            return Ok(split_frame(buf));
+        }
+        self.next_message(buf)
+    }
+
+    fn next_message(&mut self, buf: &mut BytesMut) -> Result<Option<Incoming>, FrameError> {
         if let Some(error) = self.failed {
             return Err(error);
         }
         self.step(buf)
             .inspect_err(|error| self.failed = Some(*error))
+    }
+
+    /// Whether a message has begun whose end has not arrived; `buf` is what [`Self::next`] was given last.
+    pub fn is_partial(&self, buf: &BytesMut) -> bool {
+        self.body_of.is_some() || !buf.is_empty()
     }
 
     fn step(&mut self, buf: &mut BytesMut) -> Result<Option<Incoming>, FrameError> {
@@ -164,6 +178,7 @@ impl Framer {
     }
 }
 
+#[inline]
 fn split_frame(buf: &mut BytesMut) -> Option<Incoming> {
     let [_, channel, high, low, ..] = *buf.as_ref() else {
         return None;

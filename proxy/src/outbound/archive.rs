@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use bytes::Bytes;
 use seamline_archive::{ArchiveError, Batch, Cursor, TrackFormat};
 use seamline_media::{Flags, Frame, LegFormat, Packetizer, Unit};
 use seamline_probes::archive::{Folders, describe_tracks};
 use seamline_routing::director::Failure;
-use seamline_rtsp::sdp::{Mapping, map_tracks};
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep};
 
@@ -48,8 +48,19 @@ pub struct ArchiveLeg {
 
 struct Packer {
     format: TrackFormat,
+    /// The format changed in mid leg: its parameter sets must go with the pictures.
+    sets_in_band: bool,
     clock_rate: u32,
     packetizer: Packetizer,
+}
+
+impl Packer {
+    fn data(&self, frame: &seamline_archive::Frame) -> Bytes {
+        if !(self.sets_in_band && frame.sync) {
+            return frame.data.clone();
+        }
+        format::with_sets(&self.format, &frame.data)
+    }
 }
 
 impl std::fmt::Debug for ArchiveLeg {
@@ -157,22 +168,18 @@ impl ArchiveLeg {
 
     fn set_tracks(&mut self, formats: &[TrackFormat]) -> Result<(), LegFailure> {
         let theirs = describe_tracks(formats).tracks;
-        let mapping = map_tracks(&self.order.tracks, &theirs);
-        if let Some(Mapping::Mismatch { difference, .. }) = mapping.get(self.order.master) {
-            return Err(LegFailure::new(Failure::Mismatch, difference.to_string()));
-        }
-        self.format = format::of_tracks(
-            mapping
-                .iter()
-                .map(|mapped| mapped.index().and_then(|ix| theirs.get(ix))),
-        );
+        let mapping = self.order.fit(&theirs)?;
+        let fits = mapping
+            .iter()
+            .map(|theirs_ix| theirs_ix.and_then(|ix| theirs.get(ix)));
+        self.format = format::of_tracks(fits);
+        let changed = !self.tracks.is_empty();
         let packer = |(ix, format): (usize, &TrackFormat)| {
-            let ours = mapping
-                .iter()
-                .position(|mapped| mapped.index() == Some(ix))?;
+            let ours = mapping.iter().position(|mapped| *mapped == Some(ix))?;
             let track = theirs.get(ix)?;
             Some(Packer {
                 format: format.clone(),
+                sets_in_band: changed,
                 clock_rate: track.clock_rate,
                 packetizer: Packetizer::new(ours, format::codec(format), track.payload_type),
             })
@@ -186,8 +193,9 @@ impl ArchiveLeg {
             return;
         };
         let capture_us = frame.capture_us - self.order.clock_offset_us;
+        let data = packer.data(frame);
         let unit = packer.packetizer.unit(&Frame {
-            data: &frame.data,
+            data: &data,
             framing: format::framing(&packer.format),
             capture_us,
             rtp_time: (i128::from(capture_us) * i128::from(packer.clock_rate) / 1_000_000) as u32,

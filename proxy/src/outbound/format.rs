@@ -1,5 +1,6 @@
 //! What tracks of a description or of a file mean to the splice.
 
+use bytes::{BufMut, Bytes, BytesMut};
 use seamline_archive::TrackFormat;
 use seamline_media::{Codec, Framing, LegFormat, ParameterSets};
 use seamline_rtsp::sdp::Track;
@@ -39,4 +40,31 @@ pub(super) fn framing(format: &TrackFormat) -> Framing {
         } => Framing::LengthPrefixed(nal_length_bytes),
         TrackFormat::Aac { .. } | TrackFormat::G711 { .. } => Framing::Raw,
     }
+}
+
+/// A sample with its parameter sets ahead of it.
+pub(super) fn with_sets(format: &TrackFormat, sample: &Bytes) -> Bytes {
+    let (length_bytes, sets) = match format {
+        TrackFormat::H264 {
+            nal_length_bytes,
+            sps,
+            pps,
+            ..
+        } => (*nal_length_bytes, [&[][..], sps, pps]),
+        TrackFormat::H265 {
+            nal_length_bytes,
+            vps,
+            sps,
+            pps,
+            ..
+        } => (*nal_length_bytes, [&vps[..], sps, pps]),
+        TrackFormat::Aac { .. } | TrackFormat::G711 { .. } => return sample.clone(),
+    };
+    let mut whole = BytesMut::with_capacity(sample.len() + 256);
+    for set in sets.into_iter().flatten() {
+        whole.put_uint(set.len() as u64, usize::from(length_bytes.clamp(1, 8)));
+        whole.put_slice(set);
+    }
+    whole.put_slice(sample);
+    whole.freeze()
 }

@@ -15,7 +15,8 @@ use seamline_probes::MediaSource;
 use seamline_routing::director::Failure;
 use seamline_routing::policy::Reaction;
 use seamline_routing::time::Timestamp;
-use seamline_rtsp::sdp::Track;
+use seamline_rtsp::sdp::{Mapping, Track, map_tracks};
+use tokio::time::timeout;
 
 /// What a playback wants of a leg. Times are in the camera's timeline.
 #[derive(Clone, Debug)]
@@ -36,6 +37,41 @@ pub struct Order {
     pub master: usize,
     /// The deadlines of connecting and answering.
     pub reaction: Reaction,
+}
+
+impl Order {
+    /// For each of the client's tracks that it set up, the one of a recorder that continues it. Refuses a recorder whose
+    /// picture cannot.
+    fn fit(&self, theirs: &[Track]) -> Result<Vec<Option<usize>>, LegFailure> {
+        let mapping = map_tracks(&self.tracks, theirs);
+        let encoding = |tracks: &[Track], ix: usize| {
+            tracks
+                .get(ix)
+                .map_or("nothing".to_owned(), |track| track.encoding.clone())
+        };
+        let refusal = match mapping.get(self.master) {
+            Some(Mapping::To(_)) => None,
+            Some(Mapping::Mismatch {
+                theirs: ix,
+                difference,
+            }) => {
+                let (there, here) = (encoding(theirs, *ix), encoding(&self.tracks, self.master));
+                Some(format!("{difference}: {there} there, {here} here"))
+            }
+            Some(Mapping::Absent) | None => Some(format!(
+                "no track there for our {}",
+                encoding(&self.tracks, self.master)
+            )),
+        };
+        if let Some(refusal) = refusal {
+            return Err(LegFailure::new(Failure::Mismatch, refusal));
+        }
+        let wanted = |ours: usize| self.wanted.get(ours).copied().unwrap_or(false);
+        let fits = mapping.iter().enumerate();
+        Ok(fits
+            .map(|(ours, mapped)| mapped.index().filter(|_| wanted(ours)))
+            .collect())
+    }
 }
 
 /// What a leg delivers.
@@ -79,8 +115,22 @@ pub enum Leg {
 }
 
 impl Leg {
-    /// Opens a leg; returns once the recorder agreed to play. Each phase has its deadline in `order.reaction`.
+    /// Opens a leg; returns once the recorder agreed to play. Each phase has its deadline in `order.reaction`, and all of
+    /// them together have one: a recorder may be busy with other answers, a disk may hang.
     pub async fn open(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
+        let limit = order.reaction.connect + order.reaction.response * 2;
+        let late = || {
+            LegFailure::new(
+                Failure::Lost,
+                format!("not open within {} ms", limit.as_millis()),
+            )
+        };
+        timeout(limit, Self::open_unhurried(source, order))
+            .await
+            .unwrap_or_else(|_| Err(late()))
+    }
+
+    async fn open_unhurried(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
         match source {
             MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
                 .await

@@ -17,8 +17,6 @@ use crate::outbound::{Leg, LegFailure, Order};
 
 /// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
 const TAIL_US: i64 = 20_000_000;
-/// Silence at the growing end that is still normal: recorders write in bursts.
-const TAIL_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Playback {
     pub(super) fn open_leg(
@@ -53,7 +51,14 @@ impl Playback {
     }
 
     pub(super) fn close_leg(&mut self, id: LegId) {
-        self.legs.retain(|leg| leg.id != id);
+        let Some(ix) = self.legs.iter().position(|leg| leg.id == id) else {
+            return;
+        };
+        let leg = self.legs.swap_remove(ix);
+        // It was overtaken while it kept us waiting.
+        if leg.stalled && !leg.announced() {
+            self.camera.report_stalled(leg.copy, clock::now());
+        }
     }
 
     pub(super) fn take_over(&mut self, seam: Seam, now: Instant) {
@@ -113,20 +118,26 @@ impl Playback {
                 };
                 let (copy, newest) = (leg.copy, leg.newest);
                 match sign {
-                    Sign::Opened => self.camera.report_up(copy, now),
-                    Sign::First(first) => self.direct(
-                        Event::LegOpened {
-                            leg: id,
-                            first,
-                            wall: clock::wall(),
-                        },
-                        now,
-                    ),
-                    Sign::Recovered => self.direct(Event::Recovered { leg: id }, now),
+                    Sign::First(first) => {
+                        self.camera.report_up(copy, now);
+                        let wall = clock::wall();
+                        self.direct(
+                            Event::LegOpened {
+                                leg: id,
+                                first,
+                                wall,
+                            },
+                            now,
+                        );
+                    }
+                    Sign::Recovered => {
+                        self.camera.report_up(copy, now);
+                        self.direct(Event::Recovered { leg: id }, now);
+                    }
                     Sign::Step { from, to } if self.director.is_jump(to.micros_since(from)) => {
                         self.direct(Event::JumpAhead { leg: id, from, to }, now);
                     }
-                    Sign::Step { .. } => {}
+                    Sign::Opened | Sign::Step { .. } => {}
                     Sign::Ended => self.direct(Event::LegEnded { leg: id, newest }, now),
                     Sign::Failed(failure) => self.leg_failed(id, &failure, now),
                 }
@@ -140,7 +151,12 @@ impl Playback {
         };
         let (copy, newest) = (leg.copy, leg.newest);
         leg.stage = Stage::Over;
-        self.camera.report_failure(copy, failure.failure, now);
+        if !leg.neglected(now) {
+            self.camera.report_failure(copy, failure.failure, now);
+        }
+        if failure.failure == Failure::Mismatch {
+            self.camera.look_again(copy);
+        }
         self.journal.leg_failed(
             &self.camera,
             self.camera.site(copy),
@@ -160,13 +176,12 @@ impl Playback {
     /// Silence: legs that should deliver and do not.
     pub(super) fn watch_legs(&mut self, now: Instant) {
         let reaction = self.camera.policy.reaction;
-        let wall = clock::wall();
         let mut silent: SmallVec<[(LegId, bool); 4]> = SmallVec::new();
-        for leg in &self.legs {
+        for leg in self.legs.iter().filter(|leg| !leg.over()) {
             let since = now.saturating_duration_since(leg.silent_since());
-            let limit = self.silence_limit(leg, wall);
-            let dead = leg.opened.is_some() && !leg.announced() && since >= reaction.first_unit;
-            if !leg.over() && (dead || (since >= limit && !leg.stalled)) {
+            let stalls = || !leg.stalled && since >= self.silence_limit(leg);
+            let dead = leg.mute_for(now) >= reaction.first_unit;
+            if dead || (!since.is_zero() && stalls()) {
                 silent.push((leg.id, dead));
             }
         }
@@ -181,37 +196,38 @@ impl Playback {
                 continue;
             };
             leg.stalled = true;
-            let (copy, newest, announced) = (leg.copy, leg.newest, leg.announced());
-            if announced {
-                self.camera.report_failure(copy, Failure::Lost, now);
-                self.journal.leg_failed(
-                    &self.camera,
-                    self.camera.site(copy),
-                    newest.unwrap_or(self.position()),
-                    "stalled",
-                );
+            let (copy, newest) = (leg.copy, leg.newest);
+            if let Some(newest) = newest {
+                // At the end of what it recorded a recorder is silent by right.
+                if self
+                    .camera
+                    .holds_after(copy, newest + leg.patience(), clock::wall())
+                {
+                    self.camera.report_stalled(copy, now);
+                }
+                self.journal
+                    .leg_failed(&self.camera, self.camera.site(copy), newest, "stalled");
             }
             self.direct(Event::Stalled { leg: id, newest }, now);
         }
     }
 
-    fn silence_limit(&self, leg: &Running, wall: Timestamp) -> Duration {
+    fn silence_limit(&self, leg: &Running) -> Duration {
         let limit = self.camera.policy.reaction.stall_after;
         match leg.newest {
             None => limit,
-            Some(newest) if wall.micros_since(newest) < TAIL_US => limit.max(TAIL_PATIENCE),
+            Some(newest) if clock::wall().micros_since(newest) < TAIL_US => leg.tail_patience(),
             Some(_) => limit + leg.patience(),
         }
     }
 
     /// The latest moment at which something must be looked at again.
     pub(super) fn next_wake(&self, now: Instant) -> Instant {
-        let wall = clock::wall();
         let silence = self
             .legs
             .iter()
             .filter(|leg| !leg.over() && !leg.stalled && leg.hungry())
-            .map(|leg| leg.silent_since() + self.silence_limit(leg, wall));
+            .map(|leg| leg.silent_since() + self.silence_limit(leg));
         silence
             .chain(self.due)
             .chain(self.director.deadline(now))

@@ -183,8 +183,12 @@ impl Playback {
         };
         let Some(unit) = leg.pop() else { return };
         let head = leg.head(&unit);
-        if let Err(error) = self.splice.write(unit, how, out) {
-            tracing::debug!(camera = %self.camera.id(), capture = %head.capture, %error, "unit not written");
+        match self.splice.write(unit, how, out) {
+            Ok(written) if head.master => self.pace.sent(written.media_us, now),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(camera = %self.camera.id(), capture = %head.capture, %error, "unit not written");
+            }
         }
         if verdict != Verdict::Send {
             return;
@@ -263,7 +267,7 @@ impl Playback {
             .ended(&self.camera, self.position(), &end.to_string());
         let open_end = self.request.is_none_or(|request| request.until.is_none());
         let started = !self.starting();
-        // Plain players wait for ever without a BYE; an ONVIF client with an open range goes on when recording resumes.
+        // Plain players wait for ever without a BYE. An ONVIF client with an open range has E and T, and may ask for more.
         if started && !(self.delivery.onvif && open_end && end == End::Footage) {
             let media_us = self.pace.media_us(clock::now()).unwrap_or(0);
             for track in self.set_up_tracks() {

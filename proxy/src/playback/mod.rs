@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use seamline_media::{OutQueue, Pacing, Play, Splice};
 use seamline_probes::Changes;
-use seamline_routing::director::{Action, Director, End, Event};
+use seamline_routing::director::{Action, Director, End, Event, Lesson};
 use seamline_routing::plan::{Direction, Request};
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::sdp::Track;
@@ -64,6 +64,9 @@ const LOOKAHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 const OUT_HIGH: usize = 256 * 1024;
 /// The plan, the health and the legs are looked at this often at the least.
 const TICK: Duration = Duration::from_millis(250);
+
+/// A PLAY is answered within this time, well or not: VLC gives up after ten seconds.
+const START_MAX: Duration = Duration::from_secs(8);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum State {
@@ -237,6 +240,9 @@ impl Playback {
         }
         loop {
             let now = clock::now();
+            if self.overdue(now) {
+                return Poll::Ready(self.give_up());
+            }
             self.look_around(now);
             self.poll_legs(cx, now);
             self.watch_legs(now);
@@ -256,6 +262,19 @@ impl Playback {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// Whether a PLAY has waited for its first unit for as long as players do.
+    fn overdue(&self, now: Instant) -> bool {
+        matches!(self.state, State::Starting { asked } if now.saturating_duration_since(asked) >= START_MAX)
+    }
+
+    fn give_up(&mut self) -> Progress {
+        self.legs.clear();
+        self.journal
+            .ended(&self.camera, self.position(), "nothing came in time");
+        self.state = State::Over(End::Outage);
+        Progress::Over(End::Outage)
     }
 
     /// Tells the splice that a PLAY begins with the unit captured at `start`.
@@ -323,7 +342,15 @@ impl Playback {
             Action::Wait { at } => {
                 self.journal.waiting(&self.camera, at);
             }
-            Action::Teach { copy, lesson } => self.camera.teach(copy, lesson),
+            Action::Teach { copy, lesson } => {
+                let at = self.position();
+                if lesson == Lesson::WrongFootage {
+                    let site = self.camera.site(copy);
+                    self.journal
+                        .leg_failed(&self.camera, site, at, "footage of another time");
+                }
+                self.camera.teach(copy, lesson, at);
+            }
             Action::End(end) => self.end = Some(end),
         }
     }

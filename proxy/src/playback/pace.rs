@@ -5,6 +5,9 @@ use std::time::{Duration, Instant};
 /// Later than this, playback goes on from here instead of catching up.
 const BEHIND_MAX: Duration = Duration::from_secs(2);
 
+/// What is late is sent at this many times the pace at most: players that measure arrival times bend theirs otherwise.
+const CATCH_UP_MAX: u32 = 2;
+
 /// Maps media time (µs, holes closed up, scale applied) to the moment at which it is due.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
@@ -12,6 +15,8 @@ pub(super) struct Pace {
     speed: f64,
     /// A media time and the moment at which it is due.
     anchor: Option<(i64, Instant)>,
+    /// The media time that was sent last, and when.
+    sent: Option<(i64, Instant)>,
 }
 
 impl Pace {
@@ -19,6 +24,7 @@ impl Pace {
         Pace {
             speed: 1.0,
             anchor: None,
+            sent: None,
         }
     }
 
@@ -27,19 +33,33 @@ impl Pace {
         *self = Pace {
             speed,
             anchor: None,
+            sent: None,
         };
     }
 
     /// When media time `media_us` is due. The first one asked about is due now, and so is what lies before it.
     pub(super) fn due(&mut self, media_us: i64, now: Instant) -> Instant {
         let (base, origin) = *self.anchor.get_or_insert((media_us, now));
-        let due =
-            origin + Duration::from_secs_f64((media_us - base).max(0) as f64 / 1e6 / self.speed);
+        let due = origin + self.wall(media_us - base);
         if now.saturating_duration_since(due) > BEHIND_MAX {
             self.anchor = Some((media_us, now));
             return now;
         }
-        due
+        let soonest = self
+            .sent
+            .map(|(last_us, at)| at + self.wall(media_us - last_us) / CATCH_UP_MAX);
+        soonest.map_or(due, |soonest| due.max(soonest))
+    }
+
+    /// Counts a unit that was sent in its turn.
+    pub(super) fn sent(&mut self, media_us: i64, now: Instant) {
+        if self.sent.is_none_or(|(last_us, _)| media_us > last_us) {
+            self.sent = Some((media_us, now));
+        }
+    }
+
+    fn wall(&self, media_us: i64) -> Duration {
+        Duration::from_secs_f64(media_us.max(0) as f64 / 1e6 / self.speed)
     }
 
     /// The media time that is due now.
@@ -66,6 +86,16 @@ mod tests {
             "what lies before the start is due at once"
         );
         assert_eq!(pace.media_us(now + Duration::from_secs(1)), Some(6_000_000));
+    }
+
+    #[test]
+    fn after_a_short_stall_it_catches_up_at_twice_the_pace() {
+        let now = clock::now();
+        let mut pace = Pace::new();
+        pace.due(0, now);
+        let late = now + Duration::from_secs(1);
+        pace.sent(0, late);
+        assert_eq!(pace.due(400_000, late), late + Duration::from_millis(200));
     }
 
     #[test]

@@ -58,8 +58,12 @@ pub(super) struct Running {
     pub(super) asked: Instant,
     /// When the recorder agreed to play.
     pub(super) opened: Option<Instant>,
-    /// When it last delivered, or was last not asked to.
+    /// When its master track last delivered, or it was last not asked to.
     pub(super) alive: Instant,
+    /// Since when it is not read, because the client does not take what there is.
+    unread: Option<Instant>,
+    /// The longest silence between two units of its master track.
+    longest_silence: Duration,
 }
 
 /// How far a leg's turn has come.
@@ -104,8 +108,18 @@ const STEP_MIN: Duration = Duration::from_millis(100);
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Pictures that encoders put between a picture and one that refers to it, at most.
 const REORDERED_MAX: usize = 8;
+/// Recorders drop clients that take nothing for about this long; that is no fault of theirs.
+const NEGLECT_MAX: Duration = Duration::from_secs(10);
+/// Silence at the growing end of a recording that is normal at any recorder, and at none.
+const TAIL_PATIENCE_MIN: Duration = Duration::from_secs(5);
+const TAIL_PATIENCE_MAX: Duration = Duration::from_secs(30);
 /// A frame interval until the leg shows its own.
 const INTERVAL: Duration = Duration::from_millis(40);
+
+/// Before the first random access point nothing can be shown.
+fn unit_counts(unit: &Unit, announced: bool) -> bool {
+    announced || unit.random_access
+}
 
 impl Running {
     pub(super) fn new(
@@ -139,6 +153,8 @@ impl Running {
             asked: now,
             opened: None,
             alive: now,
+            unread: None,
+            longest_silence: Duration::ZERO,
         }
     }
 
@@ -159,8 +175,10 @@ impl Running {
 
     /// Forgets silence that the client itself caused.
     pub(super) fn revive(&mut self, now: Instant) {
+        self.unread.get_or_insert(self.alive);
         self.alive = now;
         self.asked = now;
+        self.opened = self.opened.map(|_| now);
     }
 
     /// Footage in the queue, by the master track.
@@ -284,7 +302,30 @@ impl Running {
 
     /// Since when it has shown no sign of life.
     pub(super) fn silent_since(&self) -> Instant {
-        self.alive
+        if self.announced() {
+            self.alive
+        } else {
+            self.asked
+        }
+    }
+
+    /// Whether the recorder agreed to play and has sent nothing that can be shown since.
+    pub(super) fn mute_for(&self, now: Instant) -> Duration {
+        let waits = self.opened.filter(|_| !self.announced());
+        waits.map_or(Duration::ZERO, |opened| {
+            now.saturating_duration_since(opened)
+        })
+    }
+
+    /// Whether the client has kept it unread for so long that the recorder may have given up on us.
+    pub(super) fn neglected(&self, now: Instant) -> bool {
+        self.unread
+            .is_some_and(|since| now.saturating_duration_since(since) > NEGLECT_MAX)
+    }
+
+    /// How long silence is normal where footage is still being recorded: recorders write in bursts.
+    pub(super) fn tail_patience(&self) -> Duration {
+        (self.longest_silence * 2).clamp(TAIL_PATIENCE_MIN, TAIL_PATIENCE_MAX)
     }
 
     /// How long silence is normal, beyond `stall_after`.
@@ -303,7 +344,6 @@ impl Running {
                     "the opening of the leg was given up",
                 ))
             });
-            self.alive = now;
             self.opened = Some(now);
             return Poll::Ready(match result {
                 Ok(leg) => {
@@ -323,16 +363,22 @@ impl Running {
                 return Poll::Pending;
             };
             if !hungry {
-                // A loss is worth knowing while there is still footage to play over it.
-                self.draining = leg.peer_closed(cx);
-                if !self.draining {
+                // A loss is worth knowing while there is still footage to play over it. No waker: looked at every tick.
+                self.draining = self.draining || leg.peer_closed(cx);
+                if !self.draining || self.queued_bytes >= DRAIN_BYTES_MAX {
                     self.alive = now;
+                    self.unread.get_or_insert(now);
                     return Poll::Pending;
                 }
             }
             match std::task::ready!(leg.poll_next(cx)) {
                 Arrival::Unit(unit) => {
-                    self.alive = now;
+                    self.unread = None;
+                    if unit.track == self.master && unit_counts(&unit, self.announced()) {
+                        let silence = now.saturating_duration_since(self.alive);
+                        self.longest_silence = self.longest_silence.max(silence);
+                        self.alive = now;
+                    }
                     if let Some(sign) = self.take(unit) {
                         return Poll::Ready(sign);
                     }
@@ -378,7 +424,8 @@ impl Running {
             self.stalled = false;
             return Some(Sign::First(capture));
         }
-        if self.stalled {
+        // Sound over a picture that stands still is no sign of life.
+        if is_master && self.stalled {
             self.stalled = false;
             return Some(Sign::Recovered);
         }

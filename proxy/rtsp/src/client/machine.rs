@@ -17,6 +17,8 @@ use crate::url::RtspUrl;
 
 /// Most redirects followed within the recorder's own address.
 pub const REDIRECTS_MAX: u32 = 3;
+/// Most refreshes that wait for their answers.
+const KEEP_ALIVES_MAX: usize = 32;
 /// Longest time between two keep-alives, whatever timeout the recorder names.
 pub const KEEP_ALIVE_S_MAX: u32 = 30;
 
@@ -194,16 +196,23 @@ impl ReplayClient {
         }
     }
 
-    /// Refreshes the session; at most one refresh is outstanding.
+    /// Refreshes the session. Answers may be stuck behind media that nobody reads (ONVIF Streaming, keep-alive), so a
+    /// refresh does not wait for the answer to the one before; when too many are outstanding the oldest is given up.
     pub fn keep_alive(&mut self) {
-        let outstanding = self
-            .pending
-            .iter()
-            .any(|pending| matches!(pending.step, Step::KeepAlive));
+        let refresh = |pending: &Pending| matches!(pending.step, Step::KeepAlive);
         if self.session_id.is_some()
-            && !outstanding
             && !matches!(self.phase, Phase::Closing | Phase::Closed | Phase::Failed)
         {
+            if self
+                .pending
+                .iter()
+                .filter(|pending| refresh(pending))
+                .count()
+                >= KEEP_ALIVES_MAX
+                && let Some(oldest) = self.pending.iter().position(refresh)
+            {
+                self.pending.remove(oldest);
+            }
             let request = Request::new(self.keep_alive.clone(), self.aggregate.as_str());
             self.send(Step::KeepAlive, request, 0);
         }

@@ -1,6 +1,7 @@
 //! One client connection: requests in order, responses between frames, media as fast as the playback gives it.
 
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use seamline_media::OutQueue;
-use seamline_rtsp::{Framer, Incoming, Request, Response};
+use seamline_rtsp::{Framer, Incoming, Method, Request, Response};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -17,7 +18,9 @@ use crate::cameras::Cameras;
 use crate::clock;
 
 /// Requests read ahead of the one being answered.
-const PIPELINE_MAX: usize = 32;
+const PIPELINE_MAX: usize = 8;
+/// Answers that wait to be taken; beyond it no further request is answered.
+const REPLIES_BYTES_MAX: usize = 64 * 1024;
 /// A request must be whole this long after its first byte.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// A connection without a session may be idle this long.
@@ -42,8 +45,10 @@ pub(super) struct Connection {
     partial_since: Option<Instant>,
     /// When the client last said something, or took something while playing.
     heard: Instant,
-    /// When the socket last took bytes, or nothing waited.
+    /// When the socket last took bytes, or at a tick nothing waited.
     flowed: Instant,
+    /// What to answer to bytes that are no request, once all before them is answered.
+    refusal: Option<u16>,
     closing: bool,
 }
 
@@ -66,6 +71,7 @@ impl Connection {
             partial_since: None,
             heard: now,
             flowed: now,
+            refusal: None,
             closing: false,
         }
     }
@@ -84,7 +90,8 @@ impl Connection {
                 break;
             }
             let blocked = !self.out.is_empty();
-            let listening = !self.closing && self.requests.len() < PIPELINE_MAX;
+            let listening =
+                !self.closing && self.refusal.is_none() && self.requests.len() < PIPELINE_MAX;
             let idle = !self.session.playing();
             let Self {
                 stream,
@@ -94,28 +101,31 @@ impl Connection {
             } = &mut self;
             tokio::select! {
                 biased;
-                ready = stream.readable(), if listening => {
+                ready = poll_fn(|cx| stream.poll_read_ready(cx)), if listening => {
                     if ready.is_err() || self.read().is_err() {
                         break;
                     }
                 }
-                ready = stream.writable(), if blocked => {
+                ready = poll_fn(|cx| stream.poll_write_ready(cx)), if blocked => {
                     if ready.is_err() {
                         break;
                     }
                 }
-                () = session.progress(out), if !blocked => {}
                 down = shutdown.wait_for(|down| *down), if idle => {
                     let _ = down;
                     break;
                 }
                 _ = tick.tick() => {
                     self.session.keep_alive();
+                    if !blocked {
+                        self.flowed = clock::now();
+                    }
                     if let Some(why) = self.overdue() {
                         tracing::info!(peer = %self.peer, why, "connection closed");
                         break;
                     }
                 }
+                () = session.progress(out), if !blocked => {}
             }
         }
         tracing::debug!(peer = %self.peer, "disconnected");
@@ -129,9 +139,11 @@ impl Connection {
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(_) => return Err(()),
         }
+        let mut progress = false;
         loop {
             match self.framer.next(&mut self.buf) {
                 Ok(Some(Incoming::Request(request))) => {
+                    progress = true;
                     self.heard = clock::now();
                     self.requests.push_back(request);
                 }
@@ -145,30 +157,57 @@ impl Connection {
                     let Some(status) = error.status() else {
                         return Err(());
                     };
-                    self.out.push_front_message(Response::new(status).encode());
-                    self.closing = true;
+                    self.refusal = Some(status);
                     break;
                 }
             }
         }
-        self.partial_since = if self.buf.is_empty() {
-            None
-        } else {
-            self.partial_since.or(Some(clock::now()))
-        };
+        let partial = self.framer.is_partial(&self.buf);
+        self.partial_since = self
+            .partial_since
+            .filter(|_| !progress)
+            .or_else(|| partial.then(clock::now))
+            .filter(|_| partial);
         Ok(())
     }
 
     /// Answers what can be answered now: while a PLAY waits for its first unit, later requests wait too.
     async fn answer_requests(&mut self) {
-        while !self.session.answer_pending() {
+        while self.out.message_bytes() < REPLIES_BYTES_MAX {
+            if self.session.answer_pending() {
+                // What follows would change or end the play: it is not kept waiting for a recorder that may never answer.
+                let overrules = |request: &Request| {
+                    matches!(
+                        request.method,
+                        Method::Play | Method::Pause | Method::Teardown
+                    )
+                };
+                if !self.requests.front().is_some_and(overrules) {
+                    return;
+                }
+                if let Some(response) = self.session.answer_now() {
+                    self.out.push_message(response.encode());
+                }
+            }
             let Some(request) = self.requests.pop_front() else {
                 return;
             };
             if let Some(response) = self.session.handle(&request, &mut self.out).await {
                 tracing::debug!(peer = %self.peer, method = %request.method, uri = %request.uri, status = response.status, "request");
-                self.out.push_front_message(response.encode());
+                // Frames of the play that PAUSE ends go first: they are played, and nothing follows its answer.
+                if request.method == Method::Pause {
+                    self.out.push_message(response.encode());
+                } else {
+                    self.out.push_front_message(response.encode());
+                }
             }
+        }
+        // A refusal of garbage is the answer to what came last.
+        if self.requests.is_empty()
+            && let Some(status) = self.refusal.take()
+        {
+            self.out.push_message(Response::new(status).encode());
+            self.closing = true;
         }
     }
 
@@ -185,12 +224,13 @@ impl Connection {
                 Ok(written) => {
                     self.out.advance(written);
                     self.flowed = clock::now();
+                    // By taking media a client proves that it is there.
+                    self.heard = self.flowed;
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => return Err(error),
             }
         }
-        self.flowed = clock::now();
         Ok(())
     }
 

@@ -101,12 +101,12 @@ impl Listener {
         by_address: &Arc<DashMap<IpAddr, usize>>,
         peer: SocketAddr,
     ) -> Option<Seat> {
-        let mut here = by_address.entry(peer.ip()).or_insert(0);
-        if taken >= self.limits.connections_max || *here >= self.limits.per_address_max {
-            tracing::warn!(%peer, connections = taken, from_address = *here, "connection refused: too many");
+        let here = by_address.get(&peer.ip()).map_or(0, |count| *count);
+        if taken >= self.limits.connections_max || here >= self.limits.per_address_max {
+            tracing::warn!(%peer, connections = taken, from_address = here, "connection refused: too many");
             return None;
         }
-        *here += 1;
+        *by_address.entry(peer.ip()).or_insert(0) += 1;
         Some(Seat {
             address: peer.ip(),
             by_address: by_address.clone(),

@@ -30,6 +30,8 @@ pub(super) struct Live {
     pub(super) presentation: Presentation,
     pub(super) tracks: Vec<Option<SetUp>>,
     pub(super) playback: Option<Playback>,
+    /// The play that was asked for last.
+    last: Option<Play>,
     pub(super) pending: Option<Pending>,
 }
 
@@ -55,6 +57,7 @@ impl Live {
             tracks: vec![None; presentation.tracks.len()],
             presentation,
             playback: None,
+            last: None,
             pending: None,
         }
     }
@@ -135,6 +138,49 @@ impl Live {
         })
     }
 
+    /// What is left of the play that is held.
+    pub(super) fn rest(&self) -> Window {
+        let start = self
+            .playback
+            .as_ref()
+            .map_or(self.presentation.window.start, Playback::position);
+        let end = self
+            .last
+            .as_ref()
+            .map_or(self.presentation.window.end, |last| last.request.until);
+        Window { start, end }
+    }
+
+    /// Goes on with a held play, unless the client asks for another pace than before.
+    pub(super) fn resume(&mut self, request: &Request, play: &Play) -> Option<Response> {
+        let playback = self.playback.as_mut()?;
+        let (now, asked) = (playback.delivery(), play.delivery);
+        let names = |header| request.headers.get(header).is_some();
+        let other_pace = (names("Scale") || names("Rate-Control")) && asked.pacing != now.pacing;
+        let other_speed = names("Speed") && (asked.speed - now.speed).abs() > f64::EPSILON;
+        if other_pace || other_speed {
+            return None;
+        }
+        let at = playback.resume(asked.cseq);
+        let range = self
+            .last
+            .as_ref()
+            .unwrap_or(play)
+            .answer(at, self.presentation.window);
+        let answer = self.with_play_headers(self.answer(request, 200), request);
+        Some(answer.with("Range", range))
+    }
+
+    /// Starts a play; its answer follows with the first unit.
+    pub(super) fn begin(&mut self, request: &Request, play: Play, journal: Journal) {
+        self.playback(journal).play(play.request, play.delivery);
+        self.last = Some(play.clone());
+        self.pending = Some(Pending {
+            request: request.clone(),
+            play,
+        });
+    }
+
     pub(super) fn play_answer(&self, pending: &Pending, first: Timestamp) -> Response {
         let range = pending.play.answer(first, self.presentation.window);
         self.with_play_headers(self.answer(&pending.request, 200), &pending.request)
@@ -171,8 +217,13 @@ impl Live {
         if request.headers.get("Speed").is_some() {
             answer = answer.with("Speed", format!("{:?}", delivery.speed));
         }
-        if let Some(rate_control) = request.headers.get("Rate-Control") {
-            answer = answer.with("Rate-Control", rate_control.trim().to_ascii_lowercase());
+        if request.headers.get("Rate-Control").is_some() {
+            let rate_control = if delivery.pacing.is_some() {
+                "yes"
+            } else {
+                "no"
+            };
+            answer = answer.with("Rate-Control", rate_control);
         }
         answer
     }

@@ -12,7 +12,7 @@ use seamline_rtsp::headers::{Lower, NptTime, ONVIF_REPLAY, Range, Transport};
 use seamline_rtsp::sdp::Description;
 use seamline_rtsp::{Method, Request, Response, RtspUrl};
 
-use super::live::{Live, Pending, Presentation, SetUp};
+use super::live::{Live, Presentation, SetUp};
 use super::play::{Play, Window, clock_time};
 use super::target::Target;
 use crate::cameras::Cameras;
@@ -305,7 +305,13 @@ impl Session {
             return Err(404);
         }
         let live = self.live.get_or_insert_with(|| Live::new(presentation));
-        let channels = live.channels(track, offered).ok_or(461_u16)?;
+        let channels = live.channels(track, offered);
+        let Some(channels) = channels else {
+            if live.tracks.iter().all(Option::is_none) {
+                self.live = None;
+            }
+            return Err(461);
+        };
         let ssrc = live
             .tracks
             .get(track)
@@ -337,41 +343,45 @@ impl Session {
         }
         let cseq = request.cseq().unwrap_or(0);
         let has_range = request.headers.get("Range").is_some();
-        if !has_range && let Some(playback) = &mut live.playback {
-            if playback.active() {
-                return Some(live.answer(request, 200));
-            }
-            if playback.paused() {
-                let at = playback.resume((cseq & 0xff) as u8);
-                let range = Range::Clock {
-                    start: Some(clock_time(at)),
-                    end: None,
-                };
-                return Some(
-                    live.with_play_headers(live.answer(request, 200), request)
-                        .with("Range", range),
-                );
-            }
+        if !has_range && live.playback.as_ref().is_some_and(Playback::active) {
+            return Some(live.answer(request, 200));
         }
-        let play = match Play::read(
-            &request.headers,
-            cseq,
-            live.presentation.window,
-            clock::wall(),
-        ) {
+        // Without a range a held play goes on where it stands.
+        let resumes = !has_range && live.playback.as_ref().is_some_and(Playback::paused);
+        let window = if resumes {
+            live.rest()
+        } else {
+            live.presentation.window
+        };
+        let play = match Play::read(&request.headers, cseq, window, clock::wall()) {
             Ok(play) => play,
             Err(refusal) => return Some(live.answer(request, refusal.0)),
         };
+        if resumes && let Some(answer) = live.resume(request, &play) {
+            return Some(answer);
+        }
+        let camera = &live.presentation.camera;
         // No network when the index is fresh.
-        live.presentation.camera.look_up(play.request.at).await;
+        camera.look_up(play.request.at).await;
+        // A refused PLAY leaves what plays alone (RFC 2326 Appendix A).
+        if camera.holds_nothing(&play.request) {
+            return Some(live.answer(request, 457));
+        }
         out.discard_frames();
         let journal = self.cameras.journal.clone();
-        live.playback(journal).play(play.request, play.delivery);
-        live.pending = Some(Pending {
-            request: request.clone(),
-            play,
-        });
+        live.begin(request, play, journal);
         None
+    }
+
+    /// Answers a PLAY that still waits for its first unit, because what the client asks next makes it pointless.
+    pub(super) fn answer_now(&mut self) -> Option<Response> {
+        let live = self.live.as_mut()?;
+        let pending = live.pending.take()?;
+        let range = pending
+            .play
+            .answer(pending.play.request.at, live.presentation.window);
+        // Without RTP-Info: a wrong one is worse than none.
+        Some(live.answer(&pending.request, 200).with("Range", range))
     }
 
     fn pause(&mut self, request: &Request) -> Response {

@@ -11,6 +11,7 @@ use bytes::BytesMut;
 use seamline_media::{Assembler, Ending, Flags, LegFormat, Unit, rtcp};
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
+use seamline_rtsp::auth::client::Denial;
 use seamline_rtsp::client::{ClientError, ClientEvent};
 use seamline_rtsp::{Framer, Incoming};
 
@@ -60,9 +61,12 @@ fn lost(detail: impl Into<String>) -> LegFailure {
 impl From<ClientError> for LegFailure {
     fn from(error: ClientError) -> Self {
         let failure = match &error {
+            // One camera that these credentials may not see says nothing about the others.
+            ClientError::Unauthorized(Denial::Forbidden) | ClientError::Busy { .. } => {
+                Failure::Busy
+            }
             ClientError::Unauthorized(_) => Failure::Credentials,
             ClientError::NotFound | ClientError::Range => Failure::NoFootage,
-            ClientError::Busy { .. } => Failure::Busy,
             _ => Failure::Lost,
         };
         LegFailure::new(failure, error.to_string())

@@ -9,7 +9,7 @@ use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
 use seamline_rtsp::client::{ClientEvent, Config, PlayRequest, Playing, ReplayClient, TrackChoice};
 use seamline_rtsp::headers::{ClockTime, Range, RateControl};
-use seamline_rtsp::sdp::{Description, Mapping, Track, map_tracks};
+use seamline_rtsp::sdp::Track;
 use seamline_rtsp::{Framer, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
@@ -41,7 +41,11 @@ pub(super) async fn open(source: &RtspSource, order: Order) -> Result<RtspLeg, L
             let limit = reaction.connect.as_millis();
             lost(format!("no connection within {limit} ms"))
         })?
-        .map_err(|error| lost(format!("no connection: {error}")))?;
+        .map_err(|error| match error.raw_os_error() {
+            // Our own shortage of descriptors, no fault of the recorder.
+            Some(EMFILE | ENFILE) => LegFailure::new(Failure::Busy, error.to_string()),
+            _ => lost(format!("no connection: {error}")),
+        })?;
     tune(&stream);
     let start = order.from.shift(order.clock_offset_us);
     let config = Config {
@@ -66,6 +70,10 @@ pub(super) async fn open(source: &RtspSource, order: Order) -> Result<RtspLeg, L
     };
     session.start(order).await
 }
+
+/// Too many open files, in this process and in the system (errno(3), Linux).
+const EMFILE: i32 = 24;
+const ENFILE: i32 = 23;
 
 /// Tries the addresses of a host in turn.
 async fn connect(address: (&str, u16)) -> std::io::Result<TcpStream> {
@@ -142,7 +150,7 @@ impl Session {
             while let Some(event) = self.wire.client.poll_event() {
                 match event {
                     ClientEvent::Described(description) => {
-                        mapping = fit(&order, &description)?;
+                        mapping = order.fit(&description.tracks)?;
                         // All of them: GStreamer's server sends nothing at all while a track is not set up.
                         let all: Vec<usize> = (0..description.tracks.len()).collect();
                         self.wire.client.set_up(&all)?;
@@ -255,35 +263,4 @@ impl Session {
         }
         leg
     }
-}
-
-/// For each client track the recorder's track that continues it; refuses a recorder whose picture cannot.
-fn fit(order: &Order, description: &Description) -> Result<Vec<Option<usize>>, LegFailure> {
-    let mapping = map_tracks(&order.tracks, &description.tracks);
-    for (ours, mapped) in mapping.iter().enumerate() {
-        if let Mapping::Mismatch { theirs, difference } = mapped
-            && order.master == ours
-        {
-            let encoding =
-                |tracks: &[Track], ix: usize| tracks.get(ix).map(|track| track.encoding.clone());
-            let (ours, theirs) = (
-                encoding(&order.tracks, ours),
-                encoding(&description.tracks, *theirs),
-            );
-            return Err(LegFailure::new(
-                Failure::Mismatch,
-                format!(
-                    "{difference}: {} there, {} here",
-                    theirs.unwrap_or_default(),
-                    ours.unwrap_or_default()
-                ),
-            ));
-        }
-    }
-    let wanted = |ours: usize| order.wanted.get(ours).copied().unwrap_or(false);
-    Ok(mapping
-        .iter()
-        .enumerate()
-        .map(|(ours, mapped)| mapped.index().filter(|_| wanted(ours)))
-        .collect())
 }

@@ -12,6 +12,8 @@ use tokio::time::timeout;
 
 use super::READ_BYTES;
 
+/// Answers and requests that wait for a recorder to take them.
+const UNSENT_BYTES_MAX: usize = 64 * 1024;
 /// How long a recorder is given to take a TEARDOWN.
 const TEARDOWN_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -60,7 +62,10 @@ impl Wire {
 
     fn collect(&mut self) {
         while let Some(bytes) = self.client.poll_transmit() {
-            self.unsent.extend_from_slice(&bytes);
+            // A recorder that asks and does not read gets no further answers.
+            if self.unsent.len() < UNSENT_BYTES_MAX {
+                self.unsent.extend_from_slice(&bytes);
+            }
         }
     }
 }
