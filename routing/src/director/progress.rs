@@ -1,9 +1,12 @@
 //! Progress along the direction of play, and how near is near.
 
-use super::Director;
+use super::{Director, INTERVAL_US};
 use crate::coverage::{Coverage, Held, HeldBefore};
 use crate::plan::Direction;
 use crate::time::Timestamp;
+
+/// Steps in capture time before the frame interval is believed.
+const CADENCE_STEPS_MIN: usize = 3;
 
 /// What a listing says of the footage that comes next at some progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +50,10 @@ impl Director {
 
     /// Two units closer than this are the same picture.
     pub(super) fn tolerance(&self) -> i64 {
+        // Too long an interval would take the next picture for a repeated one: a first step may have dropped pictures in it.
+        if self.steps.len() < CADENCE_STEPS_MIN {
+            return self.interval_us.min(INTERVAL_US) / 2;
+        }
         self.interval_us / 2
     }
 

@@ -165,7 +165,7 @@ impl Director {
             return self.switch_when_spent(seen);
         }
         if current.over || current.stalled {
-            return self.prepare(current.end.unwrap_or(at), seen);
+            return self.prepare(current.end.unwrap_or(at), None, seen);
         }
         match self.step(at, Some(current.copy), seen) {
             Step::Leg { copy, until, .. } if copy == current.copy => {
@@ -177,7 +177,7 @@ impl Director {
                     && bound.saturating_sub(at) <= lead
                     && self.request.until != until
                 {
-                    self.prepare(bound, seen);
+                    self.prepare(bound, Some(current.copy), seen);
                 }
             }
             Step::Leg {
@@ -245,7 +245,7 @@ impl Director {
             };
             return self.seek_source(goal, seen);
         };
-        self.prepare(silent.end.unwrap_or(self.wanted()), seen);
+        self.prepare(silent.end.unwrap_or(self.wanted()), None, seen);
     }
 
     /// A better copy that does not catch up is no use.

@@ -195,7 +195,7 @@ impl Director {
         match (goal, self.current) {
             (Goal::Better, _) => self.review(seen),
             (Goal::Forced { bound }, Some(_)) => {
-                self.prepare(bound, seen);
+                self.prepare(bound, None, seen);
                 self.wait_while_silent(seen.now);
             }
             (_, None) | (Goal::Start, _) => {
@@ -215,13 +215,13 @@ impl Director {
     /// Opens the leg that follows the current one at `bound`, if the plan has one on another copy.
     ///
     /// Holes, outages and ends are acted on only when the current leg is drained: the facts may be better by then.
-    pub(super) fn prepare(&mut self, bound: i64, seen: &mut Seen<'_>) {
+    pub(super) fn prepare(&mut self, bound: i64, current: Option<CopyIx>, seen: &mut Seen<'_>) {
         if self.beyond_range(bound.saturating_add(self.interval_us * 3 / 4)) {
             return;
         }
         let mut at = bound.max(self.wanted());
         for _ in 0..STEPS_MAX {
-            match self.step(at, None, seen) {
+            match self.step(at, current, seen) {
                 Step::Leg {
                     copy,
                     from,

@@ -127,7 +127,8 @@ impl Director {
         let reach = end.saturating_add(tolerance);
         let keep = self.handover.as_ref().is_some_and(|handover| {
             let usable = match handover.cut {
-                Some(Cut::At(cut)) => cut <= reach.saturating_add(interval),
+                // Not behind the picture that comes next.
+                Some(Cut::At(cut)) => cut <= end.saturating_add(interval),
                 Some(Cut::Preroll { .. }) => true,
                 None => handover.ready().is_none() || !handover.trimmed,
             };
@@ -135,7 +136,7 @@ impl Director {
         });
         if !keep {
             self.close_handover();
-            self.prepare(end, seen);
+            self.prepare(end, None, seen);
         } else if let Some(handover) = &mut self.handover {
             handover.goal = Goal::Forced { bound: end };
             let fresh = |cut: i64| last.is_none_or(|last| cut > last.saturating_add(tolerance));

@@ -18,6 +18,7 @@ use super::{Micros, SECOND};
 #[derive(Debug)]
 pub(super) struct LegLog {
     pub(super) copy: CopyIx,
+    asked: Micros,
     closed: bool,
     /// It ended, failed or went silent.
     pub(super) troubled: bool,
@@ -62,8 +63,8 @@ pub(crate) struct Ledger<'a> {
     violation: Option<String>,
     /// The rest of the run proves nothing.
     pub(crate) excused: bool,
-    /// Of the leg that opened last.
-    first: Option<Timestamp>,
+    /// The leg that opened last, and its first picture.
+    first: Option<(LegId, Timestamp)>,
     pub(crate) figures: Figures,
     pub(super) request: Option<Request>,
     pub(super) legs: BTreeMap<LegId, LegLog>,
@@ -117,8 +118,11 @@ impl<'a> Ledger<'a> {
 
     /// Notes that a rule was broken; the first time counts.
     pub(crate) fn broken(&mut self, what: impl Into<String>) {
+        if self.excused {
+            return;
+        }
         let what = what.into();
-        self.note(0, || format!("BROKEN: {what}"));
+        self.note(self.idle_since, || format!("BROKEN: {what}"));
         self.violation.get_or_insert(what);
     }
 
@@ -172,7 +176,7 @@ impl<'a> Ledger<'a> {
         match *event {
             Event::LegOpened { leg, .. } | Event::Recovered { leg } => {
                 if let Event::LegOpened { first, .. } = *event {
-                    self.first = Some(first);
+                    self.first = Some((leg, first));
                     self.excuse(leg, first, known);
                 }
                 if let Some(log) = self.legs.get_mut(&leg)
@@ -262,6 +266,7 @@ impl<'a> Ledger<'a> {
         let cause = checks::switch(&self.account(known, now), played, copy, from).is_ok();
         let log = LegLog {
             copy,
+            asked: now,
             closed: false,
             troubled: false,
             delivered: None,
@@ -333,15 +338,14 @@ impl<'a> Ledger<'a> {
             Lesson::WrongFootage => {
                 let until = &mut self.barred_until[copy.index()];
                 *until = (*until).max(now + 60 * SECOND);
+                let asked = self.first.map_or(now, |(leg, _)| self.legs[&leg].asked);
                 let guilty = recorder.troubles.iter().any(|(when, trouble)| {
-                    matches!(trouble, Trouble::WrongBy(_) | Trouble::Live)
-                        && when.start <= now
-                        && now - when.end < 10 * SECOND
+                    matches!(trouble, Trouble::WrongBy(_) | Trouble::Live) && when.contains(&asked)
                 });
                 // A recorder that lists nothing where it plays has itself to blame.
                 let denied = self
                     .first
-                    .is_some_and(|first| known[copy.index()].denies(first));
+                    .is_some_and(|(_, first)| known[copy.index()].denies(first));
                 if !guilty && !denied {
                     self.broken(format!("copy {} is accused of wrong footage", copy.0));
                 }
