@@ -49,13 +49,11 @@ fn track(format: &TrackFormat, payload_type: u8) -> Track {
             config,
             sample_rate,
             channels,
-        } => audio(
-            "MPEG4-GENERIC",
-            *sample_rate,
-            *channels,
-            payload_type,
-            aac(config),
-        ),
+        } => {
+            // Containers say two channels of any sound (ISO/IEC 14496-14): the decoder's configuration knows better.
+            let (rate, count) = configured(config).unwrap_or((*sample_rate, *channels));
+            audio("MPEG4-GENERIC", rate, count, payload_type, aac(config))
+        }
         TrackFormat::G711 {
             law,
             sample_rate,
@@ -129,6 +127,25 @@ fn base64<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> String {
     sets.join(",")
 }
 
+/// Sampling rate and channels of an `AudioSpecificConfig` (ISO/IEC 14496-3, 1.6.2.1), where it states them plainly.
+fn configured(config: &[u8]) -> Option<(u32, u16)> {
+    const RATES: [u32; 13] = [
+        96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025,
+        8_000, 7_350,
+    ];
+    const ESCAPE: u16 = 31;
+    const CHANNELS: [u16; 8] = [0, 1, 2, 3, 4, 5, 6, 8];
+    let bits = u16::from_be_bytes([*config.first()?, *config.get(1)?]);
+    if bits >> 11 == ESCAPE {
+        return None;
+    }
+    let rate = RATES.get(usize::from(bits >> 7 & 0xf))?;
+    let channels = CHANNELS
+        .get(usize::from(bits >> 3 & 0xf))
+        .filter(|count| **count > 0)?;
+    Some((*rate, *channels))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,12 +185,24 @@ mod tests {
             video.parameter("sprop-parameter-sets"),
             Some("Z2QAKKw=,aO4=")
         );
-        assert_eq!((aac.clock_rate, aac.channels), (48_000, 2));
+        assert_eq!((aac.clock_rate, aac.channels), (48_000, 1));
         assert_eq!(aac.parameter("config"), Some("1188"));
         assert_eq!((narrow.payload_type, wide.payload_type), (8, 99));
 
         let written = description.write("gate", 1, [192, 0, 2, 1].into());
         let read = Description::parse(&written).unwrap();
         assert_eq!(read.tracks, description.tracks);
+    }
+
+    #[test]
+    fn the_channels_of_aac_are_those_of_its_decoder() {
+        let mono = TrackFormat::Aac {
+            config: Bytes::from_static(&[0x12, 0x08]),
+            sample_rate: 48_000,
+            channels: 2,
+        };
+        let description = describe_tracks(&[mono]);
+        let track = description.tracks.first().expect("one track");
+        assert_eq!((track.clock_rate, track.channels), (44_100, 1));
     }
 }
