@@ -200,7 +200,7 @@ impl Recorder {
                 }
                 Trouble::Stopped if when.start > session.asked => {
                     hit_at = Some(when.start);
-                    if session.due >= when.start {
+                    if session.silent || session.due >= when.start {
                         return if now >= when.start {
                             Arrival::Failed
                         } else {
