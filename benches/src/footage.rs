@@ -31,6 +31,8 @@ const PICTURE_SET: &[u8] = &[0x68, 0xc9, 0x63, 0x88];
 /// The two sets in base64, as SDP has them.
 const SETS: &str = "Z0IACpZTBYmI,aMljiA==";
 const PAYLOAD_TYPE: u8 = 96;
+/// NAL type of a fragment (FU-A).
+const FRAGMENT: u8 = 0x1c;
 
 /// One camera's recording.
 #[derive(Debug)]
@@ -147,7 +149,7 @@ impl Picture {
             // A slice that begins a picture: first_mb_in_slice is 0.
             data[0] |= 0x80;
             self.packet(
-                &[nal & 0x60 | 28, ends | nal & 0x1f],
+                &[nal & 0x60 | FRAGMENT, ends | nal & 0x1f],
                 &data,
                 part + 1 == count,
             );

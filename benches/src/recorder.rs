@@ -1,6 +1,11 @@
 //! The far end: a recorder that costs little itself, so that what stands in front of it is what is measured.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -9,7 +14,7 @@ use tokio::{
 
 use crate::{
     clock::{now, sleep_until},
-    footage::{Footage, PICTURE_US},
+    footage::{Footage, GROUP_US, PICTURE_US},
     message::{Head, to_clock},
     net,
 };
@@ -113,7 +118,7 @@ impl Session {
                 if *due > now() {
                     return;
                 }
-                *due += std::time::Duration::from_micros(PICTURE_US as u64);
+                *due += Duration::from_micros(PICTURE_US as u64);
             }
             self.footage
                 .append(play.next, &mut self.sequence, &mut self.out);
@@ -125,24 +130,22 @@ impl Session {
         let read = std::mem::take(&mut self.read);
         let mut rest = &read[..];
         loop {
-            match rest {
-                // Receiver reports are of no interest.
+            // Receiver reports are of no interest.
+            let report = match rest {
                 [b'$', _, high, low, ..] => {
-                    let whole = 4 + usize::from(u16::from_be_bytes([*high, *low]));
-                    let Some(after) = rest.get(whole..) else {
-                        break;
-                    };
-                    rest = after;
+                    Some(4 + usize::from(u16::from_be_bytes([*high, *low])))
                 }
-                _ => {
-                    let Some(head) = Head::read(rest) else { break };
-                    let Some(after) = rest.get(head.bytes + head.body_bytes()..) else {
-                        break;
-                    };
-                    self.answer(&head);
-                    rest = after;
-                }
+                _ => None,
+            };
+            let head = Head::read(rest).filter(|_| report.is_none());
+            let whole = report.or(head.as_ref().map(|head| head.bytes + head.body_bytes()));
+            let Some(after) = whole.and_then(|whole| rest.get(whole..)) else {
+                break;
+            };
+            if let Some(head) = head {
+                self.answer(&head);
             }
+            rest = after;
         }
         self.read = rest.to_vec();
     }
@@ -155,7 +158,7 @@ impl Session {
         }
         match head.method() {
             "OPTIONS" => {
-                headers.push("Public: DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER".into())
+                headers.push("Public: DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER".into());
             }
             "DESCRIBE" => {
                 let uri = head.start.split(' ').nth(1).unwrap_or_default();
@@ -168,7 +171,7 @@ impl Session {
             "PLAY" => {
                 let start = Footage::key_before(head.range_start().unwrap_or(0));
                 let paced = head.header("Rate-Control") != Some("no");
-                let next = start * crate::footage::GROUP_US / PICTURE_US;
+                let next = start * GROUP_US / PICTURE_US;
                 headers.push(format!("Range: clock={}-", to_clock(next * PICTURE_US)));
                 if !paced {
                     headers.push("Rate-Control: no".into());
