@@ -106,10 +106,13 @@ impl Playback {
             return Turn::Again;
         }
         let mut verdict = self.director.judge(source, &head);
-        // In decoding order a picture behind the end of the range may come before one ahead of it that refers to it.
-        if verdict == Verdict::RangeEnd
-            && !leg.master_ends(|capture| self.director.is_beyond_range(capture))
-        {
+        // In decoding order a picture behind an end may come before one ahead of it that refers to it.
+        let ends = match verdict {
+            Verdict::RangeEnd => leg.master_ends(|capture| self.director.is_beyond_range(capture)),
+            Verdict::Handover => leg.master_ends(|capture| self.director.is_beyond_seam(capture)),
+            _ => true,
+        };
+        if !ends {
             verdict = Verdict::Send;
         }
         match verdict {
@@ -214,7 +217,13 @@ impl Playback {
             return How::NORMAL;
         };
         let outlook = match leg.second_of_master() {
-            Some(next) => self.director.outlook_before(&leg.head(next)),
+            Some(next) => match self.director.outlook_before(&leg.head(next)) {
+                Outlook::Gap => {
+                    let facts = self.camera.slot.facts(now);
+                    self.director.outlook_at_gap(&facts.copies(|_| false))
+                }
+                outlook => outlook,
+            },
             None if leg.over() => {
                 let facts = self.camera.slot.facts(now);
                 self.director.outlook_after(

@@ -11,6 +11,9 @@ use crate::plan::CopyFacts;
 use crate::policy::Holes;
 use crate::time::Timestamp;
 
+/// Listings are taken to be this exact when footage that they deny arrives.
+const LISTED_WITHIN_US: u64 = 2_000_000;
+
 /// Why another leg is being opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Goal {
@@ -162,7 +165,8 @@ impl Director {
                 .as_ref()
                 .is_some_and(|handover| handover.legs.len() > 1);
             // Behind a hole that ends playback, or that is waited out, its turn has not come.
-            let too_soon = self.last.is_some() && self.policy.holes != Holes::Skip;
+            let too_soon = self.last.is_some()
+                && (self.policy.holes != Holes::Skip || self.misfit_ends(missing, seen.facts));
             let beyond = self.beyond_range(at);
             if hedged || too_soon || beyond || self.other_fills(missing, at, seen) {
                 self.close_incoming(id);
@@ -209,7 +213,7 @@ impl Director {
         if self.progress(first).saturating_add(PREROLL_MAX_US) < self.progress(leg.from) {
             return true;
         }
-        let near = Duration::from_micros(PREROLL_MAX_US as u64);
+        let near = Duration::from_micros(LISTED_WITHIN_US);
         let lists_none = facts.get(leg.copy.index()).is_some_and(|copy| {
             let gap = copy.coverage.held(first - near);
             copy.lists && matches!(gap, Held::Gap { until } if until > first + near)

@@ -66,6 +66,7 @@ impl Director {
             return self.prepare_fill(start, seen);
         }
         match self.policy.holes {
+            _ if self.misfit_ends(start, seen.facts) => self.finish(End::Mismatch),
             Holes::End => self.finish(End::Hole),
             Holes::Wait => self.wait_out_hole(start, target, seen.now),
             Holes::Skip => {

@@ -101,14 +101,8 @@ impl Director {
         {
             return Verdict::Preroll;
         }
-        match seam {
-            Some(Cut::At(cut)) if at >= cut.saturating_sub(self.tolerance()) => {
-                return Verdict::Handover;
-            }
-            Some(Cut::Preroll { bound }) if at > bound.saturating_add(self.tolerance()) => {
-                return Verdict::Handover;
-            }
-            _ => {}
+        if self.is_beyond_seam(head.capture) {
+            return Verdict::Handover;
         }
         let Some(last) = self.last else {
             return if self.beyond_range(at) {
@@ -156,6 +150,16 @@ impl Director {
             })
     }
 
+    /// Whether a unit lies at or behind the point where the next leg takes over.
+    pub fn is_beyond_seam(&self, capture: Timestamp) -> bool {
+        let at = self.progress(capture);
+        match self.handover.as_ref().and_then(|handover| handover.cut) {
+            Some(Cut::At(cut)) => at >= cut.saturating_sub(self.tolerance()),
+            Some(Cut::Preroll { bound }) => at > bound.saturating_add(self.tolerance()),
+            None => false,
+        }
+    }
+
     /// Whether a unit lies at or behind the end of the requested range.
     pub fn is_beyond_range(&self, capture: Timestamp) -> bool {
         self.beyond_range(self.progress(capture))
@@ -184,7 +188,8 @@ impl Director {
             && self.judge_incoming(head) == Verdict::Drop
     }
 
-    /// What follows a unit, when `next` is the next one of its track on the current leg.
+    /// What follows a unit, when `next` is the next one of its track on the current leg; a gap is looked at further by
+    /// [`Self::outlook_at_gap`].
     pub fn outlook_before(&self, next: &Head) -> Outlook {
         let own = self.progress(next.capture);
         let Some(follows) = self.follows(own) else {
@@ -194,13 +199,18 @@ impl Director {
             return Outlook::Terminal;
         }
         match self.last {
-            Some(last) if follows - last > self.jump_min() + self.interval_us => {
-                match self.policy.holes {
-                    Holes::End => Outlook::Terminal,
-                    Holes::Skip | Holes::Wait => Outlook::Gap,
-                }
-            }
+            Some(last) if follows - last > self.jump_min() + self.interval_us => Outlook::Gap,
             _ => Outlook::Continues,
+        }
+    }
+
+    /// What a gap behind the next unit comes to.
+    pub fn outlook_at_gap(&self, facts: &[CopyFacts<'_>]) -> Outlook {
+        let behind = self.wanted().saturating_add(self.interval_us);
+        if self.policy.holes == Holes::End || self.misfit_ends(behind, facts) {
+            Outlook::Terminal
+        } else {
+            Outlook::Gap
         }
     }
 
@@ -259,10 +269,7 @@ impl Director {
             return;
         }
         let at = self.progress(head.capture);
-        if let Some(last) = self.last {
-            let step = at - last;
-            self.learn_interval(step);
-        }
+        self.learn_interval(at);
         self.without_since = None;
         self.last = Some(self.last.map_or(at, |last| last.max(at)));
         if let Some(current) = &mut self.current
@@ -276,31 +283,36 @@ impl Director {
         }
     }
 
-    /// The frame interval is the middle one of the latest steps, so that no single gap or seam moves it.
-    fn learn_interval(&mut self, step: i64) {
+    /// The frame interval is the middle distance of the latest units, so that no single gap or seam moves it. Units come
+    /// in decoding order: B pictures lie between two that were sent before.
+    fn learn_interval(&mut self, at: i64) {
+        if self.recent.len() == CADENCE_UNITS {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(at);
+        let mut shown: SmallVec<[i64; CADENCE_UNITS]> = self.recent.iter().copied().collect();
+        shown.sort_unstable();
         let (min, max) = INTERVAL_RANGE_US;
-        if !(min..=max).contains(&step) {
-            return;
-        }
-        if self.steps.len() == CADENCE_STEPS {
-            self.steps.pop_front();
-        }
-        self.steps.push_back(step);
-        let mut sorted: SmallVec<[i64; CADENCE_STEPS]> = self.steps.iter().copied().collect();
-        sorted.sort_unstable();
+        let mut steps: SmallVec<[i64; CADENCE_UNITS]> = shown
+            .iter()
+            .zip(shown.iter().skip(1))
+            .map(|(before, after)| after - before)
+            .filter(|step| (min..=max).contains(step))
+            .collect();
+        steps.sort_unstable();
         // Of few, the shortest: too long an interval would take the next picture for a repeated one.
-        let middle = if sorted.len() == CADENCE_STEPS {
-            CADENCE_STEPS / 2
+        let middle = if self.recent.len() == CADENCE_UNITS {
+            steps.len() / 2
         } else {
             0
         };
-        if let Some(step) = sorted.get(middle) {
+        if let Some(step) = steps.get(middle) {
             self.interval_us = *step;
         }
     }
 }
 
-/// Steps that the frame interval is learned from.
-pub(super) const CADENCE_STEPS: usize = 5;
+/// Units that the frame interval is learned from.
+pub(super) const CADENCE_UNITS: usize = 8;
 /// After this much footage a copy's earlier failures are forgotten.
 const SERVED_WELL_US: i64 = 10_000_000;

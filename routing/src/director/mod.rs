@@ -101,8 +101,8 @@ pub struct Director {
     /// Progress of the newest unit sent in this play.
     last: Option<i64>,
     interval_us: i64,
-    /// The latest steps in capture time, µs.
-    steps: VecDeque<i64>,
+    /// Progress of the latest units, in the order sent.
+    recent: VecDeque<i64>,
     /// Progress to go on from when nothing was sent since (behind a hole that was skipped).
     resume: Option<i64>,
     vetoes: Vetoes,
@@ -145,7 +145,7 @@ impl Director {
             without_since: None,
             last: None,
             interval_us: INTERVAL_US,
-            steps: VecDeque::with_capacity(judge::CADENCE_STEPS),
+            recent: VecDeque::with_capacity(judge::CADENCE_UNITS),
             resume: None,
             vetoes: Vetoes::default(),
             switches: VecDeque::new(),
@@ -245,6 +245,7 @@ impl Director {
         self.waiting = None;
         self.without_since = None;
         self.last = None;
+        self.recent.clear();
         self.resume = None;
         self.review_at = None;
         self.better_from = None;

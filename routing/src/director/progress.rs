@@ -51,7 +51,7 @@ impl Director {
     /// Two units closer than this are the same picture.
     pub(super) fn tolerance(&self) -> i64 {
         // Too long an interval would take the next picture for a repeated one: a first step may have dropped pictures in it.
-        if self.steps.len() < CADENCE_STEPS_MIN {
+        if self.recent.len() <= CADENCE_STEPS_MIN {
             return self.interval_us.min(INTERVAL_US) / 2;
         }
         self.interval_us / 2

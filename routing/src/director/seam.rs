@@ -229,7 +229,7 @@ impl Director {
 
     /// Without a known frame interval the same picture of two copies cannot be told from the next one.
     fn may_return(&self, at: i64) -> bool {
-        self.steps.len() >= 2 && self.better_from.is_none_or(|from| at >= from)
+        self.recent.len() >= 3 && self.better_from.is_none_or(|from| at >= from)
     }
 
     /// No leg can be had; asks again, and gives up in the end.

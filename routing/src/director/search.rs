@@ -108,6 +108,9 @@ impl Director {
                     self.handover = Some(Handover::new(goal, leg));
                     return;
                 }
+                Step::Hole { .. } if self.last.is_some() && self.misfit_ends(at, seen.facts) => {
+                    return self.finish(End::Mismatch);
+                }
                 Step::Hole { from, until } => {
                     let from = self.progress(from);
                     let Some(until) = until.map(|until| self.progress(until)) else {
@@ -160,9 +163,16 @@ impl Director {
     }
 
     pub(super) fn end_without_footage(&self, facts: &[CopyFacts<'_>]) -> End {
-        let at = self.time(self.wanted());
-        let misfit = self.policy.mismatch == Mismatch::End && self.vetoes.misfit_holds(facts, at);
-        if misfit { End::Mismatch } else { End::Footage }
+        if self.misfit_ends(self.wanted(), facts) {
+            End::Mismatch
+        } else {
+            End::Footage
+        }
+    }
+
+    /// Whether a copy that does not fit may hold what comes at this progress, and the policy ends playback there.
+    pub(super) fn misfit_ends(&self, at: i64, facts: &[CopyFacts<'_>]) -> bool {
+        self.policy.mismatch == Mismatch::End && self.vetoes.misfit_holds(facts, self.time(at))
     }
 
     /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.

@@ -124,9 +124,9 @@ impl Play {
                 end: until.map(clock_time),
             },
             Unit::Npt => {
-                let npt = |at: Timestamp| {
-                    NptTime::from_micros(at.micros_since(window.start).max(0) as u64)
-                };
+                // The answer starts with the first unit, which may lie before the window: what it names zero moves there.
+                let zero = window.start.min(first);
+                let npt = |at: Timestamp| NptTime::from_micros(at.micros_since(zero).max(0) as u64);
                 Range::Npt {
                     start: Some(npt(first)),
                     end: until.map(npt),
@@ -186,6 +186,12 @@ mod tests {
             play.answer(at("2026-01-01T12:00:12Z"), window())
                 .to_string(),
             "npt=12.000-30.000"
+        );
+        let play = read(&[("Range", "npt=0-30")]).unwrap();
+        let key_frame = at("2026-01-01T11:59:58.5Z");
+        assert_eq!(
+            play.answer(key_frame, window()).to_string(),
+            "npt=0.000-31.500"
         );
     }
 

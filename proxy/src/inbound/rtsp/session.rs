@@ -234,21 +234,24 @@ impl Session {
         // A new DESCRIBE looks again: the coverage may have changed.
         self.described = None;
         let presentation = self.presentation(&target).await?;
-        let range = match (target.start, target.end) {
-            (Some(start), Some(end)) => Some(Range::Npt {
+        let Window { start, end } = presentation.window;
+        // Without ONVIF, GStreamer takes the seconds since 1900 of a clock range for npt and asks for those.
+        let range = if request.headers.requires_onvif_replay() && start != Timestamp::EPOCH {
+            Range::Clock {
+                start: Some(clock_time(start)),
+                end: end.map(clock_time),
+            }
+        } else {
+            let length = end.map(|end| end.micros_since(start).max(0) as u64);
+            Range::Npt {
                 start: Some(NptTime::ZERO),
-                end: Some(NptTime::from_micros(end.micros_since(start).max(0) as u64)),
-            }),
-            _ if presentation.window.start == Timestamp::EPOCH => None,
-            _ => Some(Range::Clock {
-                start: Some(clock_time(presentation.window.start)),
-                end: None,
-            }),
+                end: length.map(NptTime::from_micros),
+            }
         };
         let tracks = presentation.tracks.to_vec();
         let body = Description {
             tracks,
-            range,
+            range: Some(range),
             control: String::new(),
         }
         .write(
