@@ -5,8 +5,11 @@ use crate::coverage::{Coverage, Held, HeldBefore};
 use crate::plan::Direction;
 use crate::time::Timestamp;
 
-/// Steps in capture time before the frame interval is believed.
-const CADENCE_STEPS_MIN: usize = 3;
+/// Units before the frame interval that their distances show is believed.
+const CADENCE_UNITS_MIN: usize = 4;
+
+/// The longest usual frame interval: five frames a second.
+const INTERVAL_SLOW_US: i64 = 200_000;
 
 /// What a listing says of the footage that comes next at some progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,10 +51,14 @@ impl Director {
         }
     }
 
+    fn knows_cadence(&self) -> bool {
+        self.recent.len() >= CADENCE_UNITS_MIN
+    }
+
     /// Two units closer than this are the same picture.
     pub(super) fn tolerance(&self) -> i64 {
-        // Too long an interval would take the next picture for a repeated one: a first step may have dropped pictures in it.
-        if self.recent.len() <= CADENCE_STEPS_MIN {
+        // Too long an interval would take the next picture for a repeated one: pictures may be missing from a first step.
+        if !self.knows_cadence() {
             return self.interval_us.min(INTERVAL_US) / 2;
         }
         self.interval_us / 2
@@ -71,14 +78,14 @@ impl Director {
         (self.policy.min_gap.as_micros() as i64).max(self.interval_us * 5 / 2)
     }
 
-    /// Progress of the next unit that is wanted.
+    /// Progress of the next unit that is wanted. What a start at a random access point sends before the asked instant is not.
     pub(super) fn wanted(&self) -> i64 {
+        let asked = self.progress(self.request.at);
         let sent = self.last.map(|last| last.saturating_add(self.tolerance()));
-        match (sent, self.resume) {
-            (Some(sent), Some(resume)) => sent.max(resume),
-            (Some(one), None) | (None, Some(one)) => one,
-            (None, None) => self.progress(self.request.at),
-        }
+        [sent, self.resume]
+            .into_iter()
+            .flatten()
+            .fold(asked, i64::max)
     }
 
     /// What is left of the requested range is shorter than a frame.
@@ -103,6 +110,17 @@ impl Director {
         match self.request.direction {
             Direction::Forward => picture,
             Direction::Reverse => picture.saturating_sub(self.interval_us),
+        }
+    }
+
+    /// How much of a gap that ends at `gap_end` is certain: in reverse the frame interval after the picture behind it may
+    /// be longer than what is known yet.
+    pub(super) fn sure_gap_end(&self, gap_end: i64) -> i64 {
+        match self.request.direction {
+            Direction::Reverse if !self.knows_cadence() => {
+                gap_end.saturating_sub((INTERVAL_SLOW_US - self.interval_us).max(0))
+            }
+            _ => gap_end,
         }
     }
 }

@@ -6,7 +6,7 @@ use super::handover::{Cut, Goal, Handover};
 use super::seen::Seen;
 use super::{Action, Director, Failure, Leg, LegId, Lesson, Waiting};
 use crate::camera::CopyIx;
-use crate::coverage::{Coverage, Held, HeldBefore};
+use crate::coverage::{Held, HeldBefore};
 use crate::plan::Step;
 use crate::time::{TimeRange, Timestamp};
 
@@ -191,7 +191,7 @@ impl Director {
         }
     }
 
-    /// An opening leg that is slow gets company; the first to be ready wins.
+    /// An opening leg that is slow gets company, unless the current one can go on; the first to be ready wins.
     fn hedge(&mut self, slow: &Leg, seen: &mut Seen<'_>) {
         let playing = self.current.filter(|leg| !leg.over && !leg.stalled);
         if let Step::Leg {
@@ -199,7 +199,7 @@ impl Director {
             from,
             until,
             reason,
-        } = self.step(self.progress(slow.from), None, seen)
+        } = self.step(self.progress(slow.from), playing.map(|leg| leg.copy), seen)
             && copy != slow.copy
             && playing.is_none_or(|leg| leg.copy != copy)
             && from == slow.from
@@ -245,7 +245,8 @@ impl Director {
 impl Director {
     /// A copy holds nothing between two points of progress: this playback and the index learn it.
     pub(super) fn disprove(&mut self, copy: CopyIx, from: i64, to: i64, seen: &Seen<'_>) {
-        if let Some(range) = self.set_aside(copy, from, to, seen) {
+        self.set_aside(copy, from, to, seen);
+        if let Some(range) = self.not_admitted(copy, from, self.sure_gap_end(to), seen) {
             self.actions.push_back(Action::Teach {
                 copy,
                 lesson: Lesson::Gap(range),
@@ -253,37 +254,27 @@ impl Director {
         }
     }
 
-    /// A copy is not to be asked for what lies between two points of progress. Answers what of it the copy does not admit.
-    pub(super) fn set_aside(
-        &mut self,
-        copy: CopyIx,
-        from: i64,
-        to: i64,
-        seen: &Seen<'_>,
-    ) -> Option<TimeRange> {
-        let (from, to) = (self.time(from), self.time(to));
-        let range = TimeRange::new(from.min(to), from.max(to))?;
-        let range = seen
-            .facts
-            .get(copy.index())
-            .map_or(Some(range), |copy| denied(copy.coverage, range))?;
-        let at = self.position();
-        self.vetoes
-            .disproved(copy, range, at, self.request.direction);
-        Some(range)
+    /// A copy is not to be asked for what lies between two points of progress.
+    pub(super) fn set_aside(&mut self, copy: CopyIx, from: i64, to: i64, seen: &Seen<'_>) {
+        if let Some(range) = self.not_admitted(copy, from, to, seen) {
+            let (at, direction) = (self.position(), self.request.direction);
+            self.vetoes.disproved(copy, range, at, direction);
+        }
     }
-}
 
-/// What of a range a listing does not begin or end by admitting to be empty: what it lists there later, as recording goes on, is
-/// believed.
-fn denied(listed: &Coverage, range: TimeRange) -> Option<TimeRange> {
-    let start = match listed.held(range.start()) {
-        Held::Gap { until } => until,
-        Held::Recorded { .. } | Held::Unknown { .. } => range.start(),
-    };
-    let end = match listed.held_before(range.end()) {
-        HeldBefore::Gap { since } => since,
-        HeldBefore::Recorded { .. } | HeldBefore::Unknown { .. } => range.end(),
-    };
-    TimeRange::new(start, end)
+    /// What of a stretch a copy's listing does not begin or end by admitting to lack: what it lists there later, as recording
+    /// goes on, is believed.
+    fn not_admitted(&self, copy: CopyIx, from: i64, to: i64, seen: &Seen<'_>) -> Option<TimeRange> {
+        let (from, to) = (self.time(from), self.time(to));
+        let (mut start, mut end) = (from.min(to), from.max(to));
+        if let Some(facts) = seen.facts.get(copy.index()) {
+            if let Held::Gap { until } = facts.coverage.held(start) {
+                start = until;
+            }
+            if let HeldBefore::Gap { since } = facts.coverage.held_before(end) {
+                end = since;
+            }
+        }
+        TimeRange::new(start, end)
+    }
 }

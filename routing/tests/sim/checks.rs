@@ -38,19 +38,22 @@ impl Account<'_, '_> {
             })
     }
 
-    /// The first picture, in play order, that is still owed.
+    /// The first picture, in play order, that is still owed. A start ahead of the asked instant owes nothing before it.
     pub(super) fn next_picture(&self) -> i64 {
         let scene = self.ledger.world.scene;
-        match (self.passed, self.ledger.request) {
-            (Some(passed), _) if self.forward() => passed + 1,
-            (Some(passed), _) => passed - 1,
-            (None, Some(request)) if self.forward() => scene
-                .picture_from(request.at.shift(scene.interval_us / 2))
-                .max(0),
-            (None, Some(request)) => scene
-                .picture(request.at.shift(-scene.interval_us / 2))
-                .min(scene.pictures - 1),
-            (None, None) => 0,
+        let asked = self.ledger.request.map_or(0, |request| {
+            let slack = scene.interval_us / 2;
+            if self.forward() {
+                scene.picture_from(request.at.shift(slack)).max(0)
+            } else {
+                let last = scene.pictures - 1;
+                scene.picture(request.at.shift(-slack)).min(last)
+            }
+        });
+        match self.passed {
+            Some(passed) if self.forward() => asked.max(passed + 1),
+            Some(passed) => asked.min(passed - 1),
+            None => asked,
         }
     }
 

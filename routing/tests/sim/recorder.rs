@@ -184,6 +184,16 @@ impl Recorder {
         (session.due, Ok(session))
     }
 
+    fn recorded_at(&self, picture: i64) -> Micros {
+        picture * self.footage.scene.interval_us - self.age + TAIL_DELAY
+    }
+
+    /// When a session's next unit arrives, if nothing goes wrong.
+    fn next_at(&self, session: &Session) -> Micros {
+        let recorded_at = session.next.map_or(0, |picture| self.recorded_at(picture));
+        session.due.max(recorded_at)
+    }
+
     /// Looks for the next unit of a session.
     pub(crate) fn read(&self, session: &mut Session, now: Micros) -> Arrival {
         let mut hit_at = None;
@@ -200,7 +210,7 @@ impl Recorder {
                 }
                 Trouble::Stopped if when.start > session.asked => {
                     hit_at = Some(when.start);
-                    if session.silent || session.due >= when.start {
+                    if session.silent || self.next_at(session) >= when.start {
                         return if now >= when.start {
                             Arrival::Failed
                         } else {
@@ -233,7 +243,7 @@ impl Recorder {
         let Some(picture) = session.next else {
             return Arrival::Ended;
         };
-        let recorded_at = picture * self.footage.scene.interval_us - self.age + TAIL_DELAY;
+        let recorded_at = self.recorded_at(picture);
         if recorded_at > now {
             return not_before(recorded_at);
         }
