@@ -26,8 +26,9 @@ impl Director {
         if let Some(start) = self.handover_start()
             && start.saturating_sub(bound) > self.jump_min()
         {
-            // One that was told to hand over has shown a unit from behind the hole.
-            if let Some(current) = self.current.filter(|leg| !leg.over && !leg.stalled) {
+            // One that was told to hand over has shown, or ended with, a unit from behind the hole.
+            let beyond = |leg: &Leg| leg.end.is_none_or(|end| end > start);
+            if let Some(current) = self.current.filter(beyond) {
                 self.set_aside(current.copy, bound, start, seen);
             }
             if self.other_fills(bound, start, seen) {

@@ -265,6 +265,9 @@ impl Director {
     /// What of a stretch a copy's listing does not begin or end by admitting to lack: what it lists there later, as recording
     /// goes on, is believed.
     fn not_admitted(&self, copy: CopyIx, from: i64, to: i64, seen: &Seen<'_>) -> Option<TimeRange> {
+        if to <= from {
+            return None;
+        }
         let (from, to) = (self.time(from), self.time(to));
         let (mut start, mut end) = (from.min(to), from.max(to));
         if let Some(facts) = seen.facts.get(copy.index()) {
