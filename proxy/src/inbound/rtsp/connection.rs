@@ -47,8 +47,8 @@ pub(super) struct Connection {
     heard: Instant,
     /// When the socket last took bytes, or at a tick nothing waited.
     flowed: Instant,
-    /// What to answer to bytes that are no request, once all before them is answered.
-    refusal: Option<u16>,
+    /// What to answer to bytes that are no request, if anything, once all before them is answered.
+    refusal: Option<Option<u16>>,
     closing: bool,
 }
 
@@ -154,10 +154,7 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => {
                     tracing::info!(peer = %self.peer, %error, "request refused");
-                    let Some(status) = error.status() else {
-                        return Err(());
-                    };
-                    self.refusal = Some(status);
+                    self.refusal = Some(error.status());
                     break;
                 }
             }
@@ -190,7 +187,7 @@ impl Connection {
                 }
             }
             let Some(request) = self.requests.pop_front() else {
-                return;
+                break;
             };
             if let Some(response) = self.session.handle(&request, &mut self.out).await {
                 tracing::debug!(peer = %self.peer, method = %request.method, uri = %request.uri, status = response.status, "request");
@@ -204,9 +201,11 @@ impl Connection {
         }
         // A refusal of garbage is the answer to what came last.
         if self.requests.is_empty()
-            && let Some(status) = self.refusal.take()
+            && let Some(refusal) = self.refusal.take()
         {
-            self.out.push_message(Response::new(status).encode());
+            if let Some(status) = refusal {
+                self.out.push_message(Response::new(status).encode());
+            }
             self.closing = true;
         }
     }
