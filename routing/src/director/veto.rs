@@ -15,7 +15,7 @@ const BAR_MAX: Duration = Duration::from_secs(8);
 const BAR_CREDENTIALS: Duration = Duration::from_secs(300);
 const BAR_WRONG_FOOTAGE: Duration = Duration::from_secs(60);
 /// Separate empty stretches remembered of one copy. Beyond it those that playback has left behind are forgotten, and where that is
-/// not enough, the one farthest ahead: it proves empty again when it is reached.
+/// not enough, the one farthest ahead but for the latest: it proves empty again when it is reached.
 const EMPTY_MAX: usize = 64;
 
 #[derive(Debug)]
@@ -49,11 +49,18 @@ impl Veto {
         self.empty = ahead.map_or_else(Coverage::unknown, |ahead| self.empty.clip(ahead));
     }
 
-    fn forget_farthest(&mut self, direction: Direction) {
-        let kept = match (self.empty.windows(), direction) {
-            ([first, .., last], Direction::Forward) => TimeRange::new(first.start(), last.start()),
-            ([first, .., last], Direction::Reverse) => TimeRange::new(first.end(), last.end()),
-            _ => None,
+    fn forget_farthest(&mut self, learned: TimeRange, direction: Direction) {
+        let [first, .., last] = self.empty.windows() else {
+            return;
+        };
+        let last_goes = match direction {
+            Direction::Forward => !last.overlaps(learned),
+            Direction::Reverse => first.overlaps(learned),
+        };
+        let kept = if last_goes {
+            TimeRange::new(first.start(), last.start())
+        } else {
+            TimeRange::new(first.end(), last.end())
         };
         if let Some(kept) = kept {
             self.empty = self.empty.clip(kept);
@@ -158,7 +165,7 @@ impl Vetoes {
             veto.forget_behind(at, direction);
         }
         if veto.empty.windows().len() > EMPTY_MAX {
-            veto.forget_farthest(direction);
+            veto.forget_farthest(range, direction);
         }
     }
 
@@ -218,12 +225,22 @@ mod tests {
         let ahead = disproved(ranges(), 25, Direction::Forward);
         assert_eq!(empty(&ahead).len(), EMPTY_MAX + 1 - 3);
         assert_eq!(empty(&ahead).first(), Some(&seconds(30, 35)));
-        let all_ahead = disproved(ranges(), -1, Direction::Forward);
+        let mut nearest_last = ranges().rev().collect::<Vec<_>>();
+        let all_ahead = disproved(nearest_last.clone(), -1, Direction::Forward);
         assert_eq!(empty(&all_ahead).len(), EMPTY_MAX);
-        assert_eq!(empty(&all_ahead).first(), Some(&seconds(0, 5)));
-        let reverse = disproved(ranges(), 10 * many, Direction::Reverse);
+        assert_eq!(empty(&all_ahead).first(), nearest_last.last());
+        nearest_last.reverse();
+        let reverse = disproved(nearest_last.clone(), 10 * many, Direction::Reverse);
         assert_eq!(empty(&reverse).len(), EMPTY_MAX);
-        assert_eq!(empty(&reverse).first(), Some(&seconds(10, 15)));
+        assert_eq!(empty(&reverse).last(), nearest_last.last());
+    }
+
+    #[test]
+    fn the_latest_is_never_forgotten() {
+        let ranges: Vec<_> = (0..200).map(|ix| seconds(10 * ix, 10 * ix + 5)).collect();
+        let vetoes = disproved(ranges.iter().copied(), -1, Direction::Forward);
+        assert_eq!(empty(&vetoes).len(), EMPTY_MAX);
+        assert_eq!(empty(&vetoes).last(), ranges.last());
     }
 
     #[test]

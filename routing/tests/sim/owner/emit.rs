@@ -1,0 +1,173 @@
+//! Units to the client, asked about one by one and paced.
+
+use seamline_routing::director::{Event, Failure, Head, LegId, Verdict};
+use seamline_routing::time::Timestamp;
+
+use super::super::recorder::Unit;
+use super::super::{Micros, SECOND};
+use super::{BURST, HOLD_BACK_MAX, Owner, TURNS_MAX};
+
+/// What came of looking at the head of a leg.
+enum Turn {
+    Again,
+    Rest,
+    Send(Verdict),
+}
+
+impl Owner<'_> {
+    /// Hands out what is due; returns how many units.
+    pub(super) fn emit(&mut self) -> usize {
+        self.due = None;
+        self.ready_incoming();
+        let mut sent = 0;
+        for _ in 0..TURNS_MAX {
+            if self.end.is_some() || (self.world.pacing.is_none() && sent >= BURST) {
+                return sent;
+            }
+            let Some(source) = self.director.source() else {
+                return sent;
+            };
+            match self.turn(source) {
+                Turn::Again => self.ready_incoming(),
+                Turn::Rest => return sent,
+                Turn::Send(verdict) => {
+                    self.send(source, verdict);
+                    sent += 1;
+                }
+            }
+        }
+        self.ledger.broken("livelock: a turn takes no end");
+        sent
+    }
+
+    fn ready_incoming(&mut self) {
+        let source = self.director.source();
+        for leg in &mut self.legs {
+            if Some(leg.id) == source || !leg.announced {
+                continue;
+            }
+            while let Some(unit) = leg.queue.front() {
+                if !self.director.incoming_drops(leg.id, &head(unit)) {
+                    break;
+                }
+                self.ledger.dropped(leg.id, unit);
+                leg.queue.pop_front();
+            }
+        }
+    }
+
+    fn turn(&mut self, source: LegId) -> Turn {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        let Some(unit) = leg.queue.front().copied() else {
+            if leg.handing_over || leg.over() {
+                let event = if leg.range_done {
+                    Event::RangeEnd
+                } else {
+                    Event::Drained { leg: source }
+                };
+                self.direct(event);
+                let moved = self.director.source() != Some(source) || self.end.is_some();
+                return if moved { Turn::Again } else { Turn::Rest };
+            }
+            return Turn::Rest;
+        };
+        if leg.handing_over {
+            leg.queue.clear();
+            return Turn::Again;
+        }
+        match self.director.judge(source, &head(&unit)) {
+            Verdict::Drop => {
+                self.ledger.dropped(source, &unit);
+                leg.queue.pop_front();
+                Turn::Again
+            }
+            Verdict::Wait => Turn::Rest,
+            verdict @ (Verdict::Handover | Verdict::RangeEnd) => {
+                leg.handing_over = true;
+                leg.range_done = verdict == Verdict::RangeEnd;
+                leg.queue.clear();
+                Turn::Again
+            }
+            Verdict::Jump => {
+                self.direct(Event::Jump {
+                    leg: source,
+                    to: unit.capture,
+                });
+                let again = self.director.source() != Some(source)
+                    || self.director.judge(source, &head(&unit)) != Verdict::Jump;
+                if again { Turn::Again } else { Turn::Rest }
+            }
+            Verdict::Wrong => {
+                leg.queue.clear();
+                self.leg_failed(source, Failure::WrongFootage);
+                Turn::Again
+            }
+            verdict @ (Verdict::Send | Verdict::Preroll) => self.when_due(source, &unit, verdict),
+        }
+    }
+
+    fn when_due(&mut self, source: LegId, unit: &Unit, verdict: Verdict) -> Turn {
+        let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        let due = match self.world.pacing {
+            None => {
+                let stocked = leg.span() >= self.world.lookahead / 2;
+                let give_out = leg.over() || leg.handing_over || stocked;
+                if give_out {
+                    self.now
+                } else {
+                    leg.alive + HOLD_BACK_MAX
+                }
+            }
+            Some(_) if verdict == Verdict::Preroll => self.now,
+            Some(rate) => self.pace_due(unit.capture, rate),
+        };
+        if due > self.now {
+            self.due = Some(due);
+            return Turn::Rest;
+        }
+        Turn::Send(verdict)
+    }
+
+    fn pace_due(&mut self, capture: Timestamp, rate: f64) -> Micros {
+        let at = self.progress(capture);
+        let (base, origin) = *self.anchor.get_or_insert((at, self.now));
+        if at < base {
+            return self.now;
+        }
+        let due = origin + ((at - base) as f64 / rate) as Micros;
+        if self.now - due > 2 * SECOND {
+            self.anchor = Some((at, self.now));
+            return self.now;
+        }
+        due
+    }
+
+    fn send(&mut self, source: LegId, verdict: Verdict) {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return;
+        };
+        let Some(unit) = leg.queue.pop_front() else {
+            return;
+        };
+        let preroll = verdict == Verdict::Preroll;
+        self.ledger
+            .delivered(source, &unit, preroll, &self.known, self.now);
+        if !preroll {
+            self.sent_any = true;
+            self.director.sent(source, &head(&unit));
+        }
+    }
+}
+
+fn head(unit: &Unit) -> Head {
+    Head {
+        capture: unit.capture,
+        master: true,
+        random_access: unit.random_access,
+        leading: false,
+    }
+}
