@@ -22,6 +22,12 @@ pub fn monotonic() -> Duration {
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
 }
 
+/// The time of day in milliseconds since 1970.
+pub fn wall_ms() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Realtime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
 /// `2026-01-01T12:00:00.040Z`
 pub fn iso(epoch_ms: i64) -> String {
     let (year, month, day) = civil(epoch_ms.div_euclid(DAY_MS));
