@@ -75,7 +75,9 @@ impl Director {
             .current
             .filter(|leg| leg.stalled)
             .and_then(|leg| leg.end);
-        ready && end.is_some_and(|end| self.wanted() >= end)
+        // Its newest may be the picture that was sent last, as another copy dates it.
+        let sent = self.wanted().saturating_add(self.tolerance());
+        ready && end.is_some_and(|end| sent >= end)
     }
 
     pub(super) fn switch_when_spent(&mut self, seen: &mut Seen<'_>) {

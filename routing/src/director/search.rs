@@ -205,7 +205,8 @@ impl Director {
         match (goal, self.current) {
             (Goal::Better, _) => self.review(seen),
             (Goal::Forced { bound }, Some(_)) => {
-                self.prepare(bound, None, seen);
+                let goes_on = self.current.filter(|leg| leg.end.is_none());
+                self.prepare(bound, goes_on.map(|leg| leg.copy), seen);
                 self.wait_while_silent(seen.now);
             }
             (_, None) | (Goal::Start, _) => {

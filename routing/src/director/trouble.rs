@@ -7,7 +7,7 @@ use super::seen::Seen;
 use super::{Action, Director, Failure, Leg, LegId, Lesson, Waiting};
 use crate::camera::CopyIx;
 use crate::coverage::{Held, HeldBefore};
-use crate::plan::Step;
+use crate::plan::{Direction, Step};
 use crate::time::{TimeRange, Timestamp};
 
 impl Director {
@@ -124,7 +124,11 @@ impl Director {
             current.end = Some(end);
         }
         let (last, tolerance, interval) = (self.last, self.tolerance(), self.interval_us);
-        let reach = end.saturating_add(tolerance);
+        // Forward a leg starts before the point it is asked for; in reverse the picture that comes next must not lie there.
+        let reach = end.saturating_add(match self.request.direction {
+            Direction::Forward => tolerance,
+            Direction::Reverse => tolerance / 2,
+        });
         let keep = self.handover.as_ref().is_some_and(|handover| {
             let usable = match handover.cut {
                 // Not behind the picture that comes next.
