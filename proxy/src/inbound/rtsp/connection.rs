@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use seamline_media::OutQueue;
-use seamline_rtsp::{Framer, Incoming, Method, Request, Response};
+use seamline_rtsp::{FrameError, Framer, Incoming, Method, Request, Response};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -47,8 +47,8 @@ pub(super) struct Connection {
     heard: Instant,
     /// When the socket last took bytes, or at a tick nothing waited.
     flowed: Instant,
-    /// What to answer to bytes that are no request, if anything, once all before them is answered.
-    refusal: Option<Option<u16>>,
+    /// Bytes that are no request: answered once all before them is, then the connection ends.
+    refusal: Option<FrameError>,
     closing: bool,
 }
 
@@ -154,7 +154,7 @@ impl Connection {
                 Ok(None) => break,
                 Err(error) => {
                     tracing::info!(peer = %self.peer, %error, "request refused");
-                    self.refusal = Some(error.status());
+                    self.refusal = Some(error);
                     break;
                 }
             }
@@ -203,7 +203,7 @@ impl Connection {
         if self.requests.is_empty()
             && let Some(refusal) = self.refusal.take()
         {
-            if let Some(status) = refusal {
+            if let Some(status) = refusal.status() {
                 self.out.push_message(Response::new(status).encode());
             }
             self.closing = true;
