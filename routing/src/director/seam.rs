@@ -222,8 +222,10 @@ impl Director {
         if until.is_some_and(|until| self.progress(until).saturating_sub(start) < min_stay) {
             return false;
         }
-        // That the current copy is of unknown coverage may be no cause any more where the better one would take over.
-        listed(current.copy, self.wanted()) == Some(Listed::Recorded)
+        // That the current copy ends, or is of unknown coverage, may be no cause any more where the better one would take over.
+        let at = self.wanted();
+        let held = |at| listed(current.copy, at) == Some(Listed::Recorded);
+        held(at) && held(at.saturating_add(self.interval_us))
             || matches!(
                 self.step(start, Some(current.copy), seen),
                 Step::Leg { copy, .. } if copy == better
