@@ -13,6 +13,8 @@ use crate::outbound::LegFailure;
 
 /// Sender reports while playing at the pace of the clock (RFC 3550 asks for five seconds or less).
 const REPORT_EVERY: Duration = Duration::from_secs(4);
+/// How long the last unit of a paced play lasts.
+const LAST_LASTS: Duration = Duration::from_millis(40);
 /// Without pacing a leg that shows nothing new for this long gives out what is held back.
 const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
 
@@ -36,8 +38,8 @@ impl Playback {
             return Some(Progress::Started { at });
         }
         while out.len() < OUT_HIGH {
-            if let Some(end) = self.end.take() {
-                return Some(self.finish(end, out));
+            if self.end.is_some() {
+                return self.farewell(now, out);
             }
             if self.started.is_some() || self.starting() {
                 break;
@@ -56,8 +58,8 @@ impl Playback {
                 Turn::Send(verdict) => self.send(source, verdict, now, out),
             }
         }
-        if let Some(end) = self.end.take() {
-            return Some(self.finish(end, out));
+        if self.end.is_some() {
+            return self.farewell(now, out);
         }
         if let Some(at) = self.started.take() {
             self.state = State::Playing;
@@ -179,6 +181,7 @@ impl Playback {
 
     fn send(&mut self, source: LegId, verdict: Verdict, now: Instant, out: &mut OutQueue) {
         self.idle_since = None;
+        self.sent_at = Some(now);
         self.report(now, out);
         let how = self.how(source, verdict, now);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
@@ -269,6 +272,19 @@ impl Playback {
         (0..self.tracks.len())
             .filter(|track| self.wanted.get(*track).copied().unwrap_or(false))
             .collect()
+    }
+
+    /// The end, once the last unit has lasted its time. A BYE on its heels may find it still in GStreamer's jitter buffer,
+    /// which then waits for ever.
+    fn farewell(&mut self, now: Instant, out: &mut OutQueue) -> Option<Progress> {
+        let end = self.end?;
+        let last = self.sent_at.filter(|_| self.delivery.pacing.is_some());
+        if let Some(due) = last.map(|at| at + LAST_LASTS).filter(|due| *due > now) {
+            self.due = Some(due);
+            return None;
+        }
+        self.end = None;
+        Some(self.finish(end, out))
     }
 
     fn finish(&mut self, end: End, out: &mut OutQueue) -> Progress {

@@ -104,6 +104,8 @@ pub struct Playback {
     /// When the next unit is due.
     due: Option<Instant>,
     last_report: Option<Instant>,
+    /// When the latest unit of the play was written.
+    sent_at: Option<Instant>,
     end: Option<End>,
     timer: Pin<Box<Sleep>>,
 }
@@ -149,6 +151,7 @@ impl Playback {
             started: None,
             due: None,
             last_report: None,
+            sent_at: None,
             end: None,
             timer: Box::pin(tokio::time::sleep(TICK)),
         }
@@ -167,6 +170,7 @@ impl Playback {
         self.idle_since = Some(now);
         self.started = None;
         self.last_report = None;
+        self.sent_at = None;
         self.end = None;
         self.direct(Event::Play(request), now);
     }
