@@ -25,8 +25,6 @@ pub struct Order {
     pub remote: Arc<str>,
     /// The first unit is the random access point at or before this instant.
     pub from: Timestamp,
-    /// End of the wanted stretch, if known: the leg may stop there.
-    pub until: Option<Timestamp>,
     /// The copy's clock minus the timeline's clock, µs.
     pub clock_offset_us: i64,
     /// The client's tracks, in its order; units name them by index.

@@ -24,7 +24,6 @@ impl Playback {
         id: LegId,
         copy: CopyIx,
         from: Timestamp,
-        until: Option<Timestamp>,
         reason: Reason,
         now: Instant,
     ) {
@@ -33,7 +32,6 @@ impl Playback {
         let order = Order {
             remote: self.camera.remote(copy),
             from,
-            until,
             clock_offset_us: self.camera.clock_offset_us(copy),
             tracks: self.tracks.clone(),
             wanted: self.wanted.clone(),

@@ -337,9 +337,9 @@ impl Playback {
                 leg,
                 copy,
                 from,
-                until,
                 reason,
-            } => self.open_leg(leg, copy, from, until, reason, now),
+                ..
+            } => self.open_leg(leg, copy, from, reason, now),
             Action::Close { leg } => self.close_leg(leg),
             Action::Switch(seam) => self.take_over(seam, now),
             Action::Hole(range) => self.enter_hole(range),
