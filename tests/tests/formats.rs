@@ -160,10 +160,10 @@ fn sound_that_only_the_primary_has_goes_silent_and_comes_back() {
             .collect();
         assert_eq!(silences.len(), 1, "{audio}: {silences:?}");
         let (last, next) = silences[0];
-        assert!(
-            (noon(3.66)..noon(4.0)).contains(&last),
-            "{audio}: silent from {last}"
-        );
+        // The seam is at 3.72 s. The recorder sends its sound up to two seconds behind the picture it belongs to.
+        let expected = (noon(1.52) / 20..=noon(3.7) / 20).map(|n| n * 20);
+        let missing: Vec<_> = expected.filter(|at| !captures.contains(at)).collect();
+        assert_eq!((last, missing), (noon(3.7), vec![]), "{audio}");
         assert!(
             (noon(9.5)..noon(9.62)).contains(&next),
             "{audio}: back at {next}"

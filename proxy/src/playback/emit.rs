@@ -91,6 +91,10 @@ impl Playback {
             return Turn::Rest;
         };
         let Some(unit) = leg.front() else {
+            if let Some(until) = leg.awaits_stragglers(now) {
+                self.due = Some(until);
+                return Turn::Rest;
+            }
             if leg.turn != LegTurn::Open || leg.over() {
                 let event = match leg.turn {
                     LegTurn::RangeDone => Event::RangeEnd,
@@ -124,11 +128,11 @@ impl Playback {
             }
             Verdict::Wait => Turn::Rest,
             Verdict::Handover | Verdict::RangeEnd => {
-                leg.turn = match verdict {
+                let turn = match verdict {
                     Verdict::RangeEnd => LegTurn::RangeDone,
                     _ => LegTurn::HandingOver,
                 };
-                leg.drop_master();
+                leg.turn_over(turn, head.capture, now);
                 Turn::Again
             }
             Verdict::Jump => {

@@ -45,9 +45,15 @@ pub(super) struct Running {
     wanted_tracks: usize,
     /// Newest capture time of the master track.
     pub(super) newest: Option<Timestamp>,
+    /// Newest capture time of each track, and when it came.
+    shown: SmallVec<[Option<(Timestamp, Instant)>; 2]>,
+    /// Stretches without footage inside the queue: the unit of the master track behind each, and how long it is.
+    gaps: SmallVec<[(Timestamp, Duration); 2]>,
     interval: Duration,
     pub(super) stalled: bool,
     pub(super) turn: LegTurn,
+    /// When its turn was over, and the capture time of the unit it was over with.
+    turned: Option<(Instant, Timestamp)>,
     /// A stretch that was sent without a break, not yet told to the index, and when it was last told.
     pub(super) sent: Option<TimeRange>,
     pub(super) told: Instant,
@@ -113,6 +119,15 @@ const NEGLECT_MAX: Duration = Duration::from_secs(10);
 /// Silence at the growing end of a recording that is normal at any recorder, and at none.
 const TAIL_PATIENCE_MIN: Duration = Duration::from_secs(5);
 const TAIL_PATIENCE_MAX: Duration = Duration::from_secs(30);
+/// How long a seam waits for the next unit of a track that is behind the picture, and for all of them.
+const STRAGGLER_WAIT: Duration = Duration::from_millis(150);
+const STRAGGLERS_MAX: Duration = Duration::from_secs(1);
+/// A track that is this far behind has fallen silent.
+const STRAGGLE_MAX: Duration = Duration::from_secs(8);
+/// Steps in capture time that are a gap in the footage, not its cadence.
+const GAP_MIN: Duration = Duration::from_secs(1);
+/// Gaps that are remembered; with more the queue counts as longer than it is.
+const GAPS_MAX: usize = 16;
 /// A frame interval until the leg shows its own.
 const INTERVAL: Duration = Duration::from_millis(40);
 
@@ -143,9 +158,12 @@ impl Running {
             master,
             wanted_tracks,
             newest: None,
+            shown: SmallVec::from_elem(None, tracks),
+            gaps: SmallVec::new(),
             interval: INTERVAL,
             stalled: false,
             turn: LegTurn::Open,
+            turned: None,
             sent: None,
             told: now,
             unpolled: true,
@@ -183,17 +201,17 @@ impl Running {
 
     /// Footage in the queue, by the master track.
     pub(super) fn span(&self) -> Duration {
-        let oldest = self
-            .queues
-            .get(self.master)
-            .and_then(VecDeque::front)
-            .map(|unit| unit.capture_us);
-        match (self.newest, oldest) {
-            (Some(newest), Some(oldest)) => {
-                Duration::from_micros((newest.as_micros() - oldest).unsigned_abs())
-            }
-            _ => Duration::ZERO,
-        }
+        let queue = self.queues.get(self.master);
+        let oldest = queue.and_then(VecDeque::front).map(|unit| unit.capture_us);
+        let (Some(newest), Some(oldest)) = (self.newest, oldest) else {
+            return Duration::ZERO;
+        };
+        let inside = self.gaps.iter();
+        let gaps: Duration = inside
+            .filter(|(behind, _)| behind.as_micros() > oldest)
+            .map(|(_, gap)| *gap)
+            .sum();
+        Duration::from_micros((newest.as_micros() - oldest).unsigned_abs()).saturating_sub(gaps)
     }
 
     /// Whether more should be read: the look-ahead is not full, or a track lags behind the picture.
@@ -263,6 +281,30 @@ impl Running {
     pub(super) fn clear(&mut self) {
         self.queues.iter_mut().for_each(VecDeque::clear);
         self.queued_bytes = 0;
+    }
+
+    /// Its turn is over with the unit captured at `with`: what the seam leaves of the master track is dropped.
+    pub(super) fn turn_over(&mut self, turn: LegTurn, with: Timestamp, now: Instant) {
+        self.turn = turn;
+        self.turned.get_or_insert((now, with));
+        self.drop_master();
+    }
+
+    /// Until when another track's units before the end of the turn may still come: recorders send sound behind the
+    /// picture it belongs to, some by seconds. `None` when all have come or can come no more.
+    pub(super) fn awaits_stragglers(&self, now: Instant) -> Option<Instant> {
+        let (turned, with) = self.turned?;
+        if self.stalled || !matches!(self.stage, Stage::Open(_)) {
+            return None;
+        }
+        let others = self.shown.iter().enumerate();
+        others
+            .filter(|(track, _)| *track != self.master)
+            .filter_map(|(_, shown)| *shown)
+            .filter(|(newest, _)| *newest < with && with.since(*newest) < STRAGGLE_MAX)
+            .map(|(_, came)| (came.max(turned) + STRAGGLER_WAIT).min(turned + STRAGGLERS_MAX))
+            .filter(|until| *until > now)
+            .max()
     }
 
     /// Drops what the seam leaves of the master track.
@@ -379,7 +421,7 @@ impl Running {
                         self.longest_silence = self.longest_silence.max(silence);
                         self.alive = now;
                     }
-                    if let Some(sign) = self.take(unit) {
+                    if let Some(sign) = self.take(unit, now) {
                         return Poll::Ready(sign);
                     }
                 }
@@ -396,7 +438,7 @@ impl Running {
     }
 
     /// Takes in a unit. The first one of the master track is news, and so is life after a stall.
-    fn take(&mut self, unit: Unit) -> Option<Sign> {
+    fn take(&mut self, unit: Unit, now: Instant) -> Option<Sign> {
         let capture = Timestamp::from_micros(unit.capture_us);
         let is_master = unit.track == self.master;
         let first = is_master && !self.announced();
@@ -414,10 +456,14 @@ impl Running {
             step = self
                 .newest
                 .filter(|newest| capture.since(*newest) > STEP_MIN);
+            self.note_gap(capture);
             self.newest = Some(capture);
         }
         // Legs deliver only the tracks they were ordered.
         let queue = self.queues.get_mut(unit.track)?;
+        if let Some(shown) = self.shown.get_mut(unit.track) {
+            *shown = Some((capture, now));
+        }
         self.queued_bytes += unit.packets.len_bytes();
         queue.push_back(unit);
         if first {
@@ -430,5 +476,22 @@ impl Running {
             return Some(Sign::Recovered);
         }
         step.map(|from| Sign::Step { from, to: capture })
+    }
+
+    /// Remembers the gap before the unit of the master track that comes now, for as long as it is inside the queue.
+    fn note_gap(&mut self, capture: Timestamp) {
+        let Some(gap) = self.newest.map(|newest| capture.since(newest)) else {
+            return;
+        };
+        if gap < GAP_MIN {
+            return;
+        }
+        let queue = self.queues.get(self.master);
+        let oldest = queue.and_then(VecDeque::front).map(|unit| unit.capture_us);
+        self.gaps
+            .retain(|(behind, _)| oldest.is_some_and(|oldest| behind.as_micros() > oldest));
+        if self.gaps.len() < GAPS_MAX {
+            self.gaps.push((capture, gap));
+        }
     }
 }
