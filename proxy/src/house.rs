@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::cameras::{CameraEntry, Cameras};
 use crate::clock;
 use crate::config::Config;
-use crate::inbound::rtsp::Listener;
+use crate::inbound::Listener;
 use crate::journal::Journal;
 
 /// All parts of a running program.

@@ -1,6 +1,6 @@
 //! The playback proxy as a library; `main.rs` is the program.
 //!
-//! The way of a PLAY: [`inbound::rtsp`] reads it, [`playback`] asks the coverage index and the director, [`outbound`] opens
+//! The way of a PLAY: [`inbound`] reads it, [`playback`] asks the coverage index and the director, [`outbound`] opens
 //! legs, and what they deliver is spliced into the client's stream.
 
 pub mod cameras;

@@ -57,10 +57,11 @@ class Log:
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
+    parser.add_argument("--transport", default="tcp", help="as FFmpeg names it: tcp, udp, http")
     parser.add_argument("--fast-start", action="store_true", help="do not probe beyond the SDP")
     parser.add_argument("--seconds", type=float, help="stop after that much media")
     a = parser.parse_args()
-    command = ["ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-rtsp_transport", "tcp"]
+    command = ["ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-rtsp_transport", a.transport]
     if a.fast_start:
         command += ["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"]
     command += ["-copyts", "-i", a.url, "-map", "0:v:0", "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-vf", "showinfo=checksum=0"]

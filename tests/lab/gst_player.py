@@ -46,7 +46,9 @@ class Player:
         self.source.set_property("location", a.url)
         self.source.set_property("latency", a.latency)
         self.source.set_property("tcp-timeout", 0)
-        Gst.util_set_object_arg(self.source, "protocols", "tcp")
+        Gst.util_set_object_arg(self.source, "protocols", a.transport)
+        # The lab's certificate is its own.
+        Gst.util_set_object_arg(self.source, "tls-validation-flags", "0")
         if a.onvif:
             # Not live, ONVIF mode crashes; with a jitter buffer, TCP loses its first packets.
             self.source.set_property("onvif-mode", True)
@@ -154,6 +156,7 @@ def main():
     parser.add_argument("--stop", metavar="TIME", help="in ONVIF mode")
     parser.add_argument("--unpaced", action="store_true", help="in ONVIF mode: Rate-Control: no")
     parser.add_argument("--user", metavar="NAME:PASSWORD")
+    parser.add_argument("--transport", default="tcp", help="as rtspsrc names its protocols")
     parser.add_argument("--latency", type=int, default=200, help="ms of the jitter buffer")
     parser.add_argument("--buffer-mode", default="auto")
     Gst.init(None)

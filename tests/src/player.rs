@@ -29,6 +29,12 @@ impl Player {
         Self::start("ffmpeg_player.py", &[url.to_owned()])
     }
 
+    /// FFmpeg over `udp`, `tcp` or `http`.
+    pub fn ffmpeg_over(transport: &str, url: &str) -> Self {
+        let transport = format!("--transport={transport}");
+        Self::start("ffmpeg_player.py", &[url.to_owned(), transport])
+    }
+
     /// FFmpeg without its look ahead, for measuring the first picture.
     pub fn ffmpeg_fast(url: &str) -> Self {
         Self::start(
@@ -40,6 +46,12 @@ impl Player {
     /// GStreamer's `rtspsrc` as it is.
     pub fn gstreamer(url: &str) -> Self {
         Self::start("gst_player.py", &[url.to_owned()])
+    }
+
+    /// As [`Self::gstreamer`], over `udp`, `tcp` or `http`, or several of them in its order: `udp+tcp`.
+    pub fn gstreamer_over(transport: &str, url: &str) -> Self {
+        let transport = format!("--transport={transport}");
+        Self::start("gst_player.py", &[url.to_owned(), transport])
     }
 
     /// As [`Self::gstreamer`], with `name:password`.

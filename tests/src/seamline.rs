@@ -28,6 +28,8 @@ pub struct Config {
     copies: Vec<Copy>,
     policy: Map<String, Value>,
     users: Vec<Value>,
+    top: Map<String, Value>,
+    tls: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -117,7 +119,19 @@ impl Config {
         self
     }
 
-    fn toml(&self, port: u16) -> String {
+    /// A key outside of every table, such as `udp` and `false`.
+    pub fn top(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.top.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Speaks TLS too, with a certificate of its own making.
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    fn toml(&self, port: u16, folder: &Path) -> String {
         let recorders: Vec<Value> = self.copies.iter().map(Copy::recorder).collect();
         let copies: Vec<Value> = self.copies.iter().map(Copy::copy).collect();
         let sites: Vec<Value> = self
@@ -125,7 +139,7 @@ impl Config {
             .iter()
             .map(|copy| json!({ "name": copy.site }))
             .collect();
-        let config = json!({
+        let mut config = json!({
             "listen": format!("127.0.0.1:{port}"),
             "site": sites,
             "recorder": recorders,
@@ -133,6 +147,17 @@ impl Config {
             "policy": self.policy,
             "user": self.users,
         });
+        for (name, value) in &self.top {
+            config[name] = value.clone();
+        }
+        if self.tls {
+            let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])
+                .expect("a certificate can be made");
+            let (certificate, key) = (folder.join("cert.pem"), folder.join("key.pem"));
+            fs::write(&certificate, made.cert.pem()).expect("the folder can be written");
+            fs::write(&key, made.signing_key.serialize_pem()).expect("the folder can be written");
+            config["tls"] = json!({ "certificate": certificate, "key": key });
+        }
         toml::to_string(&config).expect("every part has a TOML form")
     }
 
@@ -141,7 +166,8 @@ impl Config {
         let port = free_port();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let file = folder.path().join("seamline.toml");
-        fs::write(&file, self.toml(port)).expect("the temporary folder can be written");
+        fs::write(&file, self.toml(port, folder.path()))
+            .expect("the temporary folder can be written");
         let mut command = Command::new(binary());
         command
             .arg("serve")
@@ -213,6 +239,11 @@ impl Seamline {
             .map(|end| format!("&end={}", iso(end)))
             .unwrap_or_default();
         format!("{}?start={}{end}", self.url(), iso(start))
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Waits until it has logged a line with all of these; panics when it does not `within` that time.

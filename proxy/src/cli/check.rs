@@ -60,9 +60,10 @@ fn summary(config: &Config) -> String {
             copies.join("  "),
         ]);
     }
+    let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     format!(
         "listen  {}\nsites   {sites}\nusers   {users}\n\n{cameras}",
-        config.listen
+        listen.join(", ")
     )
 }
 

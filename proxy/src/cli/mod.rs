@@ -8,7 +8,6 @@ mod serve;
 mod table;
 
 use std::io::{IsTerminal, stdout};
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -17,6 +16,7 @@ use seamline_routing::Timestamp;
 
 use crate::config::{Config, LoadError, LogFormat};
 use crate::demo;
+use crate::inbound::BindError;
 
 /// One camera, several recorders, one unbroken timeline.
 #[derive(Debug, Parser)]
@@ -99,13 +99,8 @@ pub enum CliError {
     #[error(transparent)]
     Load(#[from] LoadError),
     /// Somebody else listens there, or we may not.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// Where.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The level of the logs means nothing.
     #[error("{0:?} is no level such as \"info\", nor a list of them")]
     Level(String),

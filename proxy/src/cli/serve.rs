@@ -1,13 +1,15 @@
 //! `seamline serve`
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::{CliError, ServeArgs, load, logs};
 use crate::config::Log;
 use crate::house::{House, Signals};
-use crate::inbound::rtsp::Listener;
+use crate::inbound::{Certificates, Listener};
 use crate::journal::Journal;
 
 pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
@@ -21,12 +23,10 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     };
     logs::start(&log)?;
     let signals = Signals::catch()?;
-    let address = config.listen;
-    let bind = |source| CliError::Bind { address, source };
-    let listener = Listener::bind(address, config.limits).await.map_err(bind)?;
-    let address = listener.address().map_err(bind)?;
+    let certificates = config.inbound.certificates.clone();
+    let listener = Listener::bind(&config.listen, config.inbound.clone()).await?;
     tracing::info!(
-        %address, cameras = config.cameras.len(), recorders = config.recorders.len(), users = config.users.len(), "serving"
+        addresses = ?listener.addresses()?, tls = certificates.is_some(), cameras = config.cameras.len(), recorders = config.recorders.len(), users = config.users.len(), "serving"
     );
     if config.users.is_empty() {
         tracing::warn!("no [[user]]: anybody may watch");
@@ -35,7 +35,31 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let (shutdown, asked) = watch::channel(false);
     tokio::select! {
         () = house.serve(listener, asked) => tracing::info!("stopped"),
+        () = renew(certificates) => {}
         () = signals.obey(shutdown) => tracing::warn!("stopped at once"),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Reads the certificate again on SIGHUP and when its files change; never returns.
+async fn renew(certificates: Option<Arc<Certificates>>) {
+    let Some(certificates) = certificates else {
+        return std::future::pending().await;
+    };
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => {
+            tracing::warn!(%error, "SIGHUP");
+            return certificates.follow().await;
+        }
+    };
+    loop {
+        tokio::select! {
+            () = certificates.follow() => {}
+            _ = hangup.recv() => match certificates.reload() {
+                Ok(()) => tracing::info!("certificate read again"),
+                Err(error) => tracing::warn!(%error, "the old certificate stays"),
+            },
+        }
+    }
 }

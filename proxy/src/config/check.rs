@@ -14,10 +14,10 @@ use toml::Spanned;
 use tracing_subscriber::EnvFilter;
 
 use super::document::{Document, Entry, RecorderTable};
-use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, UserTable};
+use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable, UserTable};
 use super::problems::Problems;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
-use crate::inbound::rtsp::Limits;
+use crate::inbound::{Certificates, Limits, Settings, TlsError};
 
 /// Longest name of anything.
 const NAME_BYTES_MAX: usize = 256;
@@ -30,6 +30,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         top,
         limits,
         log,
+        tls,
         policy,
         users,
         sites,
@@ -67,8 +68,11 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         .filter_map(|entry| checker.user(entry.table?, &entry.span, &camera_names))
         .collect();
     Config {
-        listen: top.listen.unwrap_or(LISTEN),
-        limits: limits_of(&limits),
+        listen: top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0),
+        inbound: Settings {
+            limits: limits_of(&limits),
+            certificates: checker.certificates(tls),
+        },
         log: checker.log(log),
         users,
         sites,
@@ -406,6 +410,28 @@ impl Checker<'_> {
             return None;
         }
         Some(Secret::Password(text.to_owned()))
+    }
+
+    fn certificates(&mut self, table: TlsTable) -> Option<Arc<Certificates>> {
+        let (certificate, key) = match (table.certificate, table.key) {
+            (Some(certificate), Some(key)) => (certificate, key),
+            (Some(alone), None) | (None, Some(alone)) => {
+                self.wrong(&alone.span(), "TLS takes a certificate and its key");
+                return None;
+            }
+            (None, None) => return None,
+        };
+        match Certificates::load(certificate.get_ref(), key.get_ref()) {
+            Ok(certificates) => Some(Arc::new(certificates)),
+            Err(error) => {
+                let span = match error {
+                    TlsError::Certificate { .. } => certificate.span(),
+                    TlsError::Key { .. } | TlsError::Pair(_) => key.span(),
+                };
+                self.wrong(&span, error.to_string());
+                None
+            }
+        }
     }
 
     fn log(&mut self, table: LogTable) -> Log {

@@ -8,7 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::model::{
-    CameraTable, LimitsTable, LogTable, RecorderHead, SiteTable, TopTable, UserTable,
+    CameraTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable, UserTable,
 };
 use super::policy::PolicyTable;
 use super::problems::Problems;
@@ -36,6 +36,7 @@ pub(super) struct Document {
     pub(super) top: TopTable,
     pub(super) limits: LimitsTable,
     pub(super) log: LogTable,
+    pub(super) tls: TlsTable,
     pub(super) policy: PolicyTable,
     pub(super) users: Vec<Entry<UserTable>>,
     pub(super) sites: Vec<Entry<SiteTable>>,
@@ -57,6 +58,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
     let document = Document {
         limits: reader.section(&mut root, "limits"),
         log: reader.section(&mut root, "log"),
+        tls: reader.section(&mut root, "tls"),
         policy: reader.section(&mut root, "policy"),
         users: reader.array(&mut root, "user", "name", Reader::table),
         sites: reader.array(&mut root, "site", "name", Reader::table),
@@ -76,8 +78,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let listen = root.remove_entry("listen");
         for key in root.keys() {
-            let known =
-                "listen, [limits], [log], [policy], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, [limits], [log], [tls], [policy], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

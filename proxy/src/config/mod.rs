@@ -18,7 +18,7 @@ use seamline_routing::{Camera, Policy, RecorderId, SiteId};
 use seamline_rtsp::auth::server::User;
 use serde::Deserialize;
 
-use crate::inbound::rtsp::Limits;
+use crate::inbound::Settings;
 pub use problems::{LoadError, Problem, Problems};
 
 /// Where clients connect when nothing else is said.
@@ -29,9 +29,9 @@ pub const FILE_BYTES_MAX: u64 = 16 << 20;
 /// A whole configuration without errors.
 pub struct Config {
     /// Where clients connect.
-    pub listen: SocketAddr,
-    /// How many of them.
-    pub limits: Limits,
+    pub listen: Vec<SocketAddr>,
+    /// What they may have there.
+    pub inbound: Settings,
     /// How logs are written.
     pub log: Log,
     /// Who may watch; anybody when empty.

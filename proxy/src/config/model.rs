@@ -1,11 +1,13 @@
 //! The tables of the file as they are written, before names are resolved.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use seamline_probes::Secret;
-use serde::Deserialize;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 use super::LogFormat;
@@ -16,7 +18,53 @@ use super::policy::PolicyTable;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TopTable {
-    pub(super) listen: Option<SocketAddr>,
+    pub(super) listen: Option<Addresses>,
+}
+
+/// One address, or a list of them.
+#[derive(Debug)]
+pub(super) struct Addresses(pub(super) Vec<SocketAddr>);
+
+impl<'de> Deserialize<'de> for Addresses {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OneOrMany;
+        impl<'de> Visitor<'de> for OneOrMany {
+            type Value = Addresses;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an address such as \"0.0.0.0:554\", or a list of them")
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Addresses, E> {
+                let address = text.parse().map_err(|_| {
+                    E::custom(format!(
+                        "{text:?} is no address with a port, such as \"0.0.0.0:554\""
+                    ))
+                })?;
+                Ok(Addresses(vec![address]))
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Addresses, A::Error> {
+                let mut addresses = Vec::new();
+                while let Some(Addresses(next)) = list.next_element()? {
+                    addresses.extend(next);
+                }
+                if addresses.is_empty() {
+                    return Err(de::Error::custom("the list of addresses is empty"));
+                }
+                Ok(Addresses(addresses))
+            }
+        }
+        deserializer.deserialize_any(OneOrMany)
+    }
+}
+
+/// `[tls]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TlsTable {
+    pub(super) certificate: Option<Spanned<PathBuf>>,
+    pub(super) key: Option<Spanned<PathBuf>>,
 }
 
 /// `[limits]`

@@ -5,6 +5,7 @@ use std::time::Duration;
 use seamline_routing::policy::Failback;
 
 use super::*;
+use crate::inbound::Limits;
 
 fn parse(text: &str) -> Result<Config, Problems> {
     Config::parse(text, "seamline.toml", Clock::System)
@@ -66,7 +67,7 @@ fn a_small_house() {
         "#,
     ))
     .unwrap();
-    assert_eq!(config.listen, "127.0.0.1:0".parse().unwrap());
+    assert_eq!(config.listen, ["127.0.0.1:0".parse().unwrap()]);
     let [gate, yard] = &config.cameras[..] else {
         panic!("two cameras")
     };
@@ -98,6 +99,31 @@ fn a_small_house() {
         (yard.policy.failback, yard.policy.min_gap),
         (Failback::Never, config.policy.min_gap)
     );
+}
+
+#[test]
+fn one_address_or_a_list_of_them() {
+    let listen = |listen: &str| {
+        let text = HOUSE.replace("\"127.0.0.1:0\"", listen);
+        let camera = "[[camera]]\nid = 'gate'\ncopies = [{ recorder = 'nvr-1', remote = '7' }]";
+        parse(&format!("{text}\n{camera}"))
+    };
+    let two = listen(r#"["0.0.0.0:554", "[::1]:322"]"#).unwrap().listen;
+    assert_eq!(
+        two,
+        ["0.0.0.0:554", "[::1]:322"].map(|text| text.parse().unwrap())
+    );
+    for (wrong, why) in [
+        ("[]", "the list of addresses is empty"),
+        ("554", "an address such as"),
+        (r#"["0.0.0.0:554", "here"]"#, "\"here\" is no address"),
+    ] {
+        let problems = listen(wrong).err().map(|problems| problems.to_string());
+        assert!(
+            problems.as_ref().is_some_and(|text| text.contains(why)),
+            "{problems:?}"
+        );
+    }
 }
 
 #[test]
@@ -161,8 +187,8 @@ cameras = ["attic"]
 [users]
 "#;
     let expected = r#"
-seamline.toml:1: invalid socket address syntax
-seamline.toml:2: unknown key `lisetn`; there are listen, [limits], [log], [policy], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
+seamline.toml:2: unknown key `lisetn`; there are listen, [limits], [log], [tls], [policy], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -183,7 +209,7 @@ seamline.toml:48: missing field `remote`
 seamline.toml:49: a user has one of password, password_file, password_env and ha1_md5
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, [limits], [log], [policy], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, [limits], [log], [tls], [policy], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
 }
@@ -237,7 +263,7 @@ fn the_example_is_a_configuration() {
     let config = parse(&example(false)).unwrap();
     assert_eq!(
         (config.listen, config.cameras.len(), config.recorders.len()),
-        (LISTEN, 2, 2)
+        (vec![LISTEN], 2, 2)
     );
 }
 
@@ -250,8 +276,11 @@ fn the_example_tells_the_defaults() {
     assert_eq!(short.policy, Policy::default());
     assert_eq!(long.policy, Policy::default());
     assert_eq!(
-        (long.listen, long.limits, long.log),
-        (short.listen, short.limits, short.log)
+        (long.listen, long.inbound.limits, long.log),
+        (short.listen, short.inbound.limits, short.log)
     );
-    assert_eq!((long.limits, long.recorders.len()), (Limits::default(), 3));
+    assert_eq!(
+        (long.inbound.limits, long.recorders.len()),
+        (Limits::default(), 3)
+    );
 }

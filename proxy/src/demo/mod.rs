@@ -20,7 +20,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::config::Problems;
 use crate::house::Signals;
-use crate::inbound::rtsp::{Limits, Listener};
+use crate::inbound::{BindError, Limits, Listener, Settings};
 use crate::journal::{Decision, Journal};
 use clips::{CAMERA, PRIMARY, SECONDARY, START};
 use recorder::Local;
@@ -60,13 +60,8 @@ pub enum DemoError {
     #[error(transparent)]
     System(#[from] io::Error),
     /// The port is taken.
-    #[error("cannot listen on {address}")]
-    Bind {
-        /// Where.
-        address: SocketAddr,
-        /// What the system said.
-        source: io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The demo's own configuration has errors.
     #[error(transparent)]
     Config(#[from] Problems),
@@ -152,19 +147,19 @@ async fn tell(decisions: &mut broadcast::Receiver<Decision>, mut show: impl FnMu
 /// Listens on `port`, else on the usual one, else on any.
 async fn listen(port: Option<u16>) -> Result<Listener, DemoError> {
     // Nobody's playback is worth waiting for when the demo ends.
-    let limits = Limits {
-        drain: Duration::ZERO,
-        ..Limits::default()
+    let settings = Settings {
+        limits: Limits {
+            drain: Duration::ZERO,
+            ..Limits::default()
+        },
+        ..Settings::default()
     };
     let address = loopback(port.unwrap_or(PORT));
-    let taken = |address| move |source| DemoError::Bind { address, source };
-    match Listener::bind(address, limits).await {
-        Err(error) if port.is_none() && error.kind() == io::ErrorKind::AddrInUse => {
-            Listener::bind(loopback(0), limits)
-                .await
-                .map_err(taken(loopback(0)))
+    match Listener::bind(&[address], settings.clone()).await {
+        Err(error) if port.is_none() && error.source.kind() == io::ErrorKind::AddrInUse => {
+            Ok(Listener::bind(&[loopback(0)], settings).await?)
         }
-        outcome => outcome.map_err(taken(address)),
+        outcome => Ok(outcome?),
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::timeout;
 
 use super::{DemoError, stage, uplink};
-use crate::inbound::rtsp::{Limits, Listener};
+use crate::inbound::{BindError, Limits, Listener, Settings};
 use crate::journal::Journal;
 
 /// How long a child may take until it listens.
@@ -138,7 +138,7 @@ impl Drop for Remote {
 /// The child's side: serves until its standard input ends, which it does when the demo is gone, whatever ended that.
 pub(crate) async fn recorder(args: &RecorderArgs) -> Result<ExitCode, DemoError> {
     let (listener, house) = open(&args.site, &args.folder, super::loopback(0)).await?;
-    let bind = |source| DemoError::Bind {
+    let bind = |source| BindError {
         address: args.listen,
         source,
     };
@@ -164,15 +164,13 @@ async fn open(
     listen: SocketAddr,
 ) -> Result<(Listener, crate::house::House), DemoError> {
     let house = stage::house(&[(site, stage::archive(folder))], Journal::default())?;
-    let limits = Limits {
-        drain: Duration::ZERO,
-        ..Limits::default()
+    let settings = Settings {
+        limits: Limits {
+            drain: Duration::ZERO,
+            ..Limits::default()
+        },
+        ..Settings::default()
     };
-    let listener = Listener::bind(listen, limits)
-        .await
-        .map_err(|source| DemoError::Bind {
-            address: listen,
-            source,
-        })?;
+    let listener = Listener::bind(&[listen], settings).await?;
     Ok((listener, house))
 }

@@ -1,3 +1,12 @@
-//! Towards clients: one folder a protocol that they speak.
+//! Towards clients: one port, told apart by first bytes, and one folder a protocol that they speak.
 
-pub mod rtsp;
+mod greet;
+mod hall;
+mod link;
+mod listener;
+mod rtsp;
+mod sniff;
+mod tls;
+
+pub use listener::{BindError, Limits, Listener, Settings};
+pub use tls::{Certificates, TlsError};

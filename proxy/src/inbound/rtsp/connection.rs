@@ -4,18 +4,18 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use seamline_media::OutQueue;
 use seamline_rtsp::{FrameError, Framer, Incoming, Method, Request, Response};
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use super::session::Session;
-use crate::cameras::Cameras;
+use super::wire::Wire;
 use crate::clock;
+use crate::inbound::hall::Hall;
 
 /// Requests read ahead of the one being answered.
 const PIPELINE_MAX: usize = 8;
@@ -29,12 +29,11 @@ const IDLE_MAX: Duration = Duration::from_secs(60);
 const BLOCKED_MAX: Duration = Duration::from_secs(600);
 /// Chunks handed to one write.
 const SLICES: usize = 64;
-const READ_BYTES: usize = 4096;
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     peer: SocketAddr,
     framer: Framer,
     buf: BytesMut,
@@ -52,22 +51,25 @@ pub(super) struct Connection {
     closing: bool,
 }
 
+/// What a wire is ready for.
+enum Ready {
+    Read,
+    Write,
+}
+
 impl Connection {
-    pub(super) fn new(
-        stream: TcpStream,
-        peer: SocketAddr,
-        local: SocketAddr,
-        cameras: Arc<Cameras>,
-    ) -> Self {
+    pub(super) fn new(wire: Wire, hall: &Hall) -> Self {
         let now = clock::now();
+        let peer = wire.peer();
+        let session = Session::new(hall.cameras.clone(), peer, wire.local());
         Connection {
-            stream,
+            wire,
             peer,
             framer: Framer::new(),
             buf: BytesMut::new(),
             out: OutQueue::new(),
             requests: VecDeque::new(),
-            session: Session::new(cameras, peer, local),
+            session,
             partial_since: None,
             heard: now,
             flowed: now,
@@ -86,29 +88,23 @@ impl Connection {
                 tracing::debug!(peer = %self.peer, %error, "client gone");
                 break;
             }
-            if self.closing && self.out.is_empty() {
+            let blocked = !self.out.is_empty() || self.wire.holds_back();
+            if self.closing && !blocked {
                 break;
             }
-            let blocked = !self.out.is_empty();
             let listening =
                 !self.closing && self.refusal.is_none() && self.requests.len() < PIPELINE_MAX;
             let idle = !self.session.playing();
             let Self {
-                stream,
-                session,
-                out,
-                ..
+                wire, session, out, ..
             } = &mut self;
             tokio::select! {
                 biased;
-                ready = poll_fn(|cx| stream.poll_read_ready(cx)), if listening => {
-                    if ready.is_err() || self.read().is_err() {
-                        break;
-                    }
-                }
-                ready = poll_fn(|cx| stream.poll_write_ready(cx)), if blocked => {
-                    if ready.is_err() {
-                        break;
+                ready = poll_fn(|cx| poll_ready(wire, cx, listening, blocked)), if listening || blocked => {
+                    match ready {
+                        Ok(Ready::Write) => {}
+                        Ok(Ready::Read) if self.read().is_ok() => {}
+                        Ok(Ready::Read) | Err(_) => break,
                     }
                 }
                 down = shutdown.wait_for(|down| *down), if idle => {
@@ -132,8 +128,7 @@ impl Connection {
     }
 
     fn read(&mut self) -> Result<(), ()> {
-        self.buf.reserve(READ_BYTES);
-        match self.stream.try_read_buf(&mut self.buf) {
+        match self.wire.try_read(&mut self.buf) {
             Ok(0) => return Err(()),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
@@ -216,8 +211,8 @@ impl Connection {
             let mut slices = [IoSlice::new(&[]); SLICES];
             let filled = self.out.io_slices(&mut slices);
             match self
-                .stream
-                .try_write_vectored(slices.get(..filled).unwrap_or_default())
+                .wire
+                .try_write(slices.get(..filled).unwrap_or_default())
             {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
@@ -230,7 +225,10 @@ impl Connection {
                 Err(error) => return Err(error),
             }
         }
-        Ok(())
+        match self.wire.try_flush() {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => Err(error),
+            Ok(()) | Err(_) => Ok(()),
+        }
     }
 
     /// Why the connection must end, if it must.
@@ -252,4 +250,19 @@ impl Connection {
         }
         None
     }
+}
+
+fn poll_ready(
+    wire: &mut Wire,
+    cx: &mut Context<'_>,
+    reading: bool,
+    writing: bool,
+) -> Poll<std::io::Result<Ready>> {
+    if reading && let Poll::Ready(ready) = wire.poll_read_ready(cx) {
+        return Poll::Ready(ready.map(|()| Ready::Read));
+    }
+    if writing {
+        return wire.poll_write_ready(cx).map_ok(|()| Ready::Write);
+    }
+    Poll::Pending
 }

@@ -1,10 +1,20 @@
 //! The RTSP face: clients connect, ask for a camera and a time, and see one recorder.
 
 mod connection;
-mod listener;
 mod live;
 mod play;
 mod session;
 mod target;
+mod wire;
 
-pub use listener::{Limits, Listener};
+use tokio::sync::watch;
+
+use connection::Connection;
+pub(super) use wire::Wire;
+
+use super::hall::Hall;
+
+/// Serves one client to its end.
+pub(super) async fn serve(wire: Wire, hall: &Hall, shutdown: watch::Receiver<bool>) {
+    Connection::new(wire, hall).serve(shutdown).await;
+}

@@ -260,8 +260,8 @@ impl Session {
             self.local.ip(),
         );
         let base = format!(
-            "rtsp://{}/{}/",
-            self.authority(&request.uri),
+            "{}/{}/",
+            self.origin(&request.uri),
             presentation.target.path()
         );
         Ok(self
@@ -270,10 +270,13 @@ impl Session {
             .with_body("application/sdp", body))
     }
 
-    /// The address by which the client reached us: it may be translated on the way.
-    fn authority(&self, uri: &str) -> String {
-        RtspUrl::parse(uri)
-            .map_or_else(|_| self.local.to_string(), |url| url.authority().to_owned())
+    /// Scheme and address by which the client reached us: the address may be translated on the way.
+    fn origin(&self, uri: &str) -> String {
+        let Ok(url) = RtspUrl::parse(uri) else {
+            return format!("rtsp://{}", self.local);
+        };
+        let scheme = if url.is_secure() { "rtsps" } else { "rtsp" };
+        format!("{scheme}://{}", url.authority())
     }
 
     async fn set_up(&mut self, request: &Request) -> Result<Response, u16> {

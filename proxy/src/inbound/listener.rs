@@ -1,15 +1,21 @@
-//! Accepts RTSP connections within limits and drains them on shutdown.
+//! Accepts connections within limits and drains them on shutdown.
 
+use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use thiserror::Error;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::connection::Connection;
+use super::greet::greet;
+use super::hall::Hall;
+use super::link::Link;
+use super::tls::Certificates;
 use crate::cameras::Cameras;
 
 /// How many connections are taken.
@@ -33,52 +39,84 @@ impl Default for Limits {
     }
 }
 
+/// What clients may have.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How many of them.
+    pub limits: Limits,
+    /// What TLS is answered with; `None` refuses it.
+    pub certificates: Option<Arc<Certificates>>,
+}
+
+/// Somebody else listens there, or we may not.
+#[derive(Debug, Error)]
+#[error("cannot listen on {address}")]
+pub struct BindError {
+    /// Where.
+    pub address: SocketAddr,
+    /// What the system said.
+    pub source: std::io::Error,
+}
+
 /// A pause after an error of accept, so that running out of descriptors does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// A bound RTSP listener.
+/// Bound sockets; each speaks everything.
 #[derive(Debug)]
 pub struct Listener {
-    socket: TcpListener,
-    limits: Limits,
+    sockets: Vec<TcpListener>,
+    settings: Settings,
 }
 
 impl Listener {
-    /// Binds; fails when the address is taken.
-    pub async fn bind(address: SocketAddr, limits: Limits) -> std::io::Result<Self> {
-        Ok(Listener {
-            socket: TcpListener::bind(address).await?,
-            limits,
-        })
+    /// Binds all addresses.
+    pub async fn bind(addresses: &[SocketAddr], settings: Settings) -> Result<Self, BindError> {
+        let mut sockets = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let socket = TcpListener::bind(address).await;
+            sockets.push(socket.map_err(|source| BindError {
+                address: *address,
+                source,
+            })?);
+        }
+        Ok(Listener { sockets, settings })
     }
 
-    /// The bound address, with the port that the system chose.
+    /// The first of the bound addresses, with the port that the system chose.
     pub fn address(&self) -> std::io::Result<SocketAddr> {
-        self.socket.local_addr()
+        self.sockets
+            .first()
+            .ok_or(std::io::ErrorKind::AddrNotAvailable)?
+            .local_addr()
+    }
+
+    /// The bound addresses, with the ports that the system chose.
+    pub fn addresses(&self) -> std::io::Result<Vec<SocketAddr>> {
+        self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
     /// Serves until `shutdown` turns true; then lets playbacks go on for [`Limits::drain`].
     pub async fn serve(self, cameras: Arc<Cameras>, mut shutdown: watch::Receiver<bool>) {
+        let hall = Arc::new(Hall {
+            cameras,
+            certificates: self.settings.certificates.clone(),
+        });
         let mut connections = JoinSet::new();
         let by_address: Arc<DashMap<IpAddr, usize>> = Arc::default();
         loop {
             let accepted = tokio::select! {
                 _ = shutdown.wait_for(|down| *down) => break,
                 Some(_) = connections.join_next() => continue,
-                accepted = self.socket.accept() => accepted,
+                accepted = poll_fn(|cx| self.poll_accept(cx)) => accepted,
             };
             match accepted {
                 Ok((stream, peer)) => {
                     let Some(seat) = self.seat(connections.len(), &by_address, peer) else {
                         continue;
                     };
-                    connections.spawn(serve_one(
-                        stream,
-                        peer,
-                        cameras.clone(),
-                        shutdown.clone(),
-                        seat,
-                    ));
+                    if let Some(link) = link(stream, peer, seat) {
+                        connections.spawn(greet(link, hall.clone(), shutdown.clone()));
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "accept");
@@ -86,7 +124,7 @@ impl Listener {
                 }
             }
         }
-        let drained = tokio::time::timeout(self.limits.drain, async {
+        let drained = tokio::time::timeout(self.settings.limits.drain, async {
             while connections.join_next().await.is_some() {}
         })
         .await;
@@ -95,14 +133,24 @@ impl Listener {
         }
     }
 
+    fn poll_accept(&self, cx: &mut Context<'_>) -> Poll<std::io::Result<(TcpStream, SocketAddr)>> {
+        let mut sockets = self.sockets.iter();
+        let accepted = sockets.find_map(|socket| match socket.poll_accept(cx) {
+            Poll::Ready(accepted) => Some(accepted),
+            Poll::Pending => None,
+        });
+        accepted.map_or(Poll::Pending, Poll::Ready)
+    }
+
     fn seat(
         &self,
         taken: usize,
         by_address: &Arc<DashMap<IpAddr, usize>>,
         peer: SocketAddr,
     ) -> Option<Seat> {
+        let limits = self.settings.limits;
         let here = by_address.get(&peer.ip()).map_or(0, |count| *count);
-        if taken >= self.limits.connections_max || here >= self.limits.per_address_max {
+        if taken >= limits.connections_max || here >= limits.per_address_max {
             tracing::warn!(%peer, connections = taken, from_address = here, "connection refused: too many");
             return None;
         }
@@ -115,7 +163,7 @@ impl Listener {
 }
 
 /// One connection's place in the count of its address.
-struct Seat {
+pub(super) struct Seat {
     address: IpAddr,
     by_address: Arc<DashMap<IpAddr, usize>>,
 }
@@ -130,20 +178,9 @@ impl Drop for Seat {
     }
 }
 
-async fn serve_one(
-    stream: TcpStream,
-    peer: SocketAddr,
-    cameras: Arc<Cameras>,
-    shutdown: watch::Receiver<bool>,
-    _seat: Seat,
-) {
+fn link(stream: TcpStream, peer: SocketAddr, seat: Seat) -> Option<Link> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "socket options");
     }
-    let Ok(local) = stream.local_addr() else {
-        return;
-    };
-    Connection::new(stream, peer, local, cameras)
-        .serve(shutdown)
-        .await;
+    Link::new(stream, peer, seat).ok()
 }
