@@ -8,6 +8,7 @@ use crate::{
     archive::{ArchiveConfig, ArchiveRecorder},
     clock::Clock,
     mediamtx::{MediaMtxConfig, MediaMtxRecorder},
+    onvif::{OnvifConfig, OnvifRecorder},
     recorder::Recorder,
     rtsp::{RtspConfig, RtspRecorder},
 };
@@ -21,6 +22,8 @@ pub enum RecorderConfig {
     Archive(ArchiveConfig),
     /// `MediaMTX`'s playback server.
     MediaMtx(MediaMtxConfig),
+    /// A device with ONVIF's recording services (Profile G).
+    Onvif(OnvifConfig),
     /// Any recorder that replays by RTSP and lists nothing.
     Rtsp(RtspConfig),
 }
@@ -63,6 +66,7 @@ pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>,
     Ok(match config {
         RecorderConfig::Archive(config) => Arc::new(ArchiveRecorder::new(config, clock)?),
         RecorderConfig::MediaMtx(config) => Arc::new(MediaMtxRecorder::new(config, clock)?),
+        RecorderConfig::Onvif(config) => Arc::new(OnvifRecorder::new(config, clock)?),
         RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config)?),
     })
 }
@@ -170,6 +174,10 @@ mod tests {
                 "kind = 'mediamtx'\nurl = 'http://nvr:9996'\nusername = 'u'\npassword = 'p'",
                 true,
             ),
+            (
+                "kind = 'onvif'\nurl = 'http://nvr'\ntrust_addresses = true",
+                true,
+            ),
             ("kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}'", false),
         ] {
             assert_eq!(built(text).unwrap().lists_coverage(), lists, "{text}");
@@ -201,6 +209,12 @@ mod tests {
                 "unknown time zone",
             ),
             ("kind = 'mediamtx'\nurl = 'https://nvr'", "http://host:port"),
+            ("kind = 'onvif'\nurl = 'rtsp://nvr'", "http://host"),
+            ("kind = 'onvif'\nurl = 'https://nvr'", "http://host"),
+            (
+                "kind = 'onvif'\nurl = 'http://u:p@nvr'",
+                "in their own fields",
+            ),
             (
                 "kind = 'mediamtx'\nurl = 'http://u:p@nvr'",
                 "in their own fields",

@@ -10,6 +10,7 @@ pub mod health;
 pub mod index;
 pub mod kinds;
 pub mod mediamtx;
+pub mod onvif;
 pub mod recorder;
 pub mod rtsp;
 pub mod service;
@@ -21,6 +22,9 @@ pub use clock::Clock;
 pub use health::RecorderHealth;
 pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
 pub use kinds::{BuildError, RecorderConfig, Secret};
-pub use recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder};
+pub use recorder::{
+    Answer, ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera,
+    ReplayAddresses,
+};
 pub use service::{ClientOptions, RecorderClient, hedged};
 pub use watch::{Watch, WatchOptions};

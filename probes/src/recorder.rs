@@ -1,6 +1,6 @@
 //! What every kind of recorder can be asked.
 
-use std::{future::Future, io, pin::Pin, sync::Arc};
+use std::{fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 
 use seamline_routing::{Coverage, FailureKind, TimeRange};
 use seamline_rtsp::sdp::Description;
@@ -29,6 +29,55 @@ pub trait Recorder: Send + Sync {
 
     /// How footage is fetched from it.
     fn media(&self) -> MediaSource;
+
+    /// Whether its listings show where nothing was recorded. What is unknown at one that shows no gaps is found out by
+    /// playing, as at one that lists nothing.
+    fn shows_gaps(&self) -> bool {
+        self.lists_coverage()
+    }
+
+    /// How long a listing may take, waiting for its turn included; `None` for as long as any other question.
+    fn listing_patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// How far its clock is ahead of ours; `None` when it does not tell.
+    fn clock_offset(&self) -> Answer<'_, Option<ClockOffset>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+
+    /// The cameras that it has recordings of; `None` when it does not tell.
+    fn inventory(&self) -> Answer<'_, Option<Vec<RemoteCamera>>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
+}
+
+/// How far a recorder's clock is ahead of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ClockOffset {
+    /// Its clock minus ours, µs.
+    pub micros: i64,
+    /// How far off `micros` may be, either way.
+    pub uncertainty: Duration,
+}
+
+/// A camera as a recorder knows it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RemoteCamera {
+    /// What a copy's `remote` is to be.
+    pub remote: Arc<str>,
+    /// The recorder's name for people.
+    pub name: Option<Arc<str>>,
+    /// An identity that the camera brings along, so that other recorders may know it too, such as the source id of ONVIF.
+    pub source: Option<Arc<str>>,
+    /// Where the recorder reaches the camera: a URL, a host or a hardware address.
+    pub address: Option<Arc<str>>,
+    /// Where it hangs.
+    pub location: Option<Arc<str>>,
+    /// The format of its pictures, such as `H264 1280x720`.
+    pub format: Option<Arc<str>>,
+    /// From the first to the last picture.
+    pub recorded: Option<TimeRange>,
 }
 
 /// What does a recorder hold of a camera?
@@ -48,8 +97,16 @@ pub enum MediaSource {
     Archive(Arc<Folders>),
     /// By an RTSP replay session.
     Rtsp(Arc<RtspSource>),
+    /// By an RTSP replay session at an address that the recorder is asked for.
+    RtspOnRequest(Arc<dyn ReplayAddresses>),
     /// Not by any protocol of this program: only its listing is used.
     None,
+}
+
+/// A recorder that tells where a camera is replayed.
+pub trait ReplayAddresses: fmt::Debug + Send + Sync {
+    /// Where a camera is replayed: what was told a short while ago, unless `fresh`.
+    fn address(&self, remote: Arc<str>, fresh: bool) -> Answer<'_, RtspSource>;
 }
 
 /// Why a question has no answer. Each variant calls for another reaction.

@@ -46,12 +46,27 @@ pub struct RtspConfig {
 #[derive(Debug, Clone)]
 pub struct RtspSource {
     template: String,
+    /// The template is one camera's URL.
+    fixed: bool,
     credentials: Option<Credentials>,
 }
 
 impl RtspSource {
+    /// One camera's URL as it is.
+    pub(crate) fn of_camera(url: &RtspUrl, credentials: Option<Credentials>) -> Self {
+        Self {
+            // No part of what a recorder names is filled in.
+            template: url.as_str().to_owned(),
+            fixed: true,
+            credentials,
+        }
+    }
+
     /// The URL that plays a camera.
     pub fn url(&self, remote: &str) -> Result<RtspUrl, seamline_rtsp::url::UrlError> {
+        if self.fixed {
+            return RtspUrl::parse(&self.template);
+        }
         let text = if self.template.contains(CAMERA) {
             self.template.replace(CAMERA, remote)
         } else {
@@ -84,6 +99,7 @@ impl RtspRecorder {
         };
         let source = RtspSource {
             template: config.url.clone(),
+            fixed: false,
             credentials: login.read()?.map(|login| Credentials {
                 user: login.username,
                 password: login.password.reveal().to_owned(),
@@ -140,15 +156,18 @@ impl RtspRecorder {
             }
         }
     }
+}
 
-    async fn description(&self, remote: &str) -> Result<Description, ProbeError> {
-        let url = self.source.url(remote).map_err(unusable)?;
+impl RtspSource {
+    /// The tracks that are played for a camera.
+    pub(crate) async fn description(&self, remote: &str) -> Result<Description, ProbeError> {
+        let url = self.url(remote).map_err(unusable)?;
         // The library's error does not tell a refusal from a broken answer: the connection is
         // tried first.
-        drop(Self::connect(&url).await?);
+        drop(RtspRecorder::connect(&url).await?);
         let target = url::Url::parse(url.as_str())
             .map_err(|error| ProbeError::protocol(error.to_string()))?;
-        let credentials = self.source.credentials.clone();
+        let credentials = self.credentials.clone();
         let options = SessionOptions::default()
             .user_agent(USER_AGENT.to_owned())
             .creds(credentials.map(|credentials| retina::client::Credentials {
@@ -176,7 +195,7 @@ impl Recorder for RtspRecorder {
     }
 
     fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(async move { self.description(&remote).await })
+        Box::pin(async move { self.source.description(&remote).await })
     }
 
     fn media(&self) -> MediaSource {

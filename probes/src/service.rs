@@ -25,7 +25,7 @@ use tower::{
 use crate::{
     clock::monotonic,
     health::RecorderHealth,
-    recorder::{CoverageQuery, MediaSource, ProbeError, Recorder},
+    recorder::{ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera},
 };
 
 /// Asks one recorder. Cheap to clone; all clones share limit, breaker and questions in flight.
@@ -68,7 +68,7 @@ impl RecorderClient {
             .layer(BoxCloneSyncService::layer())
             .layer(layer_fn(SingleFlight::new))
             .layer(breaker(Arc::clone(&health)))
-            .layer(deadline(options.deadline))
+            .layer(deadline(options.deadline, recorder.listing_patience()))
             .layer(GlobalConcurrencyLimitLayer::new(options.concurrency.max(1)))
             .service(Asked(Arc::clone(&recorder)));
         Self {
@@ -103,7 +103,28 @@ impl RecorderClient {
     pub async fn coverage(&self, query: CoverageQuery) -> Result<Arc<Coverage>, ProbeError> {
         match self.ask(Question::Coverage(query)).await? {
             Reply::Coverage(coverage) => Ok(coverage),
-            Reply::Pong | Reply::Description(_) => unreachable!("a reply answers its question"),
+            _ => unreachable!("a reply answers its question"),
+        }
+    }
+
+    /// Whether its listings show where nothing was recorded.
+    pub fn shows_gaps(&self) -> bool {
+        self.recorder.shows_gaps()
+    }
+
+    /// How far its clock is ahead of ours; `None` when it does not tell.
+    pub async fn clock_offset(&self) -> Result<Option<ClockOffset>, ProbeError> {
+        match self.ask(Question::Clock).await? {
+            Reply::Clock(offset) => Ok(offset),
+            _ => unreachable!("a reply answers its question"),
+        }
+    }
+
+    /// The cameras that it has recordings of; `None` when it does not tell.
+    pub async fn inventory(&self) -> Result<Option<Arc<[RemoteCamera]>>, ProbeError> {
+        match self.ask(Question::Inventory).await? {
+            Reply::Inventory(cameras) => Ok(cameras),
+            _ => unreachable!("a reply answers its question"),
         }
     }
 
@@ -116,7 +137,7 @@ impl RecorderClient {
     pub async fn describe(&self, remote: Arc<str>) -> Result<Arc<Description>, ProbeError> {
         match self.ask(Question::Describe(remote)).await? {
             Reply::Description(description) => Ok(description),
-            Reply::Pong | Reply::Coverage(_) => unreachable!("a reply answers its question"),
+            _ => unreachable!("a reply answers its question"),
         }
     }
 
@@ -152,6 +173,8 @@ enum Question {
     Coverage(CoverageQuery),
     Ping,
     Describe(Arc<str>),
+    Clock,
+    Inventory,
 }
 
 #[derive(Debug, Clone)]
@@ -159,6 +182,8 @@ enum Reply {
     Coverage(Arc<Coverage>),
     Pong,
     Description(Arc<Description>),
+    Clock(Option<ClockOffset>),
+    Inventory(Option<Arc<[RemoteCamera]>>),
 }
 
 type Outcome = Result<Reply, ProbeError>;
@@ -191,6 +216,10 @@ impl Service<Question> for Asked {
                 Question::Describe(remote) => {
                     Reply::Description(Arc::new(recorder.describe(remote).await?))
                 }
+                Question::Clock => Reply::Clock(recorder.clock_offset().await?),
+                Question::Inventory => {
+                    Reply::Inventory(recorder.inventory().await?.map(Into::into))
+                }
             })
         })
     }
@@ -201,10 +230,19 @@ impl Service<Question> for Asked {
 struct Deadline<S> {
     inner: S,
     within: Duration,
+    listing_within: Duration,
 }
 
-fn deadline<S>(within: Duration) -> impl Layer<S, Service = Deadline<S>> {
-    layer_fn(move |inner| Deadline { inner, within })
+fn deadline<S>(
+    within: Duration,
+    listing_within: Option<Duration>,
+) -> impl Layer<S, Service = Deadline<S>> {
+    let listing_within = listing_within.unwrap_or(within);
+    layer_fn(move |inner| Deadline {
+        inner,
+        within,
+        listing_within,
+    })
 }
 
 impl<S> Service<Question> for Deadline<S>
@@ -222,7 +260,11 @@ where
 
     fn call(&mut self, question: Question) -> Pending {
         let mut inner = self.inner.clone();
-        let until = Instant::now() + self.within;
+        let within = match question {
+            Question::Coverage(_) | Question::Inventory => self.listing_within,
+            _ => self.within,
+        };
+        let until = Instant::now() + within;
         Box::pin(async move {
             let Ok(ready) = timeout_at(until, inner.ready()).await else {
                 return Err(ProbeError::Crowded);

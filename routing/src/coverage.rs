@@ -87,8 +87,18 @@ impl Coverage {
         learned: Timestamp,
         growing: bool,
     ) -> Self {
+        Self::of_windows([window], periods, learned, growing)
+    }
+
+    /// As [`Coverage::new`], where the answer is about several windows and what lies between them is unknown.
+    pub fn of_windows(
+        windows: impl IntoIterator<Item = TimeRange>,
+        periods: impl IntoIterator<Item = TimeRange>,
+        learned: Timestamp,
+        growing: bool,
+    ) -> Self {
         let periods = Spans::from_any(periods);
-        let known = Spans::from_any([window]).union(&periods);
+        let known = Spans::from_any(windows).union(&periods);
         let growing = growing && !periods.is_empty();
         let written = periods.last().map_or(Timestamp::MAX, |last| last.end());
         let known = if growing {

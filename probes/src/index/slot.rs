@@ -72,7 +72,7 @@ impl Slot {
                 coverage: copy.coverage.load_full(),
                 health,
                 healthy_for,
-                lists: copy.recorder.lists_coverage(),
+                lists: copy.recorder.shows_gaps(),
             }
         });
         Facts(copies.collect())
@@ -98,7 +98,7 @@ impl Slot {
     /// Takes in what a playback has seen of a copy. Times are true ones.
     pub fn teach(&self, copy: CopyIx, lesson: Lesson, now: Instant) {
         if let Some(copy) = self.copies.get(copy.index()) {
-            let lists = copy.recorder.lists_coverage();
+            let lists = copy.recorder.shows_gaps();
             copy.learn(&self.changes, |learning| learning.teach(lesson, lists, now));
         }
     }

@@ -2,6 +2,7 @@
 
 pub mod archive;
 mod format;
+mod on_request;
 pub mod rtsp;
 
 pub use format::parameter_sets;
@@ -131,6 +132,9 @@ impl Leg {
     async fn open_unhurried(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
         match source {
             MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
+                .await
+                .map(|leg| Leg::Rtsp(Box::new(leg))),
+            MediaSource::RtspOnRequest(addresses) => on_request::open(&*addresses, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
             MediaSource::Archive(folders) => archive::ArchiveLeg::open(&folders, order)

@@ -1,0 +1,224 @@
+//! What a device says of its recordings (ONVIF Recording Control and Recording Search).
+
+use std::{sync::Arc, time::Duration};
+
+use seamline_routing::Timestamp;
+
+use super::{
+    device::{ANSWER, CallError, Device, is_refusal_of_call},
+    search::{self, Search},
+    soap::Service,
+    times,
+    xml::{Element, Markup},
+};
+use crate::recorder::ProbeError;
+
+/// A recording: what one source left, in tracks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Recording {
+    pub(super) token: Arc<str>,
+    pub(super) source_id: Option<Arc<str>>,
+    pub(super) name: Option<Arc<str>>,
+    pub(super) location: Option<Arc<str>>,
+    /// Where the camera is, as the device reaches it.
+    pub(super) address: Option<Arc<str>>,
+}
+
+/// The bounds of a recording.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Information {
+    pub(super) recording: Recording,
+    pub(super) earliest: Option<Timestamp>,
+    pub(super) latest: Option<Timestamp>,
+    pub(super) status: Status,
+    pub(super) tracks: Vec<Track>,
+}
+
+/// One of a recording's tracks.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Track {
+    pub(super) token: String,
+    pub(super) is_video: bool,
+    pub(super) from: Option<Timestamp>,
+    pub(super) to: Option<Timestamp>,
+}
+
+/// Whether something is being written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Status {
+    Recording,
+    Stopped,
+    #[default]
+    Unknown,
+}
+
+/// A picture's format and the time for which it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct CodecSpan {
+    /// Such as `H264 1280x720`.
+    pub(super) format: String,
+    pub(super) from: Option<Timestamp>,
+    pub(super) until: Option<Timestamp>,
+}
+
+impl Device {
+    /// All recordings: from the recording service, else by a search.
+    pub(super) async fn recordings(&self) -> Result<Vec<Recording>, CallError> {
+        let request = Markup::node("trc:GetRecordings", []);
+        let answer = self
+            .ask(Service::Recording, "GetRecordings", request, ANSWER)
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer
+                .all("RecordingItem")
+                .filter_map(|item| {
+                    let source = item.at(&["Configuration", "Source"]);
+                    Recording::read(item, source)
+                })
+                .collect()),
+            Err(error) if is_refusal_of_call(&error) => self.search_recordings().await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn search_recordings(&self) -> Result<Vec<Recording>, CallError> {
+        let request = Markup::node(
+            "tse:FindRecordings",
+            [
+                Markup::node("tse:Scope", []),
+                Markup::text("tse:KeepAliveTime", search::KEEP_ALIVE),
+            ],
+        );
+        let mut found = Vec::new();
+        let within = Duration::from_secs(10);
+        let mut search = Search::start(self, "FindRecordings", request, within).await?;
+        let outcome = loop {
+            match search.next("GetRecordingSearchResults").await {
+                Ok(Some(page)) => found.extend(
+                    page.all("RecordingInformation")
+                        .filter_map(|listed| Recording::read(listed, listed.child("Source"))),
+                ),
+                Ok(None) => break Ok(found),
+                Err(error) => break Err(error),
+            }
+        };
+        search.end().await;
+        outcome
+    }
+
+    /// The bounds of a recording, and whether it is being written.
+    pub(super) async fn information(&self, token: &str) -> Result<Information, CallError> {
+        let operation = "GetRecordingInformation";
+        let request = Markup::node(
+            "tse:GetRecordingInformation",
+            [Markup::text("tse:RecordingToken", token)],
+        );
+        let answer = self
+            .ask(Service::Search, operation, request, ANSWER)
+            .await?;
+        let listed = answer
+            .child("RecordingInformation")
+            .and_then(Information::read)
+            .ok_or_else(|| ProbeError::protocol("GetRecordingInformation: nothing in it"))?;
+        Ok(listed)
+    }
+
+    /// The picture's format at a time (`GetMediaAttributes`); `None` when the device does not tell.
+    pub(super) async fn codec(
+        &self,
+        token: &str,
+        at: Timestamp,
+    ) -> Result<Option<CodecSpan>, CallError> {
+        let request = Markup::node(
+            "tse:GetMediaAttributes",
+            [
+                Markup::text("tse:RecordingTokens", token),
+                Markup::text("tse:Time", &at.to_string()),
+            ],
+        );
+        let answer = self
+            .ask(Service::Search, "GetMediaAttributes", request, ANSWER)
+            .await;
+        match answer {
+            Ok(answer) => Ok(answer.all("MediaAttributes").find_map(CodecSpan::read)),
+            Err(error) if is_refusal_of_call(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl Recording {
+    fn read(listed: &Element, source: Option<&Element>) -> Option<Self> {
+        let text = |name: &str| source?.text(name).map(shown);
+        Some(Self {
+            token: listed.text("RecordingToken")?.into(),
+            source_id: text("SourceId"),
+            name: text("Name"),
+            location: text("Location"),
+            address: text("Address"),
+        })
+    }
+}
+
+impl Information {
+    fn read(listed: &Element) -> Option<Self> {
+        Some(Self {
+            recording: Recording::read(listed, listed.child("Source"))?,
+            earliest: times::within(listed, "EarliestRecording"),
+            latest: times::within(listed, "LatestRecording"),
+            status: match listed.text("RecordingStatus") {
+                Some("Recording") => Status::Recording,
+                Some("Stopped" | "Removing" | "Removed") => Status::Stopped,
+                _ => Status::Unknown,
+            },
+            tracks: listed.all("Track").map(Track::read).collect(),
+        })
+    }
+
+    /// The tracks that say whether there are pictures; all when none is said to hold any.
+    pub(super) fn picture_tracks(&self) -> Vec<&Track> {
+        let video: Vec<_> = self.tracks.iter().filter(|track| track.is_video).collect();
+        if video.is_empty() {
+            self.tracks.iter().collect()
+        } else {
+            video
+        }
+    }
+}
+
+impl Track {
+    fn read(listed: &Element) -> Self {
+        Self {
+            token: listed.text("TrackToken").unwrap_or_default().to_owned(),
+            is_video: listed
+                .text("TrackType")
+                .is_some_and(|kind| kind.eq_ignore_ascii_case("Video")),
+            from: times::within(listed, "DataFrom"),
+            to: times::within(listed, "DataTo"),
+        }
+    }
+}
+
+impl CodecSpan {
+    fn read(attributes: &Element) -> Option<Self> {
+        let mut tracks = attributes.all("TrackAttributes");
+        let video = tracks.find_map(|track| track.child("VideoAttributes"))?;
+        let encoding = video.text("Encoding")?.to_uppercase();
+        let size = video.text("Width").zip(video.text("Height"));
+        let size = size.map_or_else(String::new, |(width, height)| format!(" {width}x{height}"));
+        Some(Self {
+            format: shown(&format!("{encoding}{size}")).as_ref().to_owned(),
+            from: times::within(attributes, "From"),
+            until: times::within(attributes, "Until"),
+        })
+    }
+}
+
+/// Fit for a table and for a configuration.
+fn shown(text: &str) -> Arc<str> {
+    let kept = text.chars().filter(|character| !character.is_control());
+    let kept: String = kept.take(TEXT_CHARS_MAX).collect();
+    kept.trim().into()
+}
+
+const TEXT_CHARS_MAX: usize = 256;
