@@ -11,6 +11,7 @@ use crate::{
     onvif::{OnvifConfig, OnvifRecorder},
     recorder::Recorder,
     rtsp::{RtspConfig, RtspRecorder},
+    zone::Zone,
 };
 
 /// A recorder as configured; `kind` says which.
@@ -26,6 +27,15 @@ pub enum RecorderConfig {
     Onvif(OnvifConfig),
     /// Any recorder that replays by RTSP and lists nothing.
     Rtsp(RtspConfig),
+}
+
+impl RecorderConfig {
+    /// The vendor whose URLs it is asked by, and the zone of its times where one is configured.
+    pub fn dialect(&self) -> Option<(&'static str, Option<&Zone>)> {
+        match self {
+            Self::Archive(_) | Self::MediaMtx(_) | Self::Onvif(_) | Self::Rtsp(_) => None,
+        }
+    }
 }
 
 /// Why a configured recorder cannot be used.

@@ -17,6 +17,7 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+pub mod zone;
 
 pub use clock::Clock;
 pub use health::RecorderHealth;
@@ -28,3 +29,4 @@ pub use recorder::{
 };
 pub use service::{ClientOptions, RecorderClient, hedged};
 pub use watch::{Watch, WatchOptions};
+pub use zone::Zone;

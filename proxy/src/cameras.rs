@@ -16,6 +16,7 @@ use seamline_rtsp::auth::server::Users;
 use seamline_rtsp::sdp::Description;
 
 use crate::clock;
+use crate::inbound::Dialects;
 use crate::journal::Journal;
 
 /// All cameras, and who may see them.
@@ -23,6 +24,8 @@ pub struct Cameras {
     by_id: HashMap<CameraId, Arc<CameraEntry>>,
     /// Empty when anybody may watch.
     pub users: Users,
+    /// Their names in vendors' URLs.
+    pub dialects: Dialects,
     /// Where routing decisions are written.
     pub journal: Journal,
 }
@@ -32,6 +35,7 @@ impl Cameras {
     pub fn new(
         entries: impl IntoIterator<Item = CameraEntry>,
         users: Users,
+        dialects: Dialects,
         journal: Journal,
     ) -> Self {
         let by_id = entries
@@ -41,6 +45,7 @@ impl Cameras {
         Cameras {
             by_id,
             users,
+            dialects,
             journal,
         }
     }

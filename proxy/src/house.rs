@@ -50,7 +50,7 @@ impl House {
             let slot = index.camera(id.as_str())?;
             Some(CameraEntry { slot, policy })
         });
-        let cameras = Arc::new(Cameras::new(entries, users, journal));
+        let cameras = Arc::new(Cameras::new(entries, users, config.dialects, journal));
         House {
             cameras,
             index: Arc::new(index),

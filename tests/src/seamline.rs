@@ -30,6 +30,8 @@ pub struct Config {
     users: Vec<Value>,
     top: Map<String, Value>,
     tls: bool,
+    aliases: Vec<String>,
+    camera: Map<String, Value>,
 }
 
 #[derive(Clone, Debug)]
@@ -112,6 +114,18 @@ impl Config {
         self
     }
 
+    /// The camera's name in a vendor's URLs, such as `hikvision:101`.
+    pub fn alias(mut self, name: &str) -> Self {
+        self.aliases.push(name.to_owned());
+        self
+    }
+
+    /// A key of the camera's own.
+    pub fn camera(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.camera.insert(name.to_owned(), value.into());
+        self
+    }
+
     /// A client that may play.
     pub fn user(mut self, name: &str, password: &str) -> Self {
         self.users
@@ -139,11 +153,15 @@ impl Config {
             .iter()
             .map(|copy| json!({ "name": copy.site }))
             .collect();
+        let mut camera = self.camera.clone();
+        camera.insert("id".to_owned(), json!("gate"));
+        camera.insert("copies".to_owned(), json!(copies));
+        camera.insert("aliases".to_owned(), json!(self.aliases));
         let mut config = json!({
             "listen": format!("127.0.0.1:{port}"),
             "site": sites,
             "recorder": recorders,
-            "camera": [{ "id": "gate", "copies": copies }],
+            "camera": [camera],
             "policy": self.policy,
             "user": self.users,
         });
@@ -231,6 +249,11 @@ impl Seamline {
     /// The camera, for players that seek by `Range`.
     pub fn url(&self) -> String {
         format!("rtsp://127.0.0.1:{}/gate", self.port)
+    }
+
+    /// A path and query of a vendor's at our host.
+    pub fn url_of(&self, path: &str) -> String {
+        format!("rtsp://127.0.0.1:{}/{path}", self.port)
     }
 
     /// The camera from `start` on, for players that cannot seek by time (milliseconds since 1970).

@@ -13,10 +13,12 @@ use seamline_rtsp::auth::server::{Secret, User};
 use toml::Spanned;
 use tracing_subscriber::EnvFilter;
 
+use super::aliases::Aliases;
 use super::document::{Document, Entry, RecorderTable};
 use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable, UserTable};
 use super::problems::Problems;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
+use crate::inbound::is_reserved;
 use crate::inbound::{Certificates, Limits, Settings, TlsError};
 
 /// Longest name of anything.
@@ -32,6 +34,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         log,
         tls,
         policy,
+        dialects,
         users,
         sites,
         recorders,
@@ -59,9 +62,23 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         recorders: &recorder_names,
         sites: &site_names,
     };
+    let mut aliases = Aliases::new(&dialects);
     let cameras: Vec<CameraSettings> = cameras
         .into_iter()
-        .filter_map(|entry| checker.camera(entry.table?, &names, &sites, &recorders, policy))
+        .filter_map(|entry| {
+            let mut table = entry.table?;
+            let (listed, zone) = (table.aliases.take(), table.zone.take());
+            let settings = checker.camera(table, &names, &sites, &recorders, policy)?;
+            let listed = listed.unwrap_or_default();
+            aliases.add(
+                &settings.camera,
+                zone.as_ref(),
+                &listed,
+                &recorders,
+                checker.problems,
+            );
+            Some(settings)
+        })
         .collect();
     let users = users
         .into_iter()
@@ -79,6 +96,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         recorders,
         cameras,
         policy,
+        dialects: aliases.done(),
     }
 }
 
@@ -159,6 +177,9 @@ impl Checker<'_> {
         clock: Clock,
     ) -> Option<RecorderEntry> {
         let RecorderTable { head, config, keys } = table;
+        let dialect = config
+            .dialect()
+            .map(|(dialect, zone)| (dialect, zone.cloned()));
         let fits = self.is_name("recorder", &head.name) & self.known("site", &head.site, sites);
         let recorder = match kinds::build(&config, clock) {
             Ok(recorder) => recorder,
@@ -173,6 +194,7 @@ impl Checker<'_> {
         fits.then(|| RecorderEntry {
             id: head.name.into_inner().into(),
             site: head.site.into_inner().into(),
+            dialect,
             recorder,
         })
     }
@@ -310,11 +332,7 @@ impl Checker<'_> {
             return false;
         }
         let text = id.get_ref();
-        let reserved = |part: &str| {
-            matches!(part, "" | "." | "..")
-                || part.starts_with("clock=")
-                || part.starts_with("trackID=")
-        };
+        let reserved = |part: &str| matches!(part, "" | "." | "..") || is_reserved(part);
         let fits = !text.contains('\\') && !text.split('/').any(reserved);
         if !fits {
             self.wrong(

@@ -8,7 +8,8 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::model::{
-    CameraTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable, UserTable,
+    CameraTable, DialectsTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable,
+    UserTable,
 };
 use super::policy::PolicyTable;
 use super::problems::Problems;
@@ -38,6 +39,7 @@ pub(super) struct Document {
     pub(super) log: LogTable,
     pub(super) tls: TlsTable,
     pub(super) policy: PolicyTable,
+    pub(super) dialects: DialectsTable,
     pub(super) users: Vec<Entry<UserTable>>,
     pub(super) sites: Vec<Entry<SiteTable>>,
     pub(super) recorders: Vec<Entry<RecorderTable>>,
@@ -60,6 +62,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
         log: reader.section(&mut root, "log"),
         tls: reader.section(&mut root, "tls"),
         policy: reader.section(&mut root, "policy"),
+        dialects: reader.section(&mut root, "dialects"),
         users: reader.array(&mut root, "user", "name", Reader::table),
         sites: reader.array(&mut root, "site", "name", Reader::table),
         recorders: reader.array(&mut root, "recorder", "name", Reader::recorder),
@@ -78,7 +81,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let listen = root.remove_entry("listen");
         for key in root.keys() {
-            let known = "listen, [limits], [log], [tls], [policy], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

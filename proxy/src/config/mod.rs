@@ -2,6 +2,7 @@
 //!
 //! [`Config::load`] gives settings that can be used as they are: names are resolved, recorders are made, passwords are read.
 
+mod aliases;
 mod check;
 mod document;
 mod duration;
@@ -13,12 +14,12 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
-use seamline_probes::{Clock, Recorder};
+use seamline_probes::{Clock, Recorder, Zone};
 use seamline_routing::{Camera, Policy, RecorderId, SiteId};
 use seamline_rtsp::auth::server::User;
 use serde::Deserialize;
 
-use crate::inbound::Settings;
+use crate::inbound::{Dialects, Settings};
 pub use problems::{LoadError, Problem, Problems};
 
 /// Where clients connect when nothing else is said.
@@ -44,6 +45,8 @@ pub struct Config {
     pub cameras: Vec<CameraSettings>,
     /// The policy of cameras that have none of their own.
     pub policy: Policy,
+    /// The cameras' names in vendors' URLs.
+    pub dialects: Dialects,
 }
 
 /// A recorder that can be asked.
@@ -53,6 +56,8 @@ pub struct RecorderEntry {
     pub id: RecorderId,
     /// Where it is.
     pub site: SiteId,
+    /// The vendor whose URLs it is asked by, and the zone of its times where one is configured.
+    pub dialect: Option<(&'static str, Option<Zone>)>,
     /// What asks it.
     pub recorder: Arc<dyn Recorder>,
 }

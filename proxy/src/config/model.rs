@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use seamline_probes::Secret;
+use seamline_probes::{Secret, Zone};
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -84,6 +84,24 @@ pub(super) struct LogTable {
     pub(super) level: Option<Spanned<String>>,
 }
 
+/// `[dialects]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DialectsTable {
+    pub(super) zone: Option<Zone>,
+    #[serde(default)]
+    pub(super) hikvision_z: HikvisionZ,
+}
+
+/// What Hikvision's `Z` means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum HikvisionZ {
+    #[default]
+    Utc,
+    Local,
+}
+
 /// `[[user]]`
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -119,6 +137,8 @@ pub(super) struct CameraTable {
     pub(super) name: Option<String>,
     pub(super) copies: Spanned<Vec<Spanned<CopyTable>>>,
     pub(super) priority: Option<Vec<Spanned<String>>>,
+    pub(super) aliases: Option<Vec<Spanned<String>>>,
+    pub(super) zone: Option<Zone>,
     #[serde(default)]
     pub(super) policy: PolicyTable,
 }

@@ -188,7 +188,7 @@ cameras = ["attic"]
 "#;
     let expected = r#"
 seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
-seamline.toml:2: unknown key `lisetn`; there are listen, [limits], [log], [tls], [policy], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:2: unknown key `lisetn`; there are listen, [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -209,9 +209,46 @@ seamline.toml:48: missing field `remote`
 seamline.toml:49: a user has one of password, password_file, password_env and ha1_md5
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, [limits], [log], [tls], [policy], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
+}
+
+#[test]
+fn names_in_vendors_urls() {
+    let text = house(
+        r#"
+        [[camera]]
+        id = "gate"
+        aliases = ["hikvision:101", "Hikvision:101", "betamax:1", "dahua:"]
+        copies = [{ recorder = "nvr-1", remote = "7" }]
+        [[camera]]
+        id = "yard"
+        aliases = ["hikvision:101"]
+        zone = "Mars/Base"
+        copies = [{ recorder = "nvr-1", remote = "8" }]
+        [[camera]]
+        id = "door"
+        aliases = ["hikvision:101"]
+        zone = "Europe/Zurich"
+        copies = [{ recorder = "nvr-1", remote = "9" }]
+        "#,
+    );
+    let known = "axis, dahua, genetec, hanwha, hikvision, milestone, nx, tvt, vivotek";
+    let expected = [
+        format!(
+            "seamline.toml:25: \"Hikvision:101\" is no vendor and name such as \"hikvision:101\"; there are {known}"
+        ),
+        format!(
+            "seamline.toml:25: \"betamax:1\" is no vendor and name such as \"hikvision:101\"; there are {known}"
+        ),
+        format!(
+            "seamline.toml:25: \"dahua:\" is no vendor and name such as \"hikvision:101\"; there are {known}"
+        ),
+        "seamline.toml:30: unknown time zone \"Mars/Base\"".to_owned(),
+        "seamline.toml:34: \"hikvision:101\" is already an alias of camera \"gate\"".to_owned(),
+    ];
+    assert_eq!(problems(&text), expected.join("\n"));
 }
 
 #[test]

@@ -9,4 +9,6 @@ mod sniff;
 mod tls;
 
 pub use listener::{BindError, Limits, Listener, Settings};
+pub use rtsp::{Alias, Dialects};
+pub(crate) use rtsp::{is_reserved, vendors};
 pub use tls::{Certificates, TlsError};

@@ -148,7 +148,11 @@ impl Live {
             .last
             .as_ref()
             .map_or(self.presentation.window.end, |last| last.request.until);
-        Window { start, end }
+        Window {
+            start,
+            end,
+            pinned: false,
+        }
     }
 
     /// Goes on with a held play, unless the client asks for another pace than before.

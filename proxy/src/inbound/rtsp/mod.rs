@@ -1,12 +1,16 @@
 //! The RTSP face: clients connect, ask for a camera and a time, and see one recorder.
 
 mod connection;
+mod dialect;
 mod live;
 mod play;
 mod session;
 mod target;
 mod wire;
 
+pub(crate) use dialect::vendors;
+pub use dialect::{Alias, Dialects};
+pub(crate) use target::is_reserved;
 use tokio::sync::watch;
 
 use connection::Connection;

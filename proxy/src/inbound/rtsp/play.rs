@@ -14,6 +14,8 @@ pub(super) struct Window {
     pub(super) start: Timestamp,
     /// Where it ends at the latest.
     pub(super) end: Option<Timestamp>,
+    /// The client's URL named it in a vendor's words: at the vendor's recorders no clock range is heard against it.
+    pub(super) pinned: bool,
 }
 
 /// A PLAY, understood.
@@ -70,6 +72,7 @@ impl Play {
             None => (window.start, window.end),
             Some(range) if range.expresses_no_wish() => (window.start, window.end),
             Some(Range::NptNow) => return Err(Refusal(457)),
+            Some(Range::Clock { .. }) if window.pinned => (window.start, window.end),
             Some(Range::Clock { start, end }) => {
                 let time = |time: ClockTime| Timestamp::from_micros(time.as_micros());
                 (
@@ -153,6 +156,7 @@ mod tests {
         Window {
             start: at("2026-01-01T12:00:00Z"),
             end: Some(at("2026-01-01T13:00:00Z")),
+            pinned: false,
         }
     }
 
@@ -175,6 +179,24 @@ mod tests {
             );
         }
         assert_eq!(read(&[]).unwrap().request.at, window().start);
+    }
+
+    #[test]
+    fn a_window_in_a_vendors_words_beats_the_range() {
+        let mut headers = Headers::default();
+        headers.push("Range", "clock=20260101T123000Z-");
+        let pinned = Window {
+            pinned: true,
+            ..window()
+        };
+        let now = at("2026-11-22T00:00:00Z");
+        let play = Play::read(&headers, 1, pinned, now).unwrap();
+        assert_eq!(
+            (play.request.at, play.request.until),
+            (window().start, window().end)
+        );
+        let play = Play::read(&headers, 1, window(), now).unwrap();
+        assert_eq!(play.request.at, at("2026-01-01T12:30:00Z"));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use seamline_rtsp::{Method, Request, Response, RtspUrl};
 
 use super::live::{Live, Presentation, SetUp};
 use super::play::{Play, Window, clock_time};
-use super::target::Target;
+use super::target::{Target, TargetError};
 use crate::cameras::Cameras;
 use crate::clock;
 use crate::playback::{Playback, Progress};
@@ -168,7 +168,7 @@ impl Session {
         );
         let stale = match verdict {
             Verdict::Allowed { user } => {
-                let camera = Target::parse(&request.uri).map(|target| target.camera);
+                let camera = self.target(request).map(|target| target.camera);
                 let may_see = camera.is_ok_and(|camera| user.may_see(camera.as_str()));
                 return (!may_see).then(|| Response::to(request, 403));
             }
@@ -180,6 +180,14 @@ impl Session {
             Verdict::Stale => true,
         };
         Some(Response::to(request, 401).with("WWW-Authenticate", users.challenge(now_s, stale)))
+    }
+
+    /// What a request names: in a vendor's words where it is a name of one of our cameras, else in ours.
+    fn target(&self, request: &Request) -> Result<Target, TargetError> {
+        self.cameras
+            .dialects
+            .target(&request.uri)
+            .unwrap_or_else(|| Target::parse(&request.uri))
     }
 
     /// 454 for a session that is not this connection's.
@@ -194,6 +202,9 @@ impl Session {
     }
 
     async fn presentation(&mut self, target: &Target) -> Result<Presentation, u16> {
+        if target.live {
+            return Err(501);
+        }
         if let Some(known) = self
             .described
             .as_ref()
@@ -223,6 +234,7 @@ impl Session {
             window: Window {
                 start,
                 end: target.end,
+                pinned: target.pinned,
             },
         };
         self.described = Some(presentation.clone());
@@ -230,11 +242,11 @@ impl Session {
     }
 
     async fn describe(&mut self, request: &Request) -> Result<Response, u16> {
-        let target = Target::parse(&request.uri).map_err(super::target::TargetError::status)?;
+        let target = self.target(request).map_err(TargetError::status)?;
         // A new DESCRIBE looks again: the coverage may have changed.
         self.described = None;
         let presentation = self.presentation(&target).await?;
-        let Window { start, end } = presentation.window;
+        let Window { start, end, .. } = presentation.window;
         // Without ONVIF, GStreamer takes the seconds since 1900 of a clock range for npt and asks for those.
         let range = if request.headers.requires_onvif_replay() && start != Timestamp::EPOCH {
             Range::Clock {
@@ -280,7 +292,7 @@ impl Session {
     }
 
     async fn set_up(&mut self, request: &Request) -> Result<Response, u16> {
-        let target = Target::parse(&request.uri).map_err(super::target::TargetError::status)?;
+        let target = self.target(request).map_err(TargetError::status)?;
         if self.playing() || self.playback().is_some_and(Playback::paused) {
             return Err(455);
         }
@@ -340,10 +352,10 @@ impl Session {
     }
 
     async fn play(&mut self, request: &Request, out: &mut OutQueue) -> Option<Response> {
+        let target = self.target(request);
         let Some(live) = &mut self.live else {
             return Some(Response::to(request, 455));
         };
-        let target = Target::parse(&request.uri);
         if !target.is_ok_and(|target| live.is_aggregate(&target)) {
             return Some(live.answer(request, 460));
         }

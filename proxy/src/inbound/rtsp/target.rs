@@ -17,6 +17,11 @@ pub(super) struct Target {
     pub(super) end: Option<Timestamp>,
     /// Index of the track, when the URL names one.
     pub(super) track: Option<usize>,
+    /// The window was named in a vendor's words: a `Range` of the client's is not heard against it (see
+    /// [`super::dialect`]).
+    pub(super) pinned: bool,
+    /// What the camera sees now.
+    pub(super) live: bool,
 }
 
 /// Why a URL cannot be served; the status to answer.
@@ -42,18 +47,25 @@ impl TargetError {
 
 /// Path element that holds the window.
 const WINDOW: &str = "clock=";
+/// The same, of a window that no `Range` is heard against.
+const PINNED: &str = "only=";
+/// Path element of what the camera sees now.
+const LIVE: &str = "live=1";
+
+/// Whether a path element is one of ours, so that no camera may be named so.
+pub(crate) fn is_reserved(segment: &str) -> bool {
+    segment == LIVE
+        || [WINDOW, PINNED, TRACK]
+            .iter()
+            .any(|word| segment.starts_with(word))
+}
 /// Path element that names a track.
 const TRACK: &str = "trackID=";
 
 impl Target {
     /// Reads the URL of a request, absolute or path-only, in any of the forms that clients make of ours.
     pub(super) fn parse(uri: &str) -> Result<Self, TargetError> {
-        let url = if uri.starts_with('/') {
-            RtspUrl::parse(&format!("rtsp://seamline{uri}"))
-        } else {
-            RtspUrl::parse(uri)
-        };
-        let url = url.map_err(|_| TargetError::NotFound)?;
+        let url = url_of(uri)?;
         let mut segments = url.segments().ok_or(TargetError::NotFound)?;
         segments.retain(|segment| !segment.is_empty());
         let mut target = Target {
@@ -61,6 +73,8 @@ impl Target {
             start: None,
             end: None,
             track: None,
+            pinned: false,
+            live: false,
         };
         // `rtsp://h/gate?start=X/trackID=1` is what some clients make of a base with a query.
         for (name, value) in url.parameters() {
@@ -71,6 +85,7 @@ impl Target {
             match name.to_ascii_lowercase().as_str() {
                 "start" | "starttime" => target.start = Some(time(value)?),
                 "end" | "endtime" => target.end = Some(time(value)?),
+                "live" => target.live = true,
                 _ => {}
             }
         }
@@ -78,10 +93,16 @@ impl Target {
             target.track = Some(track);
             segments.pop();
         }
-        if let Some(window) = segments
-            .last()
-            .and_then(|segment| segment.strip_prefix(WINDOW))
-        {
+        if segments.last().is_some_and(|segment| segment == LIVE) {
+            target.live = true;
+            segments.pop();
+        }
+        let window = segments.last().and_then(|segment| {
+            let pinned = segment.strip_prefix(PINNED).map(|window| (window, true));
+            pinned.or_else(|| Some((segment.strip_prefix(WINDOW)?, false)))
+        });
+        if let Some((window, pinned)) = window {
+            target.pinned = pinned;
             let (start, end) = window.split_once('-').ok_or(TargetError::Time)?;
             target.start = (!start.is_empty()).then(|| time(start)).transpose()?;
             target.end = (!end.is_empty()).then(|| time(end)).transpose()?;
@@ -102,12 +123,16 @@ impl Target {
     /// The path that carries all of it, without slashes at its ends.
     pub(super) fn path(&self) -> String {
         let clock = |at: Option<Timestamp>| at.map(|at| at.clock().to_string()).unwrap_or_default();
+        if self.live {
+            return format!("{}/{LIVE}", self.camera);
+        }
         if self.start.is_none() && self.end.is_none() {
             return self.camera.to_string();
         }
         format!(
-            "{}/{WINDOW}{}-{}",
+            "{}/{}{}-{}",
             self.camera,
+            if self.pinned { PINNED } else { WINDOW },
             clock(self.start),
             clock(self.end)
         )
@@ -115,11 +140,22 @@ impl Target {
 
     /// Whether both name the same camera and window, whatever track.
     pub(super) fn same_presentation(&self, other: &Target) -> bool {
-        (&self.camera, self.start, self.end) == (&other.camera, other.start, other.end)
+        let parts = |target: &Target| (target.start, target.end, target.pinned, target.live);
+        self.camera == other.camera && parts(self) == parts(other)
     }
 }
 
-fn track_of(segment: &str) -> Option<usize> {
+/// The URL of a request, absolute or path-only.
+pub(super) fn url_of(uri: &str) -> Result<RtspUrl, TargetError> {
+    let url = if uri.starts_with('/') {
+        RtspUrl::parse(&format!("rtsp://seamline{uri}"))
+    } else {
+        RtspUrl::parse(uri)
+    };
+    url.map_err(|_| TargetError::NotFound)
+}
+
+pub(super) fn track_of(segment: &str) -> Option<usize> {
     segment
         .strip_prefix(TRACK)?
         .parse::<usize>()
