@@ -64,9 +64,9 @@ def main():
     command = ["ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-rtsp_transport", a.transport]
     if a.fast_start:
         command += ["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"]
-    command += ["-copyts", "-i", a.url, "-map", "0:v:0", "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-vf", "showinfo=checksum=0"]
+    command += ["-copyts", "-i", a.url, "-map", "0:v:0", "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-vf", "showinfo=checksum=0,format=yuv420p|yuvj420p"]
     command += ["-t", str(a.seconds)] if a.seconds else []
-    command += ["-pix_fmt", "yuv420p", "-f", "rawvideo", "pipe:1"]
+    command += ["-f", "rawvideo", "pipe:1"]
     player = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stopped = threading.Event()
 

@@ -43,15 +43,15 @@ def arguments():
     parser.add_argument("--container", choices=["nut", "mp4"], default="nut")
     parser.add_argument("--size", default="640x360")
     parser.add_argument("--fps", type=int, default=25)
-    parser.add_argument("--codec", choices=["h264", "h265"], default="h264")
-    parser.add_argument("--profile", default="high")
+    parser.add_argument("--codec", choices=["h264", "h265", "mjpeg"], default="h264")
+    parser.add_argument("--profile", default="high", help="of H.264 and H.265; of MJPEG its quantizer, 2 to 31")
     parser.add_argument("--gop", type=int, default=50, help="frames from key frame to key frame")
     parser.add_argument("--phase", type=int, default=0, help="frames by which the first key frame comes before --start")
     parser.add_argument("--bitrate", type=int, default=800, help="kbit/s of video")
     parser.add_argument("--b-frames", type=int, default=0)
     parser.add_argument("--open-gop", action="store_true")
     parser.add_argument("--slices", type=int, default=1)
-    parser.add_argument("--audio", choices=["none", "g711", "aac"], default="none")
+    parser.add_argument("--audio", choices=["none", "g711", "aac", "opus"], default="none")
     parser.add_argument("--audio-rate", type=int, default=16000, help="Hz, of AAC")
     parser.add_argument("--audio-bitrate", type=int, default=32, help="kbit/s, of AAC")
     parser.add_argument("--title", default="", help="name painted large")
@@ -62,6 +62,9 @@ def arguments():
 
 
 def video_options(a):
+    if a.codec == "mjpeg":
+        # The Huffman tables of RFC 2435.
+        return ["-c:v", "mjpeg", "-huffman", "default", "-q:v", a.profile, "-pix_fmt", "yuvj420p"]
     quality = ["-crf", str(a.crf)] if a.crf else ["-b:v", f"{a.bitrate}k", "-maxrate", f"{a.bitrate * 3 // 2}k", "-bufsize", f"{a.bitrate * 2}k"]
     common = ["-g", str(a.gop), "-keyint_min", str(a.gop), "-bf", str(a.b_frames), *quality]
     if a.codec == "h264":
@@ -77,6 +80,8 @@ def video_options(a):
 def audio_options(a):
     if a.audio == "g711":
         return ["-c:a", "pcm_mulaw"]
+    if a.audio == "opus":
+        return ["-c:a", "libopus", "-b:a", f"{a.audio_bitrate}k", "-frame_duration", "20"]
     return ["-c:a", "aac", "-b:a", f"{a.audio_bitrate}k"]
 
 
@@ -90,7 +95,7 @@ def encode(a, into):
     command = ["ffmpeg", "-hide_banner", "-loglevel", "error", "-nostdin", "-y"]
     command += ["-f", "rawvideo", "-pix_fmt", "yuv420p", "-s", a.size, "-r", str(a.fps), "-i", "pipe:0"]
     if a.audio != "none":
-        rate, chunk = (8000, 160) if a.audio == "g711" else (a.audio_rate, 1024)
+        rate, chunk = {"g711": (8000, 160), "opus": (48000, 960)}.get(a.audio, (a.audio_rate, 1024))
         sound = into + ".pcm"
         scene.tone(start_ms, frames * rate * frame_ms // 1000, rate).tofile(sound)
         command += ["-f", "s16le", "-ar", str(rate), "-ac", "1", "-i", sound, "-af", f"asetnsamples={chunk}:p=0", *audio_options(a)]

@@ -24,7 +24,7 @@ MS = 1_000_000
 # Nanoseconds since 1900 are far above any running time.
 ABSOLUTE_NS_MIN = 1 << 60
 
-VIDEO = {"H264": "rtph264depay ! h264parse ! avdec_h264", "H265": "rtph265depay ! h265parse ! avdec_h265"}
+VIDEO = {"H264": "rtph264depay ! h264parse ! avdec_h264", "H265": "rtph265depay ! h265parse ! avdec_h265", "JPEG": "rtpjpegdepay ! avdec_mjpeg"}
 
 
 def since_1900_ns(text):

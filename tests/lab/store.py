@@ -42,6 +42,8 @@ class Codec:
     extradata: bytes
     rate: int
     channels: int
+    width: int
+    height: int
 
 
 class Store:
@@ -76,7 +78,8 @@ class Store:
             for stream in source.streams:
                 context = stream.codec_context
                 rate, channels = (context.sample_rate, context.channels) if stream.type == "audio" else (0, 0)
-                self.codecs[stream.type] = Codec(context.name, bytes(context.extradata or b""), rate, channels)
+                width, height = (context.width, context.height) if stream.type == "video" else (0, 0)
+                self.codecs[stream.type] = Codec(context.name, bytes(context.extradata or b""), rate, channels, width, height)
             packets = [packet for packet in source.demux() if packet.pts is not None]
             base = min(packet.pts * packet.time_base for packet in packets if packet.stream.type == "video")
             at = lambda value, packet: from_ms(first_ms) + round((value * packet.time_base - base) * SECOND)

@@ -48,9 +48,9 @@ pub const ARCHIVE_PATTERN: &str = "%Y%m%dT%H%M%SZ.mp4";
 #[must_use]
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// `h264` or `h265`.
+    /// `h264`, `h265` or `mjpeg`.
     pub codec: &'static str,
-    /// Of the codec.
+    /// Of the codec; of MJPEG its quantizer.
     pub profile: &'static str,
     /// Pictures from key frame to key frame.
     pub gop: u32,
@@ -65,7 +65,7 @@ pub struct Recipe {
     pub open_gop: bool,
     /// Of one picture.
     pub slices: u32,
-    /// `none`, `g711` or `aac`.
+    /// `none`, `g711`, `aac` or `opus`.
     pub audio: &'static str,
     /// Seconds of footage, from ten seconds before noon.
     pub seconds: u32,
@@ -110,6 +110,18 @@ impl Recipe {
             codec: "h265",
             profile: "main",
             slices: 1,
+            ..self
+        }
+    }
+
+    /// The same as pictures that each stand alone, of this quantizer.
+    pub fn mjpeg(self, quantizer: &'static str) -> Self {
+        Self {
+            codec: "mjpeg",
+            profile: quantizer,
+            gop: 1,
+            phase: 0,
+            seconds: 40,
             ..self
         }
     }

@@ -45,6 +45,17 @@ fn track(format: &TrackFormat, payload_type: u8) -> Track {
     match format {
         TrackFormat::H264 { sps, pps, .. } => video("H264", h264(sps, pps)),
         TrackFormat::H265 { vps, sps, pps, .. } => video("H265", h265(vps, sps, pps)),
+        // RFC 3551: its static number.
+        TrackFormat::Jpeg { .. } => Track {
+            payload_type: 26,
+            ..video("JPEG", Vec::new())
+        },
+        // RFC 7587: the same for any sound.
+        TrackFormat::Opus { channels } => {
+            let stereo = if *channels > 1 { "1" } else { "0" };
+            let fmtp = vec![parameter("sprop-stereo", stereo)];
+            audio("opus", 48_000, 2, payload_type, fmtp)
+        }
         TrackFormat::Aac {
             config,
             sample_rate,
@@ -170,6 +181,11 @@ mod tests {
                 sample_rate: 8_000,
                 channels: 1,
             },
+            TrackFormat::Jpeg {
+                width: 640,
+                height: 360,
+            },
+            TrackFormat::Opus { channels: 1 },
             TrackFormat::G711 {
                 law: Law::Mu,
                 sample_rate: 16_000,
@@ -177,8 +193,8 @@ mod tests {
             },
         ];
         let description = describe_tracks(&formats);
-        let [video, aac, narrow, wide] = &description.tracks[..] else {
-            panic!("four tracks");
+        let [video, aac, narrow, jpeg, opus, wide] = &description.tracks[..] else {
+            panic!("six tracks");
         };
         assert_eq!(video.parameter("profile-level-id"), Some("640028"));
         assert_eq!(
@@ -187,7 +203,9 @@ mod tests {
         );
         assert_eq!((aac.clock_rate, aac.channels), (48_000, 1));
         assert_eq!(aac.parameter("config"), Some("1188"));
-        assert_eq!((narrow.payload_type, wide.payload_type), (8, 99));
+        assert_eq!((narrow.payload_type, wide.payload_type), (8, 101));
+        assert_eq!((jpeg.payload_type, jpeg.clock_rate), (26, 90_000));
+        assert_eq!((opus.channels, opus.clock_rate), (2, 48_000));
 
         let written = description.write("gate", 1, [192, 0, 2, 1].into());
         let read = Description::parse(&written).unwrap();

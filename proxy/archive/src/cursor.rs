@@ -301,7 +301,9 @@ impl Playing {
             let Some(earliest) = earliest else { break };
             let size = u64::from(earliest.sample.size);
             let main = earliest.track == 0;
-            let video = self.formats.first().is_some_and(TrackFormat::is_video);
+            let video = self.formats.first().is_some_and(|format| {
+                format.is_video() && !matches!(format, TrackFormat::Jpeg { .. })
+            });
             let ends_group = main && video && main_chosen && earliest.sample.sync;
             if ends_group || (!chosen.is_empty() && bytes + size > bytes_max) {
                 break;

@@ -36,6 +36,13 @@ pub enum TrackFormat {
         /// Picture height in pixels.
         height: u16,
     },
+    /// Samples are JPEG files, all of them sync samples.
+    Jpeg {
+        /// Picture width in pixels, as the container states it.
+        width: u16,
+        /// Picture height in pixels.
+        height: u16,
+    },
     /// Samples are raw AAC frames.
     Aac {
         /// `AudioSpecificConfig` (ISO/IEC 14496-3), whole.
@@ -54,6 +61,11 @@ pub enum TrackFormat {
         /// Channels, interleaved.
         channels: u16,
     },
+    /// Samples are Opus packets.
+    Opus {
+        /// Channels of the sound; RTP always says two.
+        channels: u16,
+    },
 }
 
 /// Companding law of G.711.
@@ -68,7 +80,10 @@ pub enum Law {
 impl TrackFormat {
     /// Whether the track carries pictures.
     pub fn is_video(&self) -> bool {
-        matches!(self, Self::H264 { .. } | Self::H265 { .. })
+        matches!(
+            self,
+            Self::H264 { .. } | Self::H265 { .. } | Self::Jpeg { .. }
+        )
     }
 
     /// Reads the body of an `stsd` box: its first entry of a known codec.
@@ -79,7 +94,10 @@ impl TrackFormat {
             .find_map(|(kind, entry)| match &kind {
                 b"avc1" | b"avc3" => h264(entry),
                 b"hvc1" | b"hev1" => h265(entry),
+                b"jpeg" | b"mjpg" => jpeg(entry),
+                b"mp4v" => jpeg_in_mp4v(entry),
                 b"mp4a" => aac(entry),
+                b"Opus" => opus(entry),
                 b"ulaw" => g711(entry, Law::Mu),
                 b"alaw" => g711(entry, Law::A),
                 _ => None,
@@ -118,6 +136,25 @@ fn h265(entry: &[u8]) -> Option<TrackFormat> {
         pps,
         width,
         height,
+    })
+}
+
+fn jpeg(entry: &[u8]) -> Option<TrackFormat> {
+    let (width, height) = picture_size(entry)?;
+    Some(TrackFormat::Jpeg { width, height })
+}
+
+/// MP4 has no name of its own for JPEG: the object type says it (ISO/IEC 14496-1, table 5).
+fn jpeg_in_mp4v(entry: &[u8]) -> Option<TrackFormat> {
+    let esds = child(entry.get(VISUAL_BYTES..)?, *b"esds")?.get(4..)?;
+    let decoder = decoder_config(esds)?;
+    (decoder.first() == Some(&JPEG_OBJECT_TYPE)).then(|| jpeg(entry))?
+}
+
+fn opus(entry: &[u8]) -> Option<TrackFormat> {
+    let (sound, _) = Sound::parse(entry)?;
+    Some(TrackFormat::Opus {
+        channels: sound.channels.max(1),
     })
 }
 
@@ -171,8 +208,18 @@ impl Sound {
     }
 }
 
-/// Finds the `AudioSpecificConfig` in an elementary stream descriptor (ISO/IEC 14496-1 7.2.6).
+/// Finds the `AudioSpecificConfig` in an elementary stream descriptor.
 fn audio_specific_config(esds: &[u8]) -> Option<&[u8]> {
+    let decoder = decoder_config(esds)?;
+    let object_type = decoder.first()?;
+    if !AAC_OBJECT_TYPES.contains(object_type) {
+        return None;
+    }
+    descriptor(decoder.get(13..)?, 0x05).filter(|config| config.len() >= 2)
+}
+
+/// The decoder's part of an elementary stream descriptor (ISO/IEC 14496-1 7.2.6): object type first.
+fn decoder_config(esds: &[u8]) -> Option<&[u8]> {
     let stream = descriptor(esds, 0x03)?;
     let (flags, mut rest) = stream.get(2..)?.split_first()?;
     if flags & 0x80 != 0 {
@@ -185,12 +232,7 @@ fn audio_specific_config(esds: &[u8]) -> Option<&[u8]> {
     if flags & 0x20 != 0 {
         rest = rest.get(2..)?;
     }
-    let decoder = descriptor(rest, 0x04)?;
-    let object_type = decoder.first()?;
-    if !AAC_OBJECT_TYPES.contains(object_type) {
-        return None;
-    }
-    descriptor(decoder.get(13..)?, 0x05).filter(|config| config.len() >= 2)
+    descriptor(rest, 0x04)
 }
 
 /// Body of the first descriptor with `tag` among siblings.
@@ -234,6 +276,7 @@ const ENTRIES_MAX: usize = 16;
 const VISUAL_BYTES: usize = 78;
 /// Fixed part of an audio sample entry of version 0.
 const SOUND_BYTES: usize = 28;
+const JPEG_OBJECT_TYPE: u8 = 0x6C;
 /// MPEG-4 audio and the three MPEG-2 AAC profiles.
 const AAC_OBJECT_TYPES: [u8; 4] = [0x40, 0x66, 0x67, 0x68];
 
@@ -261,11 +304,35 @@ mod tests {
         assert_eq!(audio_specific_config(&esds), None);
     }
 
+    #[test]
+    fn jpeg_has_many_names() {
+        let entry = |kind: &[u8; 4], object_type: u8| {
+            let mut fixed = vec![0; VISUAL_BYTES];
+            fixed[24..28].copy_from_slice(&[0x02, 0x80, 0x01, 0x68]);
+            let mut decoder = vec![0; 13];
+            decoder[0] = object_type;
+            let mut esds = vec![0, 0, 0, 0, 0x03, 18, 0, 1, 0, 0x04, 13];
+            esds.extend(decoder);
+            let esds = crate::testing::boxed(*b"esds", &[&esds]);
+            let entry = crate::testing::boxed(*kind, &[&fixed, &esds]);
+            TrackFormat::parse(&[&[0; 8], &entry[..]].concat())
+        };
+        let jpeg = Some(TrackFormat::Jpeg {
+            width: 640,
+            height: 360,
+        });
+        assert_eq!(entry(b"mp4v", 0x6C), jpeg);
+        assert_eq!(entry(b"jpeg", 0), jpeg);
+        assert_eq!(entry(b"mjpg", 0), jpeg);
+        // MPEG-4 part 2.
+        assert_eq!(entry(b"mp4v", 0x20), None);
+    }
+
     proptest! {
         #[test]
         fn any_bytes_are_survived(bytes in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = audio_specific_config(&bytes);
-            for kind in [b"avc1", b"hev1", b"mp4a", b"ulaw"] {
+            for kind in [b"avc1", b"hev1", b"mp4v", b"jpeg", b"mp4a", b"ulaw", b"Opus"] {
                 let mut stsd = vec![0; 8];
                 stsd.extend((bytes.len() as u32 + 8).to_be_bytes());
                 stsd.extend(kind);

@@ -10,11 +10,13 @@ use crate::nal::{Contents, Fragments, PayloadError};
 use crate::rtp::Packet;
 use crate::{
     CaptureClock, Codec, Counts, Dropped, Flags, Markers, Packets, Source, TrackFormat, Unit, h264,
-    h265,
+    h265, jpeg, metadata,
 };
 
 /// Bytes of one access unit, frame headers included.
 const UNIT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one XML document: a stream that never ends one costs no more.
+const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Packets of one access unit.
 const UNIT_PACKETS_MAX: usize = 16 * 1024;
 /// A packet this far behind is taken for a restarted numbering, a nearer one for a repeated packet.
@@ -54,6 +56,8 @@ struct Track {
     /// The unit handed on last, as long as more packets of it could come.
     ended: Option<(u32, Option<u64>)>,
     gop: Gop,
+    jpeg: jpeg::Reader,
+    documents: metadata::Reader,
 }
 
 /// An access unit not yet ended.
@@ -94,6 +98,8 @@ impl Assembler {
             building: Building::default(),
             ended: None,
             gop: Gop::default(),
+            jpeg: jpeg::Reader::default(),
+            documents: metadata::Reader::default(),
         };
         Self {
             tracks: formats.into_iter().map(track).collect(),
@@ -126,8 +132,12 @@ impl Assembler {
                 continue;
             };
             if building.contents.has(Contents::SLICE) || building.damaged {
-                let whole =
-                    !building.fragments.is_open() && (building.marked || ending == Ending::Clean);
+                // A whole document would have been handed on.
+                let document =
+                    self.tracks.get(track).map(|track| track.format.codec) == Some(Codec::Metadata);
+                let whole = !document
+                    && !building.fragments.is_open()
+                    && (building.marked || ending == Ending::Clean);
                 self.finish(track, whole, out);
             }
         }
@@ -185,12 +195,16 @@ impl Assembler {
             self.finish(index, true, out);
         }
         let track = self.tracks.get_mut(index).ok_or(Dropped::Track)?;
-        let read = track.read(packet.payload);
+        let read = track.read(packet.payload, facts.marker);
         let contents = read
             .map_err(Dropped::from)
             .and_then(|contents| track.check(&facts, contents))
-            .inspect_err(|_| track.building.damage(facts.timestamp))?;
-        track.building.add(&facts, contents, frame)?;
+            .inspect_err(|_| track.give_up(&facts))?;
+        let completed = match track.format.codec {
+            Codec::Jpeg => track.jpeg.completed(&frame),
+            _ => None,
+        };
+        track.add(&facts, contents, completed.unwrap_or(frame))?;
         if track.ends_unit() {
             self.finish(index, true, out);
         }
@@ -232,7 +246,7 @@ impl Assembler {
 impl TrackFormat {
     /// Only video recorders are known to set markers wrongly; elsewhere the marker is the format.
     fn initial_markers(self) -> Markers {
-        if self.codec.has_references() {
+        if self.codec.is_picture() {
             self.markers
         } else {
             Markers::Trusted
@@ -271,6 +285,7 @@ impl Track {
         let building = &mut self.building;
         self.headless = true;
         building.fragments.close();
+        self.documents.reset();
         if !building.packets.is_empty() && !building.marked {
             building.damaged = true;
         }
@@ -281,6 +296,10 @@ impl Track {
         if !building.contents.has(Contents::SLICE) && !building.damaged {
             return false;
         }
+        // Its packets are stamped as they leave; only what they say ends a document.
+        if self.format.codec == Codec::Metadata {
+            return building.damaged;
+        }
         let ntp = facts.replay.map(|replay| replay.ntp);
         building.rtp_time != facts.timestamp
             || (building.marked && ntp.is_some() && building.ntp.is_some() && ntp != building.ntp)
@@ -289,8 +308,9 @@ impl Track {
     fn ends_unit(&self) -> bool {
         let building = &self.building;
         match self.format.codec {
-            Codec::G711 => true,
-            Codec::H264 | Codec::H265 | Codec::Aac | Codec::Other => {
+            Codec::G711 | Codec::G726 | Codec::Opus => true,
+            Codec::Metadata => building.contents.has(Contents::CLOSED),
+            Codec::H264 | Codec::H265 | Codec::Jpeg | Codec::Aac | Codec::Other => {
                 // Nothing comes behind the last unit of a section to show where it ends.
                 let closing =
                     building.flags.contains(Flags::END) || building.flags.contains(Flags::TERMINAL);
@@ -308,7 +328,7 @@ impl Track {
     }
 
     fn learn_markers(&mut self) {
-        if !self.format.codec.has_references() || self.building.damaged {
+        if !self.format.codec.is_picture() || self.building.damaged {
             return;
         }
         if self.building.marked_early {
@@ -322,7 +342,7 @@ impl Track {
     /// unit whose head is missing.
     fn check(&mut self, facts: &Facts, contents: Contents) -> Result<Contents, Dropped> {
         let opens = contents.has(Contents::SLICE) && !self.building.contents.has(Contents::SLICE);
-        if !opens || !self.format.codec.has_references() || self.building.damaged {
+        if !opens || !self.format.codec.is_picture() || self.building.damaged {
             return Ok(contents);
         }
         let stamp = facts.replay.map(|replay| replay.ntp);
@@ -339,16 +359,46 @@ impl Track {
         Ok(contents)
     }
 
-    fn read(&mut self, payload: &[u8]) -> Result<Contents, PayloadError> {
+    fn read(&mut self, payload: &[u8], marker: bool) -> Result<Contents, PayloadError> {
         let fragments = &mut self.building.fragments;
         match self.format.codec {
             Codec::H264 => h264::contents(payload, fragments),
             Codec::H265 => h265::contents(payload, fragments),
-            Codec::Aac | Codec::G711 | Codec::Other if payload.is_empty() => {
-                Err(PayloadError::Short)
-            }
-            Codec::Aac | Codec::G711 | Codec::Other => Ok(Contents::SLICE),
+            Codec::Jpeg => self.jpeg.contents(payload),
+            Codec::Metadata => self.documents.contents(payload, marker, self.headless),
+            _ if payload.is_empty() => Err(PayloadError::Short),
+            _ => Ok(Contents::SLICE),
         }
+    }
+
+    /// The unit in hand will not be whole.
+    fn give_up(&mut self, facts: &Facts) {
+        self.building.damage(facts.timestamp);
+        if self.format.codec == Codec::Metadata {
+            self.documents.reset();
+            // The marker ends a document: what follows opens the next.
+            self.headless = !facts.marker;
+        }
+    }
+
+    fn add(&mut self, facts: &Facts, contents: Contents, frame: BytesMut) -> Result<(), Dropped> {
+        let document = self.format.codec == Codec::Metadata;
+        let limit = if document {
+            DOCUMENT_BYTES_MAX
+        } else {
+            UNIT_BYTES_MAX
+        };
+        let building = &self.building;
+        if building.packets.len_bytes() + frame.len() > limit
+            || building.packets.count() >= UNIT_PACKETS_MAX
+        {
+            self.give_up(facts);
+            return Err(Dropped::TooLarge);
+        }
+        self.building.add(facts, contents, frame, document);
+        // Of documents each packet is checked against the head of its own.
+        self.headless &= !document;
+        Ok(())
     }
 }
 
@@ -363,16 +413,14 @@ impl Building {
         };
     }
 
-    fn add(&mut self, facts: &Facts, contents: Contents, frame: BytesMut) -> Result<(), Dropped> {
-        if self.packets.len_bytes() + frame.len() > UNIT_BYTES_MAX
-            || self.packets.count() >= UNIT_PACKETS_MAX
-        {
-            self.damage(facts.timestamp);
-            return Err(Dropped::TooLarge);
-        }
+    /// `keeps_first`: the time of the first packet is that of the unit.
+    fn add(&mut self, facts: &Facts, contents: Contents, frame: BytesMut, keeps_first: bool) {
         // Parameter sets sent ahead with a timestamp of their own belong to the picture behind them.
-        let moved = self.rtp_time != facts.timestamp;
-        self.rtp_time = facts.timestamp;
+        let first = self.packets.is_empty();
+        let moved = self.rtp_time != facts.timestamp && (first || !keeps_first);
+        if first || !keeps_first {
+            self.rtp_time = facts.timestamp;
+        }
         if let Some(replay) = facts.replay {
             if moved || self.ntp.is_none() {
                 self.ntp = Some(replay.ntp);
@@ -387,6 +435,5 @@ impl Building {
         if !self.damaged {
             self.packets.push(frame);
         }
-        Ok(())
     }
 }

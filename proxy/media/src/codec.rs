@@ -7,10 +7,18 @@ pub enum Codec {
     H264,
     /// RFC 7798.
     H265,
+    /// RFC 2435: every picture stands alone.
+    Jpeg,
     /// RFC 3640, `mode=AAC-hbr`.
     Aac,
     /// PCMU and PCMA, RFC 3551: every packet stands alone and the marker starts a talk spurt.
     G711,
+    /// RFC 3551 §4.5.4, of any rate, in either order of its bits: every packet stands alone.
+    G726,
+    /// RFC 7587: every packet stands alone and says itself what it is.
+    Opus,
+    /// ONVIF metadata, plain or packed: XML documents, each over one or more packets.
+    Metadata,
     /// Anything else: one unit per timestamp and marker.
     Other,
 }
@@ -18,18 +26,45 @@ pub enum Codec {
 impl Codec {
     /// From the encoding name of an SDP `rtpmap`, in any case.
     pub fn from_encoding(name: &str) -> Self {
-        const NAMES: [(&str, Codec); 6] = [
+        const NAMES: [(&str, Codec); 20] = [
             ("H264", Codec::H264),
             ("H265", Codec::H265),
             ("HEVC", Codec::H265),
+            ("JPEG", Codec::Jpeg),
             ("MPEG4-GENERIC", Codec::Aac),
             ("PCMU", Codec::G711),
             ("PCMA", Codec::G711),
+            ("G721", Codec::G726),
+            ("G726-16", Codec::G726),
+            ("G726-24", Codec::G726),
+            ("G726-32", Codec::G726),
+            ("G726-40", Codec::G726),
+            ("AAL2-G726-16", Codec::G726),
+            ("AAL2-G726-24", Codec::G726),
+            ("AAL2-G726-32", Codec::G726),
+            ("AAL2-G726-40", Codec::G726),
+            ("OPUS", Codec::Opus),
+            ("VND.ONVIF.METADATA", Codec::Metadata),
+            ("VND.ONVIF.METADATA+GZIP", Codec::Metadata),
+            ("VND.ONVIF.METADATA.EXI.EXT", Codec::Metadata),
         ];
+        // Versions of the EXI name differ in what follows `exi`.
+        let family = "vnd.onvif.metadata";
+        let is_metadata = || {
+            name.get(..family.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(family))
+        };
         NAMES
             .iter()
             .find(|(known, _)| known.eq_ignore_ascii_case(name))
-            .map_or(Self::Other, |&(_, codec)| codec)
+            .map(|&(_, codec)| codec)
+            .or(is_metadata().then_some(Self::Metadata))
+            .unwrap_or(Self::Other)
+    }
+
+    /// Whether units are pictures.
+    pub fn is_picture(self) -> bool {
+        matches!(self, Self::H264 | Self::H265 | Self::Jpeg)
     }
 
     /// Whether pictures refer to each other, so that decoding starts only at random access points.
@@ -37,9 +72,9 @@ impl Codec {
         matches!(self, Self::H264 | Self::H265)
     }
 
-    /// Whether the marker starts a talk spurt rather than ends a unit.
+    /// Whether every packet is a unit; the marker then starts a talk spurt rather than ends a unit.
     pub(crate) fn marks_talk_spurts(self) -> bool {
-        self == Self::G711
+        matches!(self, Self::G711 | Self::G726 | Self::Opus)
     }
 }
 

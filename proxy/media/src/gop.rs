@@ -29,7 +29,7 @@ impl Gop {
             Codec::H264 => self
                 .open_point
                 .is_some_and(|point| (rtp_time.wrapping_sub(point) as i32) < 0),
-            Codec::Aac | Codec::G711 | Codec::Other => false,
+            _ => false,
         }
     }
 }
@@ -44,6 +44,6 @@ pub(crate) fn is_random_access(codec: Codec, contents: Contents, clean: bool) ->
                 || (clean && contents.has(Contents::INTRA))
         }
         Codec::H265 => contents.has(Contents::IRAP),
-        Codec::Aac | Codec::G711 | Codec::Other => true,
+        _ => true,
     }
 }

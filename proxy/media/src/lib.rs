@@ -13,6 +13,8 @@ mod dropped;
 mod gop;
 pub mod h264;
 pub mod h265;
+mod jpeg;
+mod metadata;
 mod nal;
 pub mod ntp;
 mod out;

@@ -13,9 +13,12 @@ pub enum PayloadError {
     /// A middle or last fragment without a first.
     #[error("fragment without a start")]
     Fragment,
-    /// A picture whose first slice is missing.
-    #[error("picture without its first slice")]
+    /// A picture or document whose beginning is missing.
+    #[error("unit without its first packet")]
     Headless,
+    /// Quantization tables that end past the packet, are too long, or were never sent.
+    #[error("quantization tables missing or malformed")]
+    Tables,
     /// An aggregate with a length past its end.
     #[error("aggregate ends past the packet")]
     Aggregate,

@@ -8,8 +8,8 @@ use crate::abac::Replay;
 use crate::bitstream::{annex_b, length_prefixed};
 use crate::gop::{Gop, is_random_access};
 use crate::nal::{Contents, Nal};
-use crate::rewrite::{self, Header, Turn};
-use crate::{Codec, Flags, Packets, Unit, h264, h265, ntp};
+use crate::rewrite::{self, Extension, Header, Turn};
+use crate::{Codec, Flags, Packets, Unit, h264, h265, jpeg, ntp};
 
 /// RTP payload of one packet.
 const PAYLOAD_BYTES_MAX: usize = 1400;
@@ -27,7 +27,7 @@ pub enum Framing {
     LengthPrefixed(u8),
     /// Each behind a start code: elementary streams.
     AnnexB,
-    /// One audio frame or chunk.
+    /// One audio frame or chunk, or one JPEG file.
     Raw,
 }
 
@@ -60,6 +60,11 @@ pub enum PacketizeError {
     /// Larger than any picture, or than the format allows.
     #[error("frame too large")]
     TooLarge,
+    /// A JPEG file that RFC 2435 cannot carry.
+    #[error(
+        "JPEG that RTP cannot carry: not baseline, grey, another sampling or Huffman tables of its own"
+    )]
+    Jpeg,
     /// No payload format for the codec.
     #[error("no payload format for the codec")]
     Codec,
@@ -118,7 +123,10 @@ impl Packetizer {
             }
             (Codec::H264 | Codec::H265, Framing::AnnexB) => writer.nals(annex_b(frame.data)),
             (Codec::Aac, Framing::Raw) => writer.aac(frame.data)?,
-            (Codec::G711, Framing::Raw) => writer.sample_chunk(frame.data)?,
+            (Codec::G711 | Codec::G726 | Codec::Opus, Framing::Raw) => {
+                writer.sample_chunk(frame.data)?
+            }
+            (Codec::Jpeg, Framing::Raw) => writer.jpeg(frame.data)?,
             _ => return Err(PacketizeError::Codec),
         };
         let (bytes, count, next_seq) = (writer.bytes, writer.count, writer.next_seq);
@@ -210,6 +218,22 @@ impl Writer {
         Ok(Contents::SLICE)
     }
 
+    /// RFC 2435, with the tables in every picture.
+    fn jpeg(&mut self, data: &[u8]) -> Result<Contents, PacketizeError> {
+        let picture = jpeg::Picture::parse(data).ok_or(PacketizeError::Jpeg)?;
+        let mut offset = 0;
+        while offset < picture.scan.len() {
+            let prefix = picture.prefix(offset);
+            let rest = picture.scan.get(offset..).unwrap_or_default();
+            let room = PAYLOAD_BYTES_MAX.saturating_sub(prefix.len());
+            let piece = rest.get(..room).unwrap_or(rest);
+            let tail = picture.tail.as_deref().filter(|_| offset == 0);
+            offset += piece.len();
+            self.packet_with(&prefix, piece, offset == picture.scan.len(), tail);
+        }
+        Ok(Contents::SLICE | Contents::IRAP | Contents::CLOSED)
+    }
+
     /// Samples of one packet: they cannot be split without moving their time.
     fn sample_chunk(&mut self, data: &[u8]) -> Result<Contents, PacketizeError> {
         if data.len() > PAYLOAD_BYTES_MAX {
@@ -222,12 +246,27 @@ impl Writer {
     }
 
     fn packet(&mut self, prefix: &[u8], piece: &[u8], marker: bool) {
+        self.packet_with(prefix, piece, marker, None);
+    }
+
+    fn packet_with(&mut self, prefix: &[u8], piece: &[u8], marker: bool, tail: Option<&[u8]>) {
         let turn = Turn {
             sequence: self.next_seq,
             marker: Some(marker),
             flags: self.header.replay.flags,
         };
-        rewrite::build_parts(&mut self.bytes, prefix, piece, &self.header, turn, true);
+        let extension = Extension {
+            replay: true,
+            tail: tail.unwrap_or_default(),
+        };
+        rewrite::build_parts(
+            &mut self.bytes,
+            prefix,
+            piece,
+            &self.header,
+            turn,
+            extension,
+        );
         self.next_seq = self.next_seq.wrapping_add(1);
         self.count += 1;
     }

@@ -60,7 +60,7 @@ impl ParameterSets {
                     sets.add_base64(codec, value(name));
                 }
             }
-            Codec::Aac | Codec::G711 | Codec::Other => {}
+            _ => {}
         }
         sets
     }
@@ -137,7 +137,7 @@ impl ParameterSets {
                     }
                 }
             }
-            Codec::Aac | Codec::G711 | Codec::Other => {}
+            _ => {}
         }
         fmtp
     }
@@ -153,7 +153,7 @@ impl ParameterSets {
         match codec {
             Codec::H264 => video,
             Codec::H265 => video && !self.vps.is_empty(),
-            Codec::Aac | Codec::G711 | Codec::Other => true,
+            _ => true,
         }
     }
 
@@ -260,7 +260,7 @@ fn visit<'a>(
     let _ = match codec {
         Codec::H264 => h264::visit(payload, fragments, |nal| each(nal, h264::meaning(&nal))),
         Codec::H265 => h265::visit(payload, fragments, |nal| each(nal, h265::meaning(&nal))),
-        Codec::Aac | Codec::G711 | Codec::Other => Ok(()),
+        _ => Ok(()),
     };
 }
 

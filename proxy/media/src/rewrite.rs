@@ -3,6 +3,7 @@
 use bytes::{BufMut, BytesMut};
 
 use crate::abac::{self, Replay};
+use crate::jpeg;
 use crate::rtp::{FRAME_HEADER_BYTES, FRAME_MAGIC, HEADER_BYTES, Packet};
 
 /// Frame header, RTP header and the replay extension.
@@ -33,15 +34,15 @@ pub(crate) struct Turn {
 }
 
 /// Whether a frame can be rewritten where it lies: no contributing sources, and the replay extension in
-/// the one form that players read, or no extension where none is asked for. `combined` lets the longer
-/// form shared with JPEG's extension pass.
+/// the one form that players read, or no extension where none is asked for. `combined` keeps the longer
+/// form shared with JPEG's extension: the picture cannot be decoded without.
 pub(crate) fn fits(frame: &[u8], extension: bool, combined: bool) -> bool {
     match frame.get(FRAME_HEADER_BYTES) {
         Some(first) if first & 0x0f != 0 => false,
         Some(first) if first & EXTENSION_BIT == 0 => !extension,
         Some(_) => match frame.get(PLAIN_HEADER_BYTES..PLAIN_HEADER_BYTES + 4) {
             Some(&[0xAB, 0xAC, 0, 3]) => true,
-            Some(&[0xAB, 0xAC, _, _]) => combined,
+            Some(&[0xAB, 0xAC, _, _]) => combined || !extension,
             _ => !extension,
         },
         None => false,
@@ -66,16 +67,20 @@ pub(crate) fn in_place(frame: &mut [u8], header: &Header, turn: Turn) -> usize {
     if head[4] & EXTENSION_BIT == 0 {
         return length - PLAIN_HEADER_BYTES;
     }
-    let Some(head) = frame.first_chunk_mut::<FULL_HEADER_BYTES>() else {
-        return 0;
-    };
-    if head[16..18] == abac::ID.to_be_bytes() {
+    let words = frame
+        .get(PLAIN_HEADER_BYTES + 2..PLAIN_HEADER_BYTES + 4)
+        .and_then(|words| words.first_chunk())
+        .map_or(0, |words| usize::from(u16::from_be_bytes(*words)));
+    if let Some(head) = frame.first_chunk_mut::<FULL_HEADER_BYTES>()
+        && words >= usize::from(abac::WORDS)
+        && head[16..18] == abac::ID.to_be_bytes()
+    {
         head[20..28].copy_from_slice(&header.replay.ntp.to_be_bytes());
         head[28] = turn.flags.bits();
         head[29] = header.replay.cseq;
         head[30..32].fill(0);
     }
-    length - FULL_HEADER_BYTES
+    length.saturating_sub(PLAIN_HEADER_BYTES + 4 + 4 * words)
 }
 
 /// Appends `frame` to `out` with a fresh header; gives back its payload length. What is no RTP packet
@@ -86,16 +91,27 @@ pub(crate) fn rebuild(
     header: &Header,
     turn: Turn,
     extension: bool,
+    combined: bool,
 ) -> usize {
-    let (marker, payload) = match Packet::parse_frame(frame) {
-        Ok(packet) => (packet.marker, packet.payload),
-        Err(_) => (false, &[][..]),
+    let (marker, payload, tail) = match Packet::parse_frame(frame) {
+        Ok(packet) => {
+            let tail = packet
+                .extension
+                .filter(|_| combined)
+                .and_then(|(id, words)| jpeg::tail(id, words));
+            (packet.marker, packet.payload, tail)
+        }
+        Err(_) => (false, &[][..], None),
     };
     let turn = Turn {
         marker: Some(turn.marker.unwrap_or(marker)),
         ..turn
     };
-    build(out, payload, header, turn, extension);
+    let extension = Extension {
+        replay: extension,
+        tail: tail.as_deref().unwrap_or_default(),
+    };
+    build_parts(out, &[], payload, header, turn, extension);
     payload.len()
 }
 
@@ -107,7 +123,20 @@ pub(crate) fn build(
     turn: Turn,
     extension: bool,
 ) {
+    let extension = Extension {
+        replay: extension,
+        tail: &[],
+    };
     build_parts(out, &[], payload, header, turn, extension);
+}
+
+/// The header extension of a packet to be built.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extension<'a> {
+    /// The replay extension.
+    pub(crate) replay: bool,
+    /// Whole words of JPEG's extension behind it, head included; mostly none.
+    pub(crate) tail: &'a [u8],
 }
 
 /// Appends one frame around a payload in two parts, together at most 64 KiB. One that leaves no room for
@@ -118,13 +147,14 @@ pub(crate) fn build_parts(
     payload: &[u8],
     header: &Header,
     turn: Turn,
-    extension: bool,
+    Extension { replay, tail }: Extension<'_>,
 ) {
     let room = usize::from(u16::MAX) - HEADER_BYTES - prefix.len();
     let payload = payload.get(..room).unwrap_or(payload);
-    let extension = extension && payload.len() + abac::BYTES <= room;
+    let extension_bytes = abac::BYTES + tail.len();
+    let extension = replay && payload.len() + extension_bytes <= room;
     let length =
-        HEADER_BYTES + if extension { abac::BYTES } else { 0 } + prefix.len() + payload.len();
+        HEADER_BYTES + if extension { extension_bytes } else { 0 } + prefix.len() + payload.len();
     out.reserve(FRAME_HEADER_BYTES + length);
     out.put_slice(&[FRAME_MAGIC, header.channel]);
     out.put_u16(length as u16);
@@ -139,13 +169,14 @@ pub(crate) fn build_parts(
     out.put_u32(header.timestamp);
     out.put_u32(header.ssrc);
     if extension {
-        out.put_slice(
-            &Replay {
-                flags: turn.flags,
-                ..header.replay
-            }
-            .to_bytes(),
-        );
+        let replay = Replay {
+            flags: turn.flags,
+            ..header.replay
+        };
+        let mut head = replay.to_bytes();
+        head[2..4].copy_from_slice(&(abac::WORDS + (tail.len() / 4) as u16).to_be_bytes());
+        out.put_slice(&head);
+        out.put_slice(tail);
     }
     out.put_slice(prefix);
     out.put_slice(payload);

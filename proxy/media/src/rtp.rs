@@ -113,6 +113,12 @@ impl<'a> Packet<'a> {
         Self::parse(unframe(frame)?)
     }
 
+    /// Where the payload begins in the interleaved frame that this packet was parsed from.
+    pub fn payload_at(&self) -> usize {
+        let extension = self.extension.map_or(0, |(_, words)| 4 + words.len());
+        FRAME_HEADER_BYTES + HEADER_BYTES + 4 * usize::from(self.sources) + extension
+    }
+
     /// The ONVIF replay extension, when it is there.
     pub fn replay(&self) -> Option<Replay> {
         let (id, words) = self.extension?;

@@ -7,7 +7,7 @@ use bytes::BytesMut;
 use thiserror::Error;
 
 use crate::timeline::Timeline;
-use crate::{Codec, Flags, OutQueue, Pacing, ParameterSets, Unit, ntp, rtcp};
+use crate::{Codec, Flags, OutQueue, Pacing, ParameterSets, Unit, jpeg, ntp, rtcp};
 use track::Track;
 use writer::Writer;
 
@@ -124,6 +124,8 @@ pub struct SpliceCounts {
     pub sets_inserted: u64,
     /// Random access points that needed sets which nobody knew.
     pub sets_missing: u64,
+    /// MJPEG pictures whose quantization tables two recorders give one name.
+    pub tables_set_apart: u64,
     /// Capture times moved because the footage clock stood still or stepped back.
     pub clamped: u64,
 }
@@ -196,7 +198,12 @@ impl Splice {
     }
 
     /// Rewrites a unit for the client and appends it to `out`.
-    pub fn write(&mut self, unit: Unit, how: How, out: &mut OutQueue) -> Result<Written, Refused> {
+    pub fn write(
+        &mut self,
+        mut unit: Unit,
+        how: How,
+        out: &mut OutQueue,
+    ) -> Result<Written, Refused> {
         if unit.packets.is_empty() {
             return Err(Refused::Empty);
         }
@@ -209,11 +216,12 @@ impl Splice {
             track.place(&unit, &mut self.timeline)
         };
         let lead = track.lead(&unit);
+        self.counts.tables_set_apart += u64::from(track.set_tables_apart(&mut unit.packets));
         track.note_written(&unit, how.preroll);
 
         let header = track.header(&place, flags, self.cseq);
         let mut writer = Writer::new(header, track.next_seq, flags, marker, self.extension);
-        writer.combined = track.format.codec == Codec::Other;
+        writer.combined = track.format.codec == Codec::Jpeg && jpeg::needs_extension(&unit.packets);
         writer.unit(unit.packets, &lead, out);
         track.count(&writer);
         self.counts.units += 1;

@@ -25,7 +25,9 @@ pub(super) fn codec(format: &TrackFormat) -> Codec {
     match format {
         TrackFormat::H264 { .. } => Codec::H264,
         TrackFormat::H265 { .. } => Codec::H265,
+        TrackFormat::Jpeg { .. } => Codec::Jpeg,
         TrackFormat::Aac { .. } => Codec::Aac,
+        TrackFormat::Opus { .. } => Codec::Opus,
         TrackFormat::G711 { .. } => Codec::G711,
     }
 }
@@ -38,7 +40,10 @@ pub(super) fn framing(format: &TrackFormat) -> Framing {
         | TrackFormat::H265 {
             nal_length_bytes, ..
         } => Framing::LengthPrefixed(nal_length_bytes),
-        TrackFormat::Aac { .. } | TrackFormat::G711 { .. } => Framing::Raw,
+        TrackFormat::Jpeg { .. }
+        | TrackFormat::Aac { .. }
+        | TrackFormat::G711 { .. }
+        | TrackFormat::Opus { .. } => Framing::Raw,
     }
 }
 
@@ -58,7 +63,10 @@ pub(super) fn with_sets(format: &TrackFormat, sample: &Bytes) -> Bytes {
             pps,
             ..
         } => (*nal_length_bytes, [&vps[..], sps, pps]),
-        TrackFormat::Aac { .. } | TrackFormat::G711 { .. } => return sample.clone(),
+        TrackFormat::Jpeg { .. }
+        | TrackFormat::Aac { .. }
+        | TrackFormat::G711 { .. }
+        | TrackFormat::Opus { .. } => return sample.clone(),
     };
     let mut whole = BytesMut::with_capacity(sample.len() + 256);
     for set in sets.into_iter().flatten() {

@@ -7,7 +7,7 @@ use super::{How, OutTrack};
 use crate::abac::Replay;
 use crate::rewrite::Header;
 use crate::timeline::{Timeline, ticks};
-use crate::{Codec, Flags, ParameterSets, Unit, ntp};
+use crate::{Codec, Flags, Packets, ParameterSets, Unit, jpeg, ntp};
 
 /// A picture this much before the latest one of its track is reordered; further back is a clock step.
 const REORDER_US_MAX: u64 = 2_000_000;
@@ -37,6 +37,8 @@ pub(super) struct Track {
     fresh: bool,
     /// The last unit was preroll.
     squeezed: bool,
+    /// Tables that the client has been sent.
+    tables: jpeg::Tables,
 }
 
 /// The unit with the greatest capture time of this PLAY.
@@ -91,6 +93,7 @@ impl Track {
             leg: Leg::default(),
             fresh: true,
             squeezed: false,
+            tables: jpeg::Tables::default(),
             format: OutTrack {
                 clock_rate: format.clock_rate.max(1),
                 payload_type: format.payload_type & 0x7f,
@@ -137,10 +140,15 @@ impl Track {
     pub(super) fn marker_rule(&self) -> MarkerRule {
         let first_in_seam = self.fresh || !self.leg.begun;
         match self.format.codec {
-            Codec::H264 | Codec::H265 => MarkerRule::LastOnly,
+            Codec::H264 | Codec::H265 | Codec::Jpeg | Codec::Metadata => MarkerRule::LastOnly,
             codec if codec.marks_talk_spurts() && first_in_seam => MarkerRule::First,
-            Codec::Aac | Codec::G711 | Codec::Other => MarkerRule::Keep,
+            _ => MarkerRule::Keep,
         }
+    }
+
+    /// Makes the tables of an MJPEG picture its own where the client knows others by the same name.
+    pub(super) fn set_tables_apart(&mut self, packets: &mut Packets) -> bool {
+        self.format.codec == Codec::Jpeg && self.tables.set_apart(packets)
     }
 
     /// C and D on the first packet, E on all, T on the last: GStreamer drops what follows a packet with T.
@@ -204,7 +212,7 @@ impl Track {
         } else {
             self.advancing(unit)
         };
-        if self.format.codec.has_references() {
+        if self.format.codec.is_picture() {
             if let Some(last_us) = self.last_capture_us {
                 timeline.note_distance(capture_us.abs_diff(last_us));
             }

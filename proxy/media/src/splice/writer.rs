@@ -43,7 +43,7 @@ pub(super) struct Writer {
     flags: Flagging,
     marker: MarkerRule,
     extension: bool,
-    /// Lets the extension shared with JPEG's pass.
+    /// The picture needs JPEG's extension beside the replay extension.
     pub(super) combined: bool,
     pub(super) next_seq: u16,
     pub(super) packets: usize,
@@ -123,7 +123,8 @@ impl Writer {
         let mut built = BytesMut::with_capacity(packets.len_bytes() + count * abac::BYTES);
         for (index, frame) in packets.iter().enumerate() {
             let turn = self.turn(marker(index), last && index + 1 == count);
-            self.octets += rewrite::rebuild(&mut built, frame, &self.header, turn, extension);
+            self.octets +=
+                rewrite::rebuild(&mut built, frame, &self.header, turn, extension, combined);
         }
         out.push_bytes(built);
     }

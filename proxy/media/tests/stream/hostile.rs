@@ -15,7 +15,13 @@ use crate::recorder::{
     read, video,
 };
 
-const CODECS: [Codec; 3] = [Codec::H264, Codec::H265, Codec::Other];
+const CODECS: [Codec; 5] = [
+    Codec::H264,
+    Codec::H265,
+    Codec::Jpeg,
+    Codec::Metadata,
+    Codec::Other,
+];
 
 /// What a recorder does wrong with one packet.
 #[derive(Clone, Debug)]

@@ -10,3 +10,4 @@ mod recorder;
 mod round_trip;
 #[cfg(test)]
 mod splice;
+mod tracks;

@@ -97,7 +97,9 @@ fn difference(ours: &Track, theirs: &Track) -> Option<Difference> {
     if ours.clock_rate != theirs.clock_rate {
         return Some(Difference::ClockRate);
     }
-    if ours.media == Media::Audio && ours.channels != theirs.channels {
+    // Opus says itself how many it has, and RTP always writes two (RFC 7587 §7).
+    let counted = ours.media == Media::Audio && !ours.encoding.eq_ignore_ascii_case("opus");
+    if counted && ours.channels != theirs.channels {
         return Some(Difference::Channels);
     }
     let named = |(encoding, _): &&(&str, _)| ours.encoding.eq_ignore_ascii_case(encoding);

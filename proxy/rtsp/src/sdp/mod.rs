@@ -221,8 +221,10 @@ fn parse_fmtp(parameters: &str) -> Vec<(String, String)> {
 const VIDEO_CLOCK_RATE: u32 = 90_000;
 
 /// Static payload types that recorders use without an `rtpmap` (RFC 3551): number, name, clock rate, channels.
-const STATIC_TYPES: [(u8, &str, u32, u16); 8] = [
+const STATIC_TYPES: [(u8, &str, u32, u16); 9] = [
     (0, "PCMU", 8000, 1),
+    // G721 of old, the same bits.
+    (2, "G726-32", 8000, 1),
     (8, "PCMA", 8000, 1),
     (9, "G722", 8000, 1),
     (10, "L16", 44_100, 2),

@@ -332,3 +332,64 @@ proptest! {
         prop_assert_eq!(used.len(), all);
     }
 }
+
+#[test]
+fn sound_and_metadata_continue_only_their_own_form() {
+    let sound = |encoding: &str, rate| track(Media::Audio, encoding, rate, &[]);
+    // The two packings of G.726 are the same bits in another order: a player would hear noise.
+    for rate in ["16", "24", "32", "40"] {
+        let (rfc, atm) = (
+            sound(&format!("G726-{rate}"), 8000),
+            sound(&format!("AAL2-G726-{rate}"), 8000),
+        );
+        assert_eq!(map_tracks(&[rfc.clone()], &[rfc.clone()]), [Mapping::To(0)]);
+        assert_eq!(map_tracks(&[atm.clone()], &[atm.clone()]), [Mapping::To(0)]);
+        for (ours, theirs) in [(&rfc, &atm), (&atm, &rfc)] {
+            let mapped = map_tracks(std::slice::from_ref(ours), std::slice::from_ref(theirs));
+            let refused = Mapping::Mismatch {
+                theirs: 0,
+                difference: Difference::Encoding,
+            };
+            assert_eq!(mapped, [refused]);
+        }
+    }
+    let slower = map_tracks(&[sound("G726-32", 8000)], &[sound("G726-24", 8000)]);
+    assert_eq!(slower[0].index(), None);
+    // Opus is two channels by its format, though not every recorder writes so.
+    let stereo = Track {
+        channels: 2,
+        ..sound("opus", 48_000)
+    };
+    assert_eq!(
+        map_tracks(&[stereo], &[sound("OPUS", 48_000)]),
+        [Mapping::To(0)]
+    );
+    let metadata = |encoding: &str| track(Media::Application, encoding, 90_000, &[]);
+    let plain = metadata("vnd.onvif.metadata");
+    let theirs = [metadata("vnd.onvif.metadata+gzip"), plain.clone()];
+    assert_eq!(map_tracks(&[plain.clone()], &theirs), [Mapping::To(1)]);
+    assert_eq!(map_tracks(&[plain], &theirs[..1])[0].index(), None);
+}
+
+#[test]
+fn reads_and_writes_metadata_and_static_sound() {
+    let text = "v=0\r\nm=audio 0 RTP/AVP 2\r\na=control:a\r\n\
+        m=application 0 RTP/AVP 98\r\na=rtpmap:98 vnd.onvif.metadata.exi.ext/90000\r\na=control:m\r\na=x-onvif-track:META001\r\n";
+    let description = parse(text);
+    let read: Vec<_> = description
+        .tracks
+        .iter()
+        .map(|track| (track.media, track.encoding.as_str(), track.clock_rate))
+        .collect();
+    assert_eq!(
+        read,
+        [
+            (Media::Audio, "G726-32", 8000),
+            (Media::Application, "vnd.onvif.metadata.exi.ext", 90_000)
+        ]
+    );
+    let written = description.write("gate", 1, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let again = Description::parse(&written).expect("our own");
+    assert_eq!(again.tracks[1].encoding, description.tracks[1].encoding);
+    assert_eq!(again.tracks[1].onvif_track.as_deref(), Some("META001"));
+}
