@@ -232,7 +232,7 @@ def track(codec, payload_type, recorder):
     return {
         "h264": ("video/x-h264,stream-format=byte-stream,alignment=au", f"h264parse ! rtph264pay pt={payload_type} mtu={mtu} config-interval=0 aggregate-mode={stap}"),
         "hevc": ("video/x-h265,stream-format=byte-stream,alignment=au", f"h265parse ! rtph265pay pt={payload_type} mtu={mtu} config-interval=0 aggregate-mode={aggregate}"),
-        "mjpeg": (f"image/jpeg,width={codec.width},height={codec.height},framerate=25/1", f"rtpjpegpay mtu={mtu} quality={recorder.jpeg_q}"),
+        "mjpeg": (f"image/jpeg,width={codec.width},height={codec.height},framerate=25/1", f"rtpjpegpay mtu={mtu}"),
         "opus": (f"audio/x-opus,channel-mapping-family=0,{audio}", f"rtpopuspay pt={payload_type} mtu={mtu}"),
         "pcm_mulaw": (f"audio/x-mulaw,{audio}", f"rtppcmupay pt=0 mtu={mtu}"),
         "aac": (f"audio/mpeg,mpegversion=4,stream-format=raw,{audio},codec_data=(buffer){codec.extradata.hex()}", f"rtpmp4gpay pt={payload_type} mtu={mtu}"),
@@ -281,7 +281,6 @@ class Recorder:
         self.faults = Faults(a.wrong, dict((method, int(status)) for method, status in (pair.split("=") for pair in a.refuse)))
         self.edge = Edge(store.from_ms(clock.parse_iso(a.edge) + a.clock_offset_ms)) if a.edge else None
         self.mtu, self.aggregate, self.speed_max = a.mtu, a.aggregate, a.speed_max
-        self.jpeg_q = a.jpeg_q
         self.alive = []
         self.server = GstRtspServer.RTSPOnvifServer.new()
         self.server.set_address("127.0.0.1")
@@ -388,7 +387,6 @@ def main():
     parser.add_argument("--no-audio", action="store_true")
     parser.add_argument("--mtu", type=int, default=1400)
     parser.add_argument("--aggregate", choices=["none", "zero-latency", "max"], default="none")
-    parser.add_argument("--jpeg-q", type=int, default=255, help="Q of MJPEG (RFC 2435); from 128 on the tables go along")
     a = parser.parse_args()
     Gst.init(None)
     recorder = Recorder(a)

@@ -60,11 +60,6 @@ impl Setup {
         self.with("--aggregate", "max")
     }
 
-    /// Names its MJPEG tables by this Q.
-    pub fn jpeg_q(self, q: u8) -> Self {
-        self.with("--jpeg-q", &q.to_string())
-    }
-
     /// On this port, as a recorder has it that comes back.
     pub fn on_port(self, port: u16) -> Self {
         Self { port, ..self }

@@ -39,7 +39,9 @@ fn spliced(codec: Codec, legs: Vec<Vec<Unit>>, extension: bool) -> (Vec<u8>, Spl
     for leg in legs {
         splice.begin_leg(LegFormat::default());
         for unit in leg {
-            splice.write(unit, How::NORMAL, &mut out).unwrap();
+            splice
+                .write(unit, How::NORMAL, &mut out)
+                .expect("a unit with packets");
         }
     }
     (drain(&mut out, 999), splice)
@@ -127,7 +129,7 @@ fn a_picture_with_a_hole_in_it_is_not_shown() {
 
 /// One packet with an extension of these words, as a camera of ONVIF sends it.
 fn extended(payload: &[u8], id: [u8; 2], words: &[u8]) -> BytesMut {
-    let mut bytes = vec![b'$', 4, 0, 0, 0x90, 0x80 | 96, 0, 7];
+    let mut bytes = vec![b'$', 4, 0, 0, 0x90, 0xE0, 0, 7];
     bytes.extend([0, 0, 0, 1, 0x12, 0x34, 0x56, 0x78]);
     bytes.extend(id);
     bytes.extend(((words.len() / 4) as u16).to_be_bytes());
