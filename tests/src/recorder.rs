@@ -184,6 +184,39 @@ impl Gate {
     }
 }
 
+/// A program that carries RTSP over WebSocket, see `ws_bridge.py`.
+#[derive(Debug)]
+pub struct Bridge {
+    port: u16,
+    program: Program,
+}
+
+impl Bridge {
+    /// Starts it in front of what listens on `port`, with these options.
+    pub fn start(port: u16, options: &[&str]) -> Self {
+        let mut arguments = vec![format!("ws://127.0.0.1:{port}/rtsp")];
+        arguments.extend(options.iter().map(ToString::to_string));
+        let program = Program::lab("ws_bridge.py", &arguments);
+        match program.event_until(monotonic() + START_WITHIN) {
+            Some(Event::Ready { url }) => Self {
+                port: port_of(&url),
+                program,
+            },
+            other => panic!("the bridge did not start: {other:?}"),
+        }
+    }
+
+    /// The same URL through the bridge.
+    pub fn through(&self, url: &str) -> String {
+        url.replacen(&format!(":{}", port_of(url)), &format!(":{}", self.port), 1)
+    }
+
+    /// What it complained about since it was last looked at.
+    pub fn complaints(&self) -> Vec<Event> {
+        std::iter::from_fn(|| self.program.event_until(Duration::ZERO)).collect()
+    }
+}
+
 fn port_of(url: &str) -> u16 {
     let authority = url.split('/').nth(2).unwrap_or_default();
     let port = authority

@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 
 use super::hall::Hall;
+use super::http::{self, Head, HeadError};
 use super::link::Link;
 use super::rtsp::{self, Wire};
 use super::sniff::{Spoken, sniff};
@@ -20,6 +21,7 @@ const GREETING_MAX: Duration = Duration::from_secs(10);
 /// What a connection turned out to be.
 enum Guest {
     Rtsp(Link),
+    Http(Link, Head),
 }
 
 /// Why a connection was turned away.
@@ -33,8 +35,8 @@ enum Rebuff {
     NoTls,
     #[error("TLS inside TLS")]
     TlsTwice,
-    #[error("HTTP, which is not spoken here")]
-    Http,
+    #[error(transparent)]
+    Http(#[from] HeadError),
     #[error("TLS handshake: {0}")]
     Handshake(io::Error),
     #[error(transparent)]
@@ -51,6 +53,15 @@ pub(super) async fn greet(link: Link, hall: Arc<Hall>, shutdown: watch::Receiver
     };
     match guest {
         Ok(Guest::Rtsp(link)) => rtsp::serve(Wire::Direct(link), &hall, shutdown).await,
+        Ok(Guest::Http(link, head)) => {
+            let wire = tokio::select! {
+                wire = http::receive(link, head, &hall) => wire,
+                _ = down.wait_for(|down| *down) => return,
+            };
+            if let Some(wire) = wire {
+                rtsp::serve(wire, &hall, shutdown).await;
+            }
+        }
         Err(why @ (Rebuff::Gone | Rebuff::Io(_))) => {
             tracing::debug!(%peer, %why, "connection closed");
         }
@@ -68,7 +79,10 @@ async fn meet(mut link: Link, hall: &Hall) -> Result<Guest, Rebuff> {
                 let sealed = link.seal(certificates.config()).await;
                 link = sealed.map_err(Rebuff::Handshake)?;
             }
-            Spoken::Http => return Err(Rebuff::Http),
+            Spoken::Http => {
+                let head = Head::read(&mut link).await?;
+                return Ok(Guest::Http(link, head));
+            }
         }
     }
 }

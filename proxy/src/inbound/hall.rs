@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::http::Tunnels;
 use super::tls::Certificates;
 use crate::cameras::Cameras;
 
@@ -10,4 +11,6 @@ pub(super) struct Hall {
     pub(super) cameras: Arc<Cameras>,
     /// What TLS is answered with; without it TLS is refused.
     pub(super) certificates: Option<Arc<Certificates>>,
+    /// RTSP over HTTP, also half of it.
+    pub(super) tunnels: Tunnels,
 }

@@ -14,6 +14,7 @@ use tokio::task::JoinSet;
 
 use super::greet::greet;
 use super::hall::Hall;
+use super::http::Tunnels;
 use super::link::Link;
 use super::tls::Certificates;
 use crate::cameras::Cameras;
@@ -100,6 +101,7 @@ impl Listener {
         let hall = Arc::new(Hall {
             cameras,
             certificates: self.settings.certificates.clone(),
+            tunnels: Tunnels::default(),
         });
         let mut connections = JoinSet::new();
         let by_address: Arc<DashMap<IpAddr, usize>> = Arc::default();

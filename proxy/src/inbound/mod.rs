@@ -2,6 +2,7 @@
 
 mod greet;
 mod hall;
+mod http;
 mod link;
 mod listener;
 mod rtsp;

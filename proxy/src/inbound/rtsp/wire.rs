@@ -6,24 +6,40 @@ use std::task::{Context, Poll};
 
 use bytes::BytesMut;
 
+use crate::inbound::http::{Tunnel, WebSocket};
 use crate::inbound::link::Link;
 
 /// What carries RTSP.
 pub(in crate::inbound) enum Wire {
     /// A connection of its own.
     Direct(Link),
+    /// The two connections of a tunnel through HTTP.
+    Tunnel(Box<Tunnel>),
+    WebSocket(Box<WebSocket>),
 }
 
 impl Wire {
+    pub(in crate::inbound) fn tunnel(tunnel: Tunnel) -> Self {
+        Wire::Tunnel(Box::new(tunnel))
+    }
+
+    pub(in crate::inbound) fn web_socket(socket: WebSocket) -> Self {
+        Wire::WebSocket(Box::new(socket))
+    }
+
     pub(super) fn peer(&self) -> SocketAddr {
         match self {
             Wire::Direct(link) => link.peer(),
+            Wire::Tunnel(tunnel) => tunnel.peer(),
+            Wire::WebSocket(socket) => socket.peer(),
         }
     }
 
     pub(super) fn local(&self) -> SocketAddr {
         match self {
             Wire::Direct(link) => link.local(),
+            Wire::Tunnel(tunnel) => tunnel.local(),
+            Wire::WebSocket(socket) => socket.local(),
         }
     }
 
@@ -31,6 +47,8 @@ impl Wire {
     pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Wire::Direct(link) => link.poll_read_ready(cx),
+            Wire::Tunnel(tunnel) => tunnel.poll_read_ready(cx),
+            Wire::WebSocket(socket) => socket.poll_read_ready(cx),
         }
     }
 
@@ -38,6 +56,8 @@ impl Wire {
     pub(super) fn poll_write_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Wire::Direct(link) => link.poll_write_ready(cx),
+            Wire::Tunnel(tunnel) => tunnel.down_mut().poll_write_ready(cx),
+            Wire::WebSocket(socket) => socket.poll_write_ready(cx),
         }
     }
 
@@ -45,6 +65,8 @@ impl Wire {
     pub(super) fn try_read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
         match self {
             Wire::Direct(link) => link.try_read(into),
+            Wire::Tunnel(tunnel) => tunnel.try_read(into),
+            Wire::WebSocket(socket) => socket.try_read(into),
         }
     }
 
@@ -52,6 +74,8 @@ impl Wire {
     pub(super) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match self {
             Wire::Direct(link) => link.try_write(slices),
+            Wire::Tunnel(tunnel) => tunnel.down_mut().try_write(slices),
+            Wire::WebSocket(socket) => socket.try_write(slices),
         }
     }
 
@@ -59,6 +83,8 @@ impl Wire {
     pub(super) fn holds_back(&self) -> bool {
         match self {
             Wire::Direct(link) => link.holds_back(),
+            Wire::Tunnel(tunnel) => tunnel.down().holds_back(),
+            Wire::WebSocket(socket) => socket.holds_back(),
         }
     }
 
@@ -66,6 +92,8 @@ impl Wire {
     pub(super) fn try_flush(&mut self) -> io::Result<()> {
         match self {
             Wire::Direct(link) => link.try_flush(),
+            Wire::Tunnel(tunnel) => tunnel.down_mut().try_flush(),
+            Wire::WebSocket(socket) => socket.try_flush(),
         }
     }
 }
