@@ -2,14 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    env, fs,
+    fs,
     path::PathBuf,
     process::{Command, Stdio},
 };
 
 use tempfile::TempDir;
 
-use crate::{clock, program::lab_folder};
+use crate::{
+    clock,
+    program::{cache_folder, lab_folder},
+};
 
 /// A folder of recordings and what each of its pictures looks like.
 #[derive(Clone, Debug)]
@@ -142,14 +145,12 @@ impl Recipe {
 
     /// Makes the recordings, or finds them made.
     pub fn make(&self) -> Footage {
-        let cache = env::var_os("SEAMLINE_LAB_CACHE")
-            .map_or_else(|| lab_folder().with_file_name(".lab"), PathBuf::from);
         let mut command = Command::new("/usr/bin/python3");
         command
             .arg("-B")
             .arg(lab_folder().join("footage.py"))
             .arg("--cache")
-            .arg(cache)
+            .arg(cache_folder())
             .args(["--start", &clock::iso(clock::noon(-10.0))])
             .args(["--seconds", &self.seconds.to_string()])
             .args(["--codec", self.codec, "--profile", self.profile])

@@ -1,10 +1,10 @@
 //! Players that this project did not write: GStreamer and FFmpeg, decoding what they get.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use crate::{
     clock::{self, monotonic},
-    program::{Event, Picture, Program},
+    program::{Event, Picture, Program, built, lab_folder, venv},
 };
 
 /// A running player and all it said so far.
@@ -64,9 +64,31 @@ impl Player {
         Self::onvif_with(url, start, None, &[])
     }
 
+    /// As [`Self::onvif`], until `stop`.
+    pub fn onvif_between(url: &str, start: i64, stop: i64) -> Self {
+        Self::onvif_with(url, start, Some(stop), &[])
+    }
+
     /// GStreamer in ONVIF mode with `Rate-Control: no`.
     pub fn onvif_unpaced(url: &str, start: i64, stop: Option<i64>) -> Self {
         Self::onvif_with(url, start, stop, &["--unpaced"])
+    }
+
+    /// aiortsp over `udp`, `tcp` or `tls`, from `start` (milliseconds since 1970) on.
+    pub fn aiortsp(transport: &str, url: &str, start: i64) -> Self {
+        let script = lab_folder().join("aiortsp_player.py");
+        let mut command = Command::new(venv().join("bin/python"));
+        command.arg("-B").arg(script).arg(url);
+        command.arg(format!("--transport={transport}"));
+        command.arg(format!("--start={}", clock::iso(start)));
+        Self::of(Program::start("aiortsp", command))
+    }
+
+    /// retina over `udp` or `tcp`; it knows no other beginning than the one that the URL names.
+    pub fn retina(transport: &str, url: &str) -> Self {
+        let program = built("retina_player").display().to_string();
+        let arguments = [program, url.to_owned(), transport.to_owned()];
+        Self::start("pipe_player.py", &arguments)
     }
 
     fn onvif_with(url: &str, start: i64, stop: Option<i64>, more: &[&str]) -> Self {
@@ -78,8 +100,12 @@ impl Player {
     }
 
     fn start(script: &str, arguments: &[String]) -> Self {
+        Self::of(Program::lab(script, arguments))
+    }
+
+    fn of(program: Program) -> Self {
         Self {
-            program: Program::lab(script, arguments),
+            program,
             pictures: Vec::new(),
             sounds_ms: Vec::new(),
             errors: Vec::new(),

@@ -1,6 +1,7 @@
 //! A child process of a test: JSON lines out of it, commands into it, and its certain end.
 
 use std::{
+    env,
     io::{BufRead, BufReader, Write},
     path::PathBuf,
     process::{Child, ChildStderr, ChildStdin, Command, Stdio},
@@ -236,4 +237,24 @@ impl Drop for Program {
 /// Where the lab's Python programs are.
 pub fn lab_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("lab")
+}
+
+/// Where `tests/run` puts what the lab needs from PyPI.
+pub fn venv() -> PathBuf {
+    lab_folder().with_file_name(".lab").join("venv")
+}
+
+/// Where footage is kept that was made once: `SEAMLINE_LAB_CACHE`, or beside the tests.
+pub fn cache_folder() -> PathBuf {
+    env::var_os("SEAMLINE_LAB_CACHE")
+        .map_or_else(|| lab_folder().with_file_name(".lab"), PathBuf::from)
+}
+
+/// A program that a build left beside the tests.
+pub fn built(name: &str) -> PathBuf {
+    let test = env::current_exe().expect("a running program has a path");
+    let beside = test.ancestors().nth(2).map(|folder| folder.join(name));
+    beside
+        .filter(|path| path.exists())
+        .unwrap_or_else(|| panic!("{name} is not built; tests/run builds all that the tests need"))
 }

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 use crate::{
     clock::{iso, monotonic},
     footage::ARCHIVE_PATTERN,
-    program::{Program, START_WITHIN},
+    program::{Program, START_WITHIN, built},
     recorder::Recorder,
 };
 
@@ -339,12 +339,5 @@ fn binary() -> PathBuf {
     if let Some(path) = env::var_os("SEAMLINE_BIN") {
         return path.into();
     }
-    let test = env::current_exe().expect("a running program has a path");
-    let built = test
-        .ancestors()
-        .nth(2)
-        .map(|folder| folder.join("seamline"));
-    built
-        .filter(|path| path.exists())
-        .expect("build the program first: cargo build -p seamline, or run tests/run")
+    built("seamline")
 }
