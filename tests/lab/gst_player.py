@@ -95,8 +95,12 @@ class Player:
 
     def seek(self, start, stop):
         flags = Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT
-        until = (Gst.SeekType.SET, since_1900_ns(stop)) if stop else (Gst.SeekType.NONE, -1)
-        self.source.send_event(Gst.Event.new_seek(1.0, Gst.Format.TIME, flags, Gst.SeekType.SET, since_1900_ns(start), *until))
+        if self.a.key_frames:
+            flags |= Gst.SeekFlags.TRICKMODE | Gst.SeekFlags.TRICKMODE_KEY_UNITS
+        ends = [(Gst.SeekType.SET, since_1900_ns(at)) if at else (Gst.SeekType.NONE, -1) for at in (start, stop)]
+        # Backwards, a segment is played from its stop to its start.
+        first, last = ends if self.a.rate > 0 else reversed(ends)
+        self.source.send_event(Gst.Event.new_seek(self.a.rate, Gst.Format.TIME, flags, *first, *last))
 
     def on_message(self, _bus, message):
         if message.type == Gst.MessageType.ERROR:
@@ -154,6 +158,8 @@ def main():
     parser.add_argument("--onvif", action="store_true", help="ONVIF mode: absolute seeks and stamps")
     parser.add_argument("--start", metavar="TIME", help="in ONVIF mode")
     parser.add_argument("--stop", metavar="TIME", help="in ONVIF mode")
+    parser.add_argument("--rate", type=float, default=1.0, help="in ONVIF mode; negative from --start back to --stop")
+    parser.add_argument("--key-frames", action="store_true", help="in ONVIF mode: key frames alone")
     parser.add_argument("--unpaced", action="store_true", help="in ONVIF mode: Rate-Control: no")
     parser.add_argument("--user", metavar="NAME:PASSWORD")
     parser.add_argument("--transport", default="tcp", help="as rtspsrc names its protocols")

@@ -69,6 +69,11 @@ impl Player {
         Self::onvif_with(url, start, Some(stop), &[])
     }
 
+    /// As [`Self::onvif_between`], at another rate; negative from `start` back to `stop`.
+    pub fn onvif_at(rate: f64, url: &str, start: i64, stop: i64) -> Self {
+        Self::onvif_with(url, start, Some(stop), &[&format!("--rate={rate}")])
+    }
+
     /// GStreamer in ONVIF mode with `Rate-Control: no`.
     pub fn onvif_unpaced(url: &str, start: i64, stop: Option<i64>) -> Self {
         Self::onvif_with(url, start, stop, &["--unpaced"])

@@ -239,7 +239,7 @@ pub fn lab_folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("lab")
 }
 
-/// Where `tests/run` puts what the lab needs from PyPI.
+/// Where `tests/run` puts what the lab needs from `PyPI`.
 pub fn venv() -> PathBuf {
     lab_folder().with_file_name(".lab").join("venv")
 }

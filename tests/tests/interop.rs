@@ -221,7 +221,26 @@ fn act(row: Row, action: Action) {
                 .expect("it arrived");
             scenario.judge(&player, before + first).assert_seamless();
         }
-        Action::Reverse => panic!("not written"),
+        Action::Reverse => {
+            let scenario = Scenario::new(None, true);
+            let url = scenario.seamline.url();
+            let mut player = Player::onvif_at(-1.0, &url, noon(14.0), noon(10.0));
+            let back = |player: &Player| player.last_clock().is_some_and(|at| at <= noon(10.0));
+            assert!(player.watch(SOON, back), "never back: {:?}", player.errors);
+            let clocks: Vec<_> = player.pictures.iter().filter_map(|p| p.clock_ms).collect();
+            let steps = clocks
+                .windows(2)
+                .filter(|pair| pair[0] - pair[1] != FRAME_MS);
+            let odd: Vec<_> = steps.map(|pair| (iso(pair[0]), iso(pair[1]))).collect();
+            assert!(odd.is_empty(), "not picture by picture backwards: {odd:?}");
+            let report = scenario.judge(&player, 0);
+            assert!(report.damaged.is_empty(), "{report}");
+            assert!(
+                clocks[0] >= noon(14.0) - FRAME_MS,
+                "begins late: {}",
+                iso(clocks[0])
+            );
+        }
         Action::End => {
             let scenario = Scenario::new(None, true);
             let last = noon(70.0);
