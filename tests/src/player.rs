@@ -182,6 +182,7 @@ impl Player {
             Event::End { how } => self.end = Some(how),
             Event::Ready { .. }
             | Event::Describe
+            | Event::Asked(_)
             | Event::Play { .. }
             | Event::Done
             | Event::Sessions { .. }

@@ -13,7 +13,7 @@ use std::{
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
 
-use crate::clock::monotonic;
+use crate::{clock::monotonic, onvif::Asked};
 
 /// How long anything in the lab may take to say its first word.
 pub const START_WITHIN: Duration = Duration::from_secs(20);
@@ -29,7 +29,12 @@ pub enum Event {
     Ready {
         /// Where its camera is.
         url: String,
+        /// What it has recorded, from and to, by its own clock.
+        #[serde(default)]
+        recorded: Vec<(String, String)>,
     },
+    /// A device was asked something by SOAP.
+    Asked(Asked),
     /// A recorder was asked for its description.
     Describe,
     /// A recorder was asked to play.

@@ -13,6 +13,8 @@ use crate::{
 pub struct Recorder {
     /// Where its camera `cam1` is.
     pub url: String,
+    /// What it has recorded, from and to, by its own clock.
+    pub recorded: Vec<(String, String)>,
     port: u16,
     program: Program,
 }
@@ -81,9 +83,14 @@ impl Setup {
         let deadline = monotonic() + START_WITHIN;
         loop {
             match program.event_until(deadline) {
-                Some(Event::Ready { url }) => {
+                Some(Event::Ready { url, recorded }) => {
                     let port = port_of(&url);
-                    return Recorder { url, port, program };
+                    return Recorder {
+                        url,
+                        recorded,
+                        port,
+                        program,
+                    };
                 }
                 Some(_) => {}
                 None => panic!("the recorder did not start"),
@@ -165,7 +172,7 @@ impl Gate {
         arguments.extend(options.iter().map(ToString::to_string));
         let program = Program::lab("gate.py", &arguments);
         match program.event_until(monotonic() + START_WITHIN) {
-            Some(Event::Ready { url }) => Self {
+            Some(Event::Ready { url, .. }) => Self {
                 port: port_of(&url),
                 program,
             },
@@ -198,7 +205,7 @@ impl Bridge {
         arguments.extend(options.iter().map(ToString::to_string));
         let program = Program::lab("ws_bridge.py", &arguments);
         match program.event_until(monotonic() + START_WITHIN) {
-            Some(Event::Ready { url }) => Self {
+            Some(Event::Ready { url, .. }) => Self {
                 port: port_of(&url),
                 program,
             },

@@ -17,6 +17,7 @@ use tempfile::TempDir;
 use crate::{
     clock::{iso, monotonic},
     footage::ARCHIVE_PATTERN,
+    onvif::Device,
     program::{Program, START_WITHIN, built},
     recorder::Recorder,
 };
@@ -73,6 +74,12 @@ impl Config {
         let url = format!("rtsp://127.0.0.1:{}/{{camera}}", other.port);
         let recorder = json!({ "kind": "rtsp", "url": url });
         self.copy(name, recorder, "gate", 0)
+    }
+
+    /// Adds a site whose recorder is asked by SOAP.
+    pub fn onvif(self, name: &str, device: &Device) -> Self {
+        let recorder = json!({ "kind": "onvif", "url": device.url });
+        self.copy(name, recorder, "REC1", 0)
     }
 
     /// Adds a site whose recorder is listed by `MediaMTX` at this address.

@@ -1,0 +1,177 @@
+//! Recorders that list by SOAP: seams are exact at first sight, addresses and credentials are the device's own affair.
+
+use std::time::Duration;
+
+use seamline_tests::{
+    clock::{FRAME_MS, noon},
+    footage::{Footage, Recipe},
+    onvif::{Asked, Device, Setup as Soap},
+    player::Player,
+    recorder::{Recorder, Setup},
+    report::judge,
+    rtsp::Client,
+    seamline::Config,
+};
+
+const SOON: Duration = Duration::from_secs(30);
+const END: f64 = 11.8;
+
+/// A site: a device with a recorder behind it.
+struct Site {
+    footage: Footage,
+    device: Device,
+    _recorder: Recorder,
+}
+
+fn site(recipe: &Recipe, setup: &Setup, soap: Soap) -> Site {
+    let footage = recipe.make();
+    let recorder = setup.start(&footage);
+    Site {
+        footage,
+        device: soap.start(&recorder),
+        _recorder: recorder,
+    }
+}
+
+/// A primary without 4 s to 8 s, which comes back with its next key frame at 9.52 s.
+fn primary(soap: Soap) -> Site {
+    let setup = Setup::default().without(noon(4.0), noon(8.0));
+    site(&Recipe::default(), &setup, soap)
+}
+
+/// A secondary without 12 s to 16 s.
+fn secondary(soap: Soap) -> Site {
+    let setup = Setup::default().without(noon(12.0), noon(16.0));
+    site(&Recipe::secondary(), &setup, soap)
+}
+
+/// Plays over the primary's gap with a player that cannot wait, as the first one ever; panics unless it saw primary,
+/// secondary and primary without a fault.
+fn assert_spliced(config: &Config, primary: &Site, secondary: &Site) {
+    let seamline = config.serve();
+    let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(END))));
+    player.watch_to_end(SOON);
+    let sites = [
+        ("primary", &primary.footage),
+        ("secondary", &secondary.footage),
+    ];
+    let report = judge(&player.pictures, &sites);
+    println!("{report}");
+    report.assert_seamless();
+    assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
+    // The secondary's last key frame before the gap, the primary's first one after it.
+    assert_eq!(report.runs[1].first, noon(3.72));
+    assert_eq!(report.runs[2].first, noon(9.52));
+    assert_eq!(report.runs[2].last, noon(END) - FRAME_MS);
+    assert_eq!(player.errors, [""; 0]);
+}
+
+fn proofs(asked: &[Asked], proof: &str) -> usize {
+    asked.iter().filter(|asked| asked.proof == proof).count()
+}
+
+#[test]
+fn what_is_listed_is_joined_exactly_at_first_sight() {
+    // One that names addresses which lead nowhere, pages by one and wants Digest; one that has everything otherwise.
+    let soap = Soap::default().quirk("leak").page(1);
+    let first = site(
+        &Recipe::default(),
+        &Setup::default()
+            .without(noon(4.0), noon(8.0))
+            .user("viewer", "s3cret"),
+        soap.user("viewer", "s3cret", "digest"),
+    );
+    let odd = ["dialect", "descending", "whole-scope", "old"];
+    let odd = odd
+        .iter()
+        .fold(Soap::default(), |soap, quirk| soap.quirk(quirk));
+    let second = secondary(odd);
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .onvif("primary", &first.device)
+        .credentials("viewer", "s3cret")
+        .onvif("secondary", &second.device);
+    assert_spliced(&config, &first, &second);
+    let asked = first.device.asked();
+    assert!(
+        asked
+            .iter()
+            .any(|asked| asked.operation == "GetEventSearchResults")
+    );
+    let refused = asked.iter().filter(|asked| asked.status == 401).count();
+    assert_eq!(refused, 1, "challenged once: {asked:?}");
+    assert_eq!(proofs(&asked, "token"), 0);
+}
+
+#[test]
+fn segments_and_tokens_and_an_address_of_yesterday() {
+    let soap = Soap::default()
+        .quirk("segments")
+        .page(1)
+        .clock_ahead_ms(3_600_000);
+    let first = primary(soap.user("viewer", "s3cret", "token"));
+    let second = secondary(Soap::default().quirk("stale-uri"));
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .onvif("primary", &first.device)
+        .credentials("viewer", "s3cret")
+        .onvif("secondary", &second.device);
+    assert_spliced(&config, &first, &second);
+    let asked = first.device.asked();
+    assert!(
+        asked
+            .iter()
+            .any(|asked| asked.operation == "ListRecordedSegments")
+    );
+    assert!(!asked.iter().any(|asked| asked.operation == "FindEvents"));
+    assert!(proofs(&asked, "token") > 0 && proofs(&asked, "digest") == 0);
+}
+
+#[test]
+fn a_device_that_shows_no_gaps_is_found_out_by_playing() {
+    let first = primary(Soap::default().quirk("synthetic"));
+    let second = secondary(Soap::default().quirk("no-search"));
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .onvif("primary", &first.device)
+        .onvif("secondary", &second.device);
+    let seamline = config.serve();
+    let mut player = Player::onvif_unpaced(&seamline.url(), noon(2.0), None);
+    player.watch_until(noon(END), SOON);
+    let sites = [("primary", &first.footage), ("secondary", &second.footage)];
+    let report = judge(&player.pictures, &sites);
+    println!("{report}");
+    report.assert_nothing_lost(Duration::from_secs(1));
+    assert_eq!(report.sites()[..2], ["primary", "secondary"]);
+}
+
+#[test]
+fn a_device_that_hangs_or_refuses_leaves_the_other_site_playing() {
+    let mut first = primary(Soap::default().user("viewer", "s3cret", "both"));
+    let second = secondary(Soap::default());
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .onvif("primary", &first.device)
+        .credentials("viewer", "wrong")
+        .onvif("secondary", &second.device);
+    for hangs in [false, true] {
+        if hangs {
+            first.device.stop();
+        }
+        let seamline = config.serve();
+        let url = seamline.url_from(noon(5.0), Some(noon(7.0)));
+        let described = Client::connect(&url).request("DESCRIBE", &url, &[]);
+        assert_eq!(described.status, 200, "{described:?}");
+        let mut player = Player::ffmpeg(&url);
+        player.watch_to_end(SOON);
+        let report = judge(&player.pictures, &[("secondary", &second.footage)]);
+        report.assert_seamless();
+        if !hangs {
+            let asked = first.device.tell("heal");
+            let shown = proofs(&asked, "digest") + proofs(&asked, "token");
+            assert_eq!(shown, 1, "a wrong password is shown once: {asked:?}");
+            let line = seamline.await_log(&["recorder health", "rec-primary", "Down"], SOON);
+            assert!(line.contains("credentials"), "{line}");
+        }
+    }
+}
