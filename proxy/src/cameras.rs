@@ -12,9 +12,9 @@ use seamline_routing::health::FailureKind;
 use seamline_routing::plan::{Request, Step, next_step};
 use seamline_routing::policy::Policy;
 use seamline_routing::{CameraId, CopyIx, CopyRef, Held, TimeRange, Timestamp};
-use seamline_rtsp::auth::server::Users;
 use seamline_rtsp::sdp::Description;
 
+use crate::access::Access;
 use crate::clock;
 use crate::inbound::Dialects;
 use crate::journal::Journal;
@@ -22,8 +22,8 @@ use crate::journal::Journal;
 /// All cameras, and who may see them.
 pub struct Cameras {
     by_id: HashMap<CameraId, Arc<CameraEntry>>,
-    /// Empty when anybody may watch.
-    pub users: Users,
+    /// Who may come in.
+    pub access: Access,
     /// Their names in vendors' URLs.
     pub dialects: Dialects,
     /// Where routing decisions are written.
@@ -34,7 +34,7 @@ impl Cameras {
     /// The cameras of a configuration.
     pub fn new(
         entries: impl IntoIterator<Item = CameraEntry>,
-        users: Users,
+        access: Access,
         dialects: Dialects,
         journal: Journal,
     ) -> Self {
@@ -44,7 +44,7 @@ impl Cameras {
             .collect();
         Cameras {
             by_id,
-            users,
+            access,
             dialects,
             journal,
         }

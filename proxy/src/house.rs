@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use seamline_probes::{ClientOptions, Clock, Index, RecorderClient, Watch, WatchOptions};
 use seamline_routing::{Policy, RecorderId};
-use seamline_rtsp::auth::server::Users;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
+use crate::access::Access;
 use crate::cameras::{CameraEntry, Cameras};
 use crate::clock;
 use crate::config::Config;
@@ -43,14 +43,12 @@ impl House {
         let cameras = config.cameras.into_iter().map(|settings| settings.camera);
         let index = Index::new(cameras, &recorders, clock::now())
             .expect("a configuration names only recorders that it has");
-        // The key lives as long as the process: another replica's nonces are stale here, which costs clients one request.
-        let mut users = Users::new(rand::random());
-        config.users.into_iter().for_each(|user| users.insert(user));
+        let access = Access::new(config.auth.into_users());
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
             Some(CameraEntry { slot, policy })
         });
-        let cameras = Arc::new(Cameras::new(entries, users, config.dialects, journal));
+        let cameras = Arc::new(Cameras::new(entries, access, config.dialects, journal));
         House {
             cameras,
             index: Arc::new(index),

@@ -3,6 +3,7 @@
 //! The way of a PLAY: [`inbound`] reads it, [`playback`] asks the coverage index and the director, [`outbound`] opens
 //! legs, and what they deliver is spliced into the client's stream.
 
+pub mod access;
 pub mod cameras;
 mod chart;
 pub mod cli;

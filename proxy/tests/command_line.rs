@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's own helpers")]
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -114,6 +114,48 @@ fn coverage_tells_who_would_serve_what() {
         (Some(1), true),
         "{error}"
     );
+}
+
+#[test]
+fn user_makes_a_section_that_check_takes() {
+    let user = |arguments: &[&str], password: &str| {
+        let mut child = seamline(&[&["user"][..], arguments].concat())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut input = child.stdin.take().unwrap();
+        // It may have refused its arguments before it reads.
+        drop(input.write_all(password.as_bytes()));
+        drop(input);
+        let output = child.wait_with_output().unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    // MD5 of guard:seamline:open sesame.
+    let (_, digest) = user(&["guard", "--camera", "g*"], "open sesame\n");
+    assert!(
+        digest.contains("ha1 = \"79feee66fa129fca6ae6f815991ebb5a\"\n"),
+        "{digest}"
+    );
+    assert!(!digest.contains("sesame"), "{digest}");
+    let (_, hashed) = user(&["night", "--kept", "hash"], "open sesame");
+    assert!(hashed.contains("password_hash = \"$argon2id$"), "{hashed}");
+    let (_folder, file) = house(&format!("{digest}{hashed}"));
+    let (code, out, _) = run(&["check", "-c", &file]);
+    assert_eq!(code, Some(0), "{out}");
+    assert!(out.contains("users   guard, night\n"), "{out}");
+    assert!(
+        out.contains("note    user \"night\" cannot come in"),
+        "{out}"
+    );
+    for (arguments, password) in [(&["guard"][..], ""), (&["gu:ard"], "x"), (&[], "x")] {
+        let (well, out) = user(arguments, password);
+        assert!(!well && out.is_empty(), "{arguments:?}");
+    }
 }
 
 #[test]

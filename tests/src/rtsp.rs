@@ -2,9 +2,11 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     time::Duration,
 };
+
+use socket2::{Domain, Socket, Type};
 
 use crate::clock::monotonic;
 
@@ -71,6 +73,25 @@ impl Client {
     pub fn connect(url: &str) -> Self {
         let authority = url.split('/').nth(2).expect("an URL has a host");
         let socket = TcpStream::connect(authority).unwrap_or_else(|error| panic!("{url}: {error}"));
+        Self::on(socket)
+    }
+
+    /// As [`Self::connect`], from this address.
+    pub fn connect_from(address: &str, url: &str) -> Self {
+        let authority = url.split('/').nth(2).expect("an URL has a host");
+        let to: SocketAddr = authority.parse().expect("ours are addresses");
+        let from = SocketAddr::new(address.parse().expect("an address"), 0);
+        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)
+            .and_then(|socket| {
+                socket.bind(&from.into())?;
+                socket.connect(&to.into())?;
+                Ok(socket)
+            })
+            .unwrap_or_else(|error| panic!("{url} from {address}: {error}"));
+        Self::on(socket.into())
+    }
+
+    fn on(socket: TcpStream) -> Self {
         Self {
             socket,
             buffer: Vec::new(),

@@ -33,6 +33,8 @@ pub struct Config {
     tls: bool,
     aliases: Vec<String>,
     camera: Map<String, Value>,
+    auth: Map<String, Value>,
+    more_cameras: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -152,6 +154,24 @@ impl Config {
         self
     }
 
+    /// A client that may play: a whole `[[user]]`.
+    pub fn user_as(mut self, user: Value) -> Self {
+        self.users.push(user);
+        self
+    }
+
+    /// An entry of the auth section, such as `sha256` and `true`.
+    pub fn auth(mut self, name: &str, value: impl Into<Value>) -> Self {
+        self.auth.insert(name.to_owned(), value.into());
+        self
+    }
+
+    /// Another camera with the copies of `gate`.
+    pub fn another_camera(mut self, id: &'static str) -> Self {
+        self.more_cameras.push(id);
+        self
+    }
+
     fn toml(&self, port: u16, folder: &Path) -> String {
         let recorders: Vec<Value> = self.copies.iter().map(Copy::recorder).collect();
         let copies: Vec<Value> = self.copies.iter().map(Copy::copy).collect();
@@ -164,13 +184,18 @@ impl Config {
         camera.insert("id".to_owned(), json!("gate"));
         camera.insert("copies".to_owned(), json!(copies));
         camera.insert("aliases".to_owned(), json!(self.aliases));
+        let more = self.more_cameras.iter();
+        let cameras: Vec<Value> = std::iter::once(Value::Object(camera))
+            .chain(more.map(|id| json!({ "id": id, "copies": copies })))
+            .collect();
         let mut config = json!({
             "listen": format!("127.0.0.1:{port}"),
             "site": sites,
             "recorder": recorders,
-            "camera": [camera],
+            "camera": cameras,
             "policy": self.policy,
             "user": self.users,
+            "auth": self.auth,
         });
         for (name, value) in &self.top {
             config[name] = value.clone();

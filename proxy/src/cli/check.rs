@@ -35,21 +35,28 @@ pub(super) async fn check(args: &CheckArgs) -> Result<ExitCode, CliError> {
 }
 
 fn summary(config: &Config) -> String {
-    let names = |names: Vec<&str>| {
-        if names.is_empty() {
-            "none: anybody may watch".to_owned()
-        } else {
-            names.join(", ")
-        }
+    let sites: Vec<&str> = config
+        .sites
+        .iter()
+        .map(seamline_routing::SiteId::as_str)
+        .collect();
+    let sites = sites.join(", ");
+    let users: Vec<&str> = config
+        .auth
+        .users
+        .iter()
+        .map(|user| user.name.as_str())
+        .collect();
+    let users = users.join(", ");
+    let remarks = config
+        .auth
+        .remarks(config.inbound.certificates.is_some())
+        .join("\nnote    ");
+    let remarks = if remarks.is_empty() {
+        remarks
+    } else {
+        format!("note    {remarks}\n")
     };
-    let sites = names(
-        config
-            .sites
-            .iter()
-            .map(seamline_routing::SiteId::as_str)
-            .collect(),
-    );
-    let users = names(config.users.iter().map(|user| user.name.as_str()).collect());
     let mut cameras = Table::new(["camera", "name", "copies, best first"]);
     for settings in &config.cameras {
         let camera = &settings.camera;
@@ -62,7 +69,7 @@ fn summary(config: &Config) -> String {
     }
     let listen: Vec<String> = config.listen.iter().map(ToString::to_string).collect();
     format!(
-        "listen  {}\nsites   {sites}\nusers   {users}\n\n{cameras}",
+        "listen  {}\nsites   {sites}\nusers   {users}\n{remarks}\n{cameras}",
         listen.join(", ")
     )
 }

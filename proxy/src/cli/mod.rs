@@ -6,6 +6,7 @@ mod logs;
 mod probe;
 mod serve;
 mod table;
+mod user;
 
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
@@ -34,6 +35,8 @@ enum Command {
     Check(CheckArgs),
     /// Asks the recorders what they hold of a camera, and shows who would serve what.
     Coverage(CoverageArgs),
+    /// Makes a `[[user]]` section of a name and a password.
+    User(user::UserArgs),
     /// Plays the main job with two recorders of its own; needs no configuration.
     Demo(demo::DemoArgs),
     /// One of the demo's recorders; ends with its standard input.
@@ -110,6 +113,9 @@ pub enum CliError {
     /// The end is not after the start.
     #[error("the end is not after the start")]
     Window,
+    /// The password cannot be used.
+    #[error("{0}")]
+    Password(&'static str),
     /// The demo could not be set up.
     #[error(transparent)]
     Demo(#[from] demo::DemoError),
@@ -129,6 +135,7 @@ impl Cli {
                 Command::Serve(args) => serve::serve(&args).await,
                 Command::Check(args) => check::check(&args).await,
                 Command::Coverage(args) => coverage::coverage(&args).await,
+                Command::User(args) => user::user(&args),
                 Command::Demo(args) => {
                     logs::start_when_wanted()?;
                     Ok(demo::run(&args).await?)

@@ -26,10 +26,10 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let certificates = config.inbound.certificates.clone();
     let listener = Listener::bind(&config.listen, config.inbound.clone()).await?;
     tracing::info!(
-        addresses = ?listener.addresses()?, tls = certificates.is_some(), cameras = config.cameras.len(), recorders = config.recorders.len(), users = config.users.len(), "serving"
+        addresses = ?listener.addresses()?, tls = certificates.is_some(), cameras = config.cameras.len(), recorders = config.recorders.len(), users = config.auth.users.len(), "serving"
     );
-    if config.users.is_empty() {
-        tracing::warn!("no [[user]]: anybody may watch");
+    for remark in config.auth.remarks(certificates.is_some()) {
+        tracing::warn!("{remark}");
     }
     let house = House::build(config, Journal::default());
     let (shutdown, asked) = watch::channel(false);

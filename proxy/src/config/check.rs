@@ -2,20 +2,19 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 
 use seamline_archive::PatternError;
 use seamline_probes::{BuildError, Clock, kinds};
 use seamline_routing::camera::COPIES_MAX;
 use seamline_routing::{Camera, CameraId, CopyRef, Policy, RecorderId, SiteId};
-use seamline_rtsp::auth::server::{Secret, User};
 use toml::Spanned;
 use tracing_subscriber::EnvFilter;
 
 use super::aliases::Aliases;
+use super::auth;
 use super::document::{Document, Entry, RecorderTable};
-use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable, UserTable};
+use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable};
 use super::problems::Problems;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
 use crate::inbound::is_reserved;
@@ -30,6 +29,7 @@ const CLOCK_OFFSET_MS_MAX: u64 = 10 * 366 * 86_400_000;
 pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -> Config {
     let Document {
         top,
+        auth,
         limits,
         log,
         tls,
@@ -80,18 +80,22 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
             Some(settings)
         })
         .collect();
+    let log = checker.log(log);
+    let certificates = checker.certificates(tls);
+    let camera_ids: Vec<&str> = camera_names.keys().map(String::as_str).collect();
     let users = users
         .into_iter()
-        .filter_map(|entry| checker.user(entry.table?, &entry.span, &camera_names))
+        .filter_map(|entry| Some((entry.table?, entry.span)))
         .collect();
+    let auth = auth::check(auth, users, &camera_ids, problems);
     Config {
         listen: top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0),
         inbound: Settings {
             limits: limits_of(&limits),
-            certificates: checker.certificates(tls),
+            certificates,
         },
-        log: checker.log(log),
-        users,
+        log,
+        auth,
         sites,
         recorders,
         cameras,
@@ -343,93 +347,6 @@ impl Checker<'_> {
         fits
     }
 
-    fn user(&mut self, table: UserTable, span: &Range<usize>, cameras: &Defined) -> Option<User> {
-        let name = &table.name;
-        let mut fits = self.is_name("user", name);
-        if fits
-            && !name.get_ref().bytes().all(|byte| {
-                (byte.is_ascii_graphic() || byte == b' ') && !matches!(byte, b':' | b'"' | b'\\')
-            })
-        {
-            let text = name.get_ref();
-            self.wrong(&name.span(), format!("user name {text:?}: only ASCII without colon, quote and backslash reaches us unharmed"));
-            fits = false;
-        }
-        for camera in table.cameras.iter().flatten() {
-            fits &= self.known("camera", camera, cameras);
-        }
-        let secret = self.secret(&table, span)?;
-        fits.then(|| User {
-            name: table.name.into_inner(),
-            secret,
-            cameras: table
-                .cameras
-                .map(|cameras| cameras.into_iter().map(Spanned::into_inner).collect()),
-        })
-    }
-
-    fn secret(&mut self, table: &UserTable, span: &Range<usize>) -> Option<Secret> {
-        match (
-            &table.password,
-            &table.password_file,
-            &table.password_env,
-            &table.ha1_md5,
-        ) {
-            (Some(password), None, None, None) => {
-                self.password(password.get_ref().reveal(), &password.span())
-            }
-            (None, Some(path), None, None) => match read_password(path.get_ref()) {
-                Ok(password) => self.password(&password, &path.span()),
-                Err(error) => {
-                    self.wrong(
-                        &path.span(),
-                        format!("password_file {}: {error}", path.get_ref().display()),
-                    );
-                    None
-                }
-            },
-            (None, None, Some(variable), None) => {
-                let Ok(password) = std::env::var(variable.get_ref()) else {
-                    self.wrong(
-                        &variable.span(),
-                        format!("password_env {:?} is not set", variable.get_ref()),
-                    );
-                    return None;
-                };
-                self.password(&password, &variable.span())
-            }
-            (None, None, None, Some(ha1)) => {
-                let md5 = ha1.get_ref().reveal();
-                if md5.len() != 32 || !md5.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-                    self.wrong(
-                        &ha1.span(),
-                        "ha1_md5 is the MD5 of \"user:seamline:password\" in 32 hex digits",
-                    );
-                    return None;
-                }
-                Some(Secret::Ha1 {
-                    md5: md5.to_ascii_lowercase(),
-                    sha256: None,
-                })
-            }
-            _ => {
-                self.wrong(
-                    span,
-                    "a user has one of password, password_file, password_env and ha1_md5",
-                );
-                None
-            }
-        }
-    }
-
-    fn password(&mut self, text: &str, span: &Range<usize>) -> Option<Secret> {
-        if text.is_empty() {
-            self.wrong(span, "the password is empty");
-            return None;
-        }
-        Some(Secret::Password(text.to_owned()))
-    }
-
     fn certificates(&mut self, table: TlsTable) -> Option<Arc<Certificates>> {
         let (certificate, key) = match (table.certificate, table.key) {
             (Some(certificate), Some(key)) => (certificate, key),
@@ -484,11 +401,6 @@ fn limits_of(table: &LimitsTable) -> Limits {
             .map_or(defaults.per_address_max, Into::into),
         drain: table.drain.map_or(defaults.drain, |drain| drain.0),
     }
-}
-
-fn read_password(path: &Path) -> std::io::Result<String> {
-    let text = std::fs::read_to_string(path)?;
-    Ok(text.trim_end_matches(['\r', '\n']).to_owned())
 }
 
 /// The keys of a recorder that an error may be about, the likeliest first.

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
+use super::auth::{AuthTable, UserTable};
 use super::model::{
     CameraTable, DialectsTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable,
-    UserTable,
 };
 use super::policy::PolicyTable;
 use super::problems::Problems;
@@ -35,6 +35,7 @@ pub(super) struct RecorderTable {
 /// The tables of a file; those with errors are absent.
 pub(super) struct Document {
     pub(super) top: TopTable,
+    pub(super) auth: AuthTable,
     pub(super) limits: LimitsTable,
     pub(super) log: LogTable,
     pub(super) tls: TlsTable,
@@ -58,6 +59,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
     let mut root = root.into_inner();
     let mut reader = Reader { problems };
     let document = Document {
+        auth: reader.section(&mut root, "auth"),
         limits: reader.section(&mut root, "limits"),
         log: reader.section(&mut root, "log"),
         tls: reader.section(&mut root, "tls"),
@@ -81,7 +83,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let listen = root.remove_entry("listen");
         for key in root.keys() {
-            let known = "listen, [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

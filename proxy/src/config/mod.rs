@@ -3,6 +3,7 @@
 //! [`Config::load`] gives settings that can be used as they are: names are resolved, recorders are made, passwords are read.
 
 mod aliases;
+mod auth;
 mod check;
 mod document;
 mod duration;
@@ -16,10 +17,11 @@ use std::sync::Arc;
 
 use seamline_probes::{Clock, Recorder, Zone};
 use seamline_routing::{Camera, Policy, RecorderId, SiteId};
-use seamline_rtsp::auth::server::User;
 use serde::Deserialize;
 
 use crate::inbound::{Dialects, Settings};
+pub use auth::Auth;
+pub(crate) use auth::is_user_name;
 pub use problems::{LoadError, Problem, Problems};
 
 /// Where clients connect when nothing else is said.
@@ -35,8 +37,8 @@ pub struct Config {
     pub inbound: Settings,
     /// How logs are written.
     pub log: Log,
-    /// Who may watch; anybody when empty.
-    pub users: Vec<User>,
+    /// Who may watch.
+    pub auth: Auth,
     /// The sites, best first.
     pub sites: Vec<SiteId>,
     /// The recorders, as the file has them.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use seamline_probes::{Secret, Zone};
+use seamline_probes::Zone;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use toml::Spanned;
@@ -100,18 +100,6 @@ pub(super) enum HikvisionZ {
     #[default]
     Utc,
     Local,
-}
-
-/// `[[user]]`
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct UserTable {
-    pub(super) name: Spanned<String>,
-    pub(super) password: Option<Spanned<Secret>>,
-    pub(super) password_file: Option<Spanned<PathBuf>>,
-    pub(super) password_env: Option<Spanned<String>>,
-    pub(super) ha1_md5: Option<Spanned<Secret>>,
-    pub(super) cameras: Option<Vec<Spanned<String>>>,
 }
 
 /// `[[site]]`

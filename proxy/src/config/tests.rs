@@ -179,7 +179,7 @@ copies = [{ recorder = "b" }]
 [[user]]
 name = "guard"
 password = "a"
-ha1_md5 = "b"
+ha1 = "b"
 [[user]]
 name = "chief"
 password_env = "SEAMLINE_TEST_UNSET"
@@ -188,7 +188,7 @@ cameras = ["attic"]
 "#;
     let expected = r#"
 seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
-seamline.toml:2: unknown key `lisetn`; there are listen, [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:2: unknown key `lisetn`; there are listen, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -206,10 +206,10 @@ seamline.toml:44: "../etc" cannot be part of a URL's path
 seamline.toml:45: a camera has 1 to 16 copies, this one has 0
 seamline.toml:47: camera "gate" is already on line 38
 seamline.toml:48: missing field `remote`
-seamline.toml:49: a user has one of password, password_file, password_env and ha1_md5
+seamline.toml:49: a user has one of password, password_file, password_env, password_hash, and ha1 with or without ha1_sha256; `seamline user` makes such a section
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
 }
@@ -272,9 +272,92 @@ fn passwords_come_from_one_place() {
     ));
     let config = parse(&text).unwrap();
     assert!(
-        matches!(&config.users[0].secret, seamline_rtsp::auth::server::Secret::Password(text) if text == "secret")
+        matches!(&config.auth.users[0].secret, seamline_rtsp::auth::users::Secret::Password(text) if text == "secret")
     );
-    assert!(config.users[0].may_see("gate") && !config.users[0].may_see("yard"));
+    assert!(config.auth.users[0].may_see("gate") && !config.auth.users[0].may_see("yard"));
+}
+
+#[test]
+fn what_is_kept_of_passwords_and_who_can_come_in_with_it() {
+    let with = |auth: &str, users: &[&str]| {
+        let users: Vec<String> = users
+            .iter()
+            .enumerate()
+            .map(|(n, keys)| format!("[[user]]\nname = 'u{n}'\n{keys}\n"))
+            .collect();
+        let users = users.concat();
+        house(&format!(
+            "[auth]\n{auth}\n{users}\n[[camera]]\nid = 'yard/north'\ncopies = [{{ recorder = 'nvr-1', remote = '7' }}]"
+        ))
+    };
+    let ha1 = format!("ha1 = '{}'", "A1".repeat(16));
+    let ha1_sha256 = format!("ha1_sha256 = '{}'", "b2".repeat(32));
+    let both = format!("{ha1}\n{ha1_sha256}\ncameras = ['yard/*']");
+    let hash = format!("password_hash = '{}'", crate::access::hash("x"));
+    let remarks =
+        |auth: &str, users: &[&str]| parse(&with(auth, users)).unwrap().auth.remarks(false);
+    let about = |auth: &str, users: &[&str]| {
+        let remarks = remarks(auth, users);
+        assert_eq!(remarks.len(), 1, "{remarks:?}");
+        remarks.into_iter().next().unwrap()
+    };
+    assert_eq!(
+        remarks("sha256 = true", &[&both, "password = 'x'"]),
+        [""; 0]
+    );
+    assert!(about("", &[]).contains("anybody may watch"));
+    assert!(about("", &[&hash]).contains("cannot come in"));
+    let by_tls = parse(&with("", &[&hash])).unwrap().auth.remarks(true);
+    assert!(by_tls.concat().contains("over TLS only"));
+    assert!(about("basic = true", &[&hash]).contains("in clear"));
+    assert!(about("", &[&ha1_sha256]).contains("no player is asked"));
+    assert!(about("sha256 = true", &[&ha1_sha256]).contains("know only MD5"));
+    assert!(about("sha256 = true", &[&ha1]).contains("choose SHA-256"));
+    assert_eq!(remarks("", &[&hash, &ha1]).len(), 2);
+
+    for (auth, user, problem) in [
+        ("", "ha1 = 'short'", "ha1 is the MD5 of"),
+        ("", "ha1_sha256 = 'short'", "ha1_sha256 is the SHA-256 of"),
+        (
+            "",
+            "password_hash = 'open'",
+            "password_hash: not an argon2 hash",
+        ),
+        (
+            "",
+            "password = 'x'\npassword_hash = 'y'",
+            "a user has one of",
+        ),
+        (
+            "",
+            "password = 'x'\ncameras = ['cellar/*']",
+            "no camera fits \"cellar/*\"",
+        ),
+        ("realm = 'a\"b'", "password = 'x'", "realm \"a\\\"b\""),
+        (
+            "nonce_key_file = '/nonexistent/key'",
+            "password = 'x'",
+            "nonce_key_file /nonexistent/key: No such file",
+        ),
+        ("sha = true", "password = 'x'", "unknown field `sha`"),
+    ] {
+        let said = problems(&with(auth, &[user]));
+        assert!(said.contains(problem), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("key");
+    let auth = format!("nonce_key_file = {file:?}");
+    std::fs::write(&file, "guessed\n").unwrap();
+    assert!(problems(&with(&auth, &["password = 'x'"])).contains("can be guessed"));
+    std::fs::write(&file, "0123456789abcdef0123456789abcdef\n").unwrap();
+    assert!(
+        parse(&with(&auth, &["password = 'x'"]))
+            .unwrap()
+            .auth
+            .nonce_key
+            .is_some()
+    );
 }
 
 /// The example, with each setting that stands behind a single `#` switched on.

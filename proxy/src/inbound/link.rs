@@ -57,7 +57,7 @@ impl Link {
         Ok(self)
     }
 
-    pub(super) fn is_sealed(&self) -> bool {
+    pub(in crate::inbound) fn is_sealed(&self) -> bool {
         matches!(self.io, Io::Sealed(_))
     }
 

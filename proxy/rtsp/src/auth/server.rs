@@ -1,74 +1,53 @@
-//! Checks clients' Digest answers (RFC 2617, RFC 7616) against the configured users; nonces need no table.
+//! Challenges clients and checks their answers: Digest by MD5 and SHA-256 (RFC 2617, RFC 7616), and Basic (RFC 7617).
 
 use std::collections::HashMap;
-use std::fmt::{self, Write as _};
+use std::fmt;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use digest_auth::{Algorithm, AlgorithmType, AuthorizationHeader, Qop};
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::message::Method;
+use super::nonce::NonceKey;
+use super::users::{Secret, User};
 use crate::url::request_path;
 
-/// The realm of our challenge.
+/// The realm of our challenge, unless another is configured.
 pub const REALM: &str = "seamline";
-/// Age at which a nonce goes stale, in seconds.
-pub const NONCE_LIFETIME_S: u64 = 3600;
 /// Longest `Authorization` header that is looked at.
 pub const AUTHORIZATION_BYTES_MAX: usize = 4096;
 
-/// What a user proves knowledge of.
-#[derive(Clone)]
-pub enum Secret {
-    /// The password in clear.
-    Password(String),
-    /// `H(user:realm:password)` in hex, MD5 and where known SHA-256: tied to the realm, hides the password.
-    Ha1 {
-        /// 32 hex digits.
-        md5: String,
-        /// 64 hex digits.
-        sha256: Option<String>,
-    },
+/// What clients are offered besides Digest by MD5, which every player knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offers {
+    /// Digest by SHA-256, in front of MD5: players that know only MD5 take the last or the first they know.
+    pub sha256: bool,
+    /// Basic also where anybody on the way can read the password. Over TLS it is always offered.
+    pub basic_in_clear: bool,
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Password(_) => "Password(..)",
-            Self::Ha1 { .. } => "Ha1(..)",
-        })
-    }
-}
-
-/// Who may come in.
-#[derive(Clone, Debug)]
-pub struct User {
-    /// Name; printable ASCII, since clients do not agree on how to send anything else.
-    pub name: String,
-    /// What the user proves knowledge of.
-    pub secret: Secret,
-    /// The cameras this user may see; `None` means all.
-    pub cameras: Option<Vec<String>>,
-}
-
-impl User {
-    /// Whether this user may see `camera`.
-    pub fn may_see(&self, camera: &str) -> bool {
-        self.cameras
-            .as_ref()
-            .is_none_or(|cameras| cameras.iter().any(|allowed| allowed == camera))
-    }
-}
-
-/// The configured users, a realm and the key that makes nonces.
-///
-/// Nonces are an HMAC of the second they were made in, so every replica that holds the key can check them.
+/// The configured users, their realm and the key that makes nonces.
 pub struct Users {
     by_name: HashMap<String, User>,
     realm: String,
-    key: [u8; 32],
-    nonce_lifetime_s: u64,
+    key: NonceKey,
+    offers: Offers,
+}
+
+/// A request as far as its sender's right to it goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask<'a> {
+    /// As the client wrote it.
+    pub method: &'a str,
+    /// The request line's.
+    pub uri: &'a str,
+    /// The header's value.
+    pub authorization: Option<&'a str>,
+    /// Whether nobody on the way can read it (TLS).
+    pub secure: bool,
+    /// Unix time in seconds.
+    pub now_s: u64,
 }
 
 /// What an `Authorization` header proves.
@@ -81,24 +60,102 @@ pub enum Verdict<'a> {
     },
     /// There is no header: challenge.
     Absent,
-    /// Wrong user, password, URI or form: challenge and count.
-    Denied,
-    /// Right, but for a nonce that is too old: challenge with `stale=true`.
+    /// Challenge again, without what cannot work.
+    Denied(Denied),
+    /// Right, but its nonce is too old or used up: challenge with `stale=true`.
     Stale,
+    /// A password that is to be held against a slow hash: [`Login::remember`] if it fits, else [`Denied::Wrong`].
+    Compare {
+        /// Whom the password would prove; `None` for nobody, so that the time it takes tells nothing.
+        user: Option<&'a User>,
+        /// The hash, in PHC form.
+        hash: &'a str,
+    },
+}
+
+/// Why an answer is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Denied {
+    /// Wrong user, password, realm or URI: count it.
+    Wrong,
+    /// Nothing that we could have asked for.
+    Malformed,
+    /// A password in clear where Basic is not offered. It was not looked at.
+    InClear,
+    /// A Digest answer of a user whose secret is a hash.
+    NeedsBasic,
+}
+
+/// What one connection has proved so far.
+#[derive(Default)]
+pub struct Login {
+    /// The last nonce that was used in time, and how often (RFC 7616 `nc`).
+    nonce: String,
+    count: u32,
+    /// The digest of a Basic header that was right.
+    basic: Option<[u8; 32]>,
+    name: Option<String>,
+}
+
+impl Login {
+    /// Who was let in last.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
+    /// Notes that this Basic header is `user`'s: from now on it needs no comparison on this connection.
+    pub fn remember(&mut self, authorization: &str, user: &User) {
+        self.basic = Some(Sha256::digest(authorization).into());
+        self.name = Some(user.name.clone());
+    }
+
+    fn remembers(&self, authorization: &str) -> bool {
+        let seen: [u8; 32] = Sha256::digest(authorization).into();
+        self.basic
+            .is_some_and(|known| bool::from(known.ct_eq(&seen)))
+    }
+
+    /// Whether a nonce may be used now, for the `nc`th time where the answer counts.
+    fn takes(&mut self, answer: &AuthorizationHeader, key: &NonceKey, now_s: u64) -> bool {
+        let counted = answer.qop.is_some();
+        if self.nonce == answer.nonce {
+            // A counter that does not advance is a replay.
+            if counted && answer.nc <= self.count {
+                return false;
+            }
+        } else if !key.is_fresh(&answer.nonce, now_s) {
+            return false;
+        } else {
+            self.nonce.clone_from(&answer.nonce);
+            self.count = 0;
+        }
+        if counted {
+            self.count = answer.nc;
+        }
+        true
+    }
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Login")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Users {
-    /// No users yet, in the realm [`REALM`]. `key` is secret, random and the same in every replica.
-    pub fn new(key: [u8; 32]) -> Self {
+    /// No users yet, in the realm [`REALM`].
+    pub fn new(key: impl Into<NonceKey>) -> Self {
         Self {
             by_name: HashMap::new(),
             realm: REALM.to_owned(),
-            key,
-            nonce_lifetime_s: NONCE_LIFETIME_S,
+            key: key.into(),
+            offers: Offers::default(),
         }
     }
 
-    /// The same in another realm, which must hold no quote, backslash or control character.
+    /// The same in another realm; what cannot stand between quotes is left out of it.
     #[must_use]
     pub fn with_realm(self, realm: &str) -> Self {
         let realm = realm
@@ -111,13 +168,10 @@ impl Users {
         }
     }
 
-    /// The same with another age at which nonces go stale.
+    /// The same with other offers.
     #[must_use]
-    pub fn with_nonce_lifetime_s(self, nonce_lifetime_s: u64) -> Self {
-        Self {
-            nonce_lifetime_s,
-            ..self
-        }
+    pub fn with_offers(self, offers: Offers) -> Self {
+        Self { offers, ..self }
     }
 
     /// Adds or replaces a user.
@@ -130,32 +184,80 @@ impl Users {
         self.by_name.is_empty()
     }
 
-    /// The `WWW-Authenticate` value: realm first, no algorithm, no qop, no opaque. live555 reads no other form.
-    pub fn challenge(&self, now_s: u64, stale: bool) -> String {
-        let stale = if stale { ", stale=true" } else { "" };
-        format!(
-            "Digest realm=\"{}\", nonce=\"{}\"{stale}",
-            self.realm,
-            self.nonce(now_s)
-        )
+    /// The name of the configured user whom this header claims to come from; nothing is proved by it.
+    pub fn claimed(&self, authorization: &str) -> Option<&str> {
+        let name = match parse(authorization)? {
+            Answer::Digest(answer) => answer.username,
+            Answer::Basic { name, .. } => name,
+        };
+        self.by_name.get(&name).map(|user| user.name.as_str())
     }
 
-    /// Checks the `Authorization` value of a request. `now_s` is Unix time in seconds.
-    pub fn verify(
+    /// The `WWW-Authenticate` values, one header each, in this order. `denied` is what became of the answer before.
+    ///
+    /// Realm first, then the nonce, and nothing else for MD5: live555 reads no other form. FFmpeg takes the last Digest and
+    /// knows only MD5, so SHA-256 goes in front of it.
+    pub fn challenges(
         &self,
-        method: &Method,
-        uri: &str,
-        authorization: Option<&str>,
         now_s: u64,
-    ) -> Verdict<'_> {
-        let Some(authorization) = authorization else {
+        secure: bool,
+        stale: bool,
+        denied: Option<Denied>,
+    ) -> Vec<String> {
+        let any = |can: fn(&User) -> bool| self.by_name.values().any(can);
+        let basic = self.takes_basic(secure);
+        let mut values = Vec::with_capacity(3);
+        if !(basic && denied == Some(Denied::NeedsBasic)) {
+            let stale = if stale { ", stale=true" } else { "" };
+            let digest = format!(
+                "Digest realm=\"{}\", nonce=\"{}\"",
+                self.realm,
+                self.key.nonce(now_s)
+            );
+            if self.offers.sha256 && any(User::answers_sha256) {
+                values.push(format!("{digest}, algorithm=SHA-256{stale}"));
+            }
+            // A 401 without a challenge is none: where nobody can answer it, it stands for all.
+            if any(User::answers_md5) || (values.is_empty() && !basic) {
+                values.push(format!("{digest}{stale}"));
+            }
+        }
+        if basic {
+            values.push(format!("Basic realm=\"{}\"", self.realm));
+        }
+        values
+    }
+
+    /// Checks the `Authorization` value of a request.
+    pub fn verify(&self, ask: &Ask<'_>, login: &mut Login) -> Verdict<'_> {
+        let Some(authorization) = ask.authorization else {
             return Verdict::Absent;
         };
-        let Some(answer) = parse_answer(authorization) else {
-            return Verdict::Denied;
-        };
+        match parse(authorization) {
+            None => Verdict::Denied(Denied::Malformed),
+            Some(Answer::Digest(answer)) => self.verify_digest(ask, &answer, login),
+            Some(Answer::Basic { name, password }) if self.takes_basic(ask.secure) => {
+                self.verify_basic(authorization, &name, &password, login)
+            }
+            Some(Answer::Basic { .. }) => Verdict::Denied(Denied::InClear),
+        }
+    }
+
+    fn takes_basic(&self, secure: bool) -> bool {
+        secure || self.offers.basic_in_clear
+    }
+
+    fn verify_digest(
+        &self,
+        ask: &Ask<'_>,
+        answer: &AuthorizationHeader,
+        login: &mut Login,
+    ) -> Verdict<'_> {
         let user = self.by_name.get(&answer.username);
-        let expected = self.expected(user, &answer, method);
+        if user.is_some_and(|user| matches!(user.secret, Secret::Hash(_))) {
+            return Verdict::Denied(Denied::NeedsBasic);
+        }
+        let expected = self.expected(user, answer, ask.method);
         // The comparison runs for unknown users too: its time tells nobody which names exist.
         let equal = bool::from(
             expected
@@ -164,40 +266,84 @@ impl Users {
         );
         match user {
             Some(user)
-                if equal && answer.realm == self.realm && same_resource(uri, &answer.uri) =>
+                if equal && answer.realm == self.realm && same_resource(ask.uri, &answer.uri) =>
             {
-                match self.nonce_age_s(&answer.nonce, now_s) {
-                    Some(age_s) if age_s <= self.nonce_lifetime_s => Verdict::Allowed { user },
-                    // Another key's nonce (a restart, another replica) is as old as one of ours can be.
-                    _ => Verdict::Stale,
+                if !login.takes(answer, &self.key, ask.now_s) {
+                    return Verdict::Stale;
                 }
+                if login.name.as_deref() != Some(&user.name) {
+                    login.name = Some(user.name.clone());
+                }
+                Verdict::Allowed { user }
             }
-            _ => Verdict::Denied,
+            _ => Verdict::Denied(Denied::Wrong),
         }
     }
 
-    /// The response this user would give; of a made-up secret for nobody.
-    fn expected(
+    fn verify_basic(
         &self,
-        user: Option<&User>,
-        answer: &AuthorizationHeader,
-        method: &Method,
-    ) -> String {
+        authorization: &str,
+        name: &str,
+        password: &str,
+        login: &mut Login,
+    ) -> Verdict<'_> {
+        let user = self.by_name.get(name);
+        let same = |one: &str, other: &str| {
+            // Of their digests, so that the time does not depend on the lengths.
+            let digest = |text: &str| <[u8; 32]>::from(Sha256::digest(text));
+            bool::from(digest(one).ct_eq(&digest(other)))
+        };
+        let hashed = |kind, ha1: &str| {
+            let whole = format!("{name}:{}:{password}", self.realm);
+            same(&Algorithm::new(kind, false).hash_str(&whole), ha1)
+        };
+        let right = match user.map(|user| &user.secret) {
+            Some(Secret::Password(known)) => same(password, known),
+            Some(Secret::Ha1 {
+                sha256: Some(ha1), ..
+            }) => hashed(AlgorithmType::SHA2_256, ha1),
+            Some(Secret::Ha1 { md5: Some(ha1), .. }) => hashed(AlgorithmType::MD5, ha1),
+            Some(Secret::Ha1 { .. }) => false,
+            Some(Secret::Hash(_)) if login.remembers(authorization) => true,
+            Some(Secret::Hash(hash)) => return Verdict::Compare { user, hash },
+            None => match self.any_hash() {
+                Some(hash) => return Verdict::Compare { user: None, hash },
+                None => false,
+            },
+        };
+        match user {
+            Some(user) if right => {
+                login.remember(authorization, user);
+                Verdict::Allowed { user }
+            }
+            _ => Verdict::Denied(Denied::Wrong),
+        }
+    }
+
+    fn any_hash(&self) -> Option<&str> {
+        self.by_name.values().find_map(|user| match &user.secret {
+            Secret::Hash(hash) => Some(hash.as_str()),
+            _ => None,
+        })
+    }
+
+    /// The response this user would give; of a made-up secret for nobody.
+    fn expected(&self, user: Option<&User>, answer: &AuthorizationHeader, method: &str) -> String {
         let hash = answer.algorithm;
         let ha1_of = |password: &str| {
             hash.hash_str(&format!("{}:{}:{password}", answer.username, self.realm))
         };
         let ha1 = match (user.map(|user| &user.secret), hash.algo) {
             (Some(Secret::Password(password)), _) => ha1_of(password),
-            (Some(Secret::Ha1 { md5, .. }), AlgorithmType::MD5) => md5.to_ascii_lowercase(),
+            (Some(Secret::Ha1 { md5: Some(md5), .. }), AlgorithmType::MD5) => md5.clone(),
             (
                 Some(Secret::Ha1 {
                     sha256: Some(sha256),
                     ..
                 }),
                 AlgorithmType::SHA2_256,
-            ) => sha256.to_ascii_lowercase(),
-            _ => ha1_of(&self.tag(b"nobody")),
+            ) => sha256.clone(),
+            _ => ha1_of(&self.key.tag(b"nobody")),
         };
         let ha2 = hash.hash_str(&format!("{method}:{}", answer.uri));
         let middle = match (answer.qop, &answer.cnonce) {
@@ -207,40 +353,6 @@ impl Users {
             _ => answer.nonce.clone(),
         };
         hash.hash_str(&format!("{ha1}:{middle}:{ha2}"))
-    }
-
-    fn nonce(&self, now_s: u64) -> String {
-        format!("{now_s:016x}{}", self.tag(&now_s.to_be_bytes()))
-    }
-
-    /// The age of a nonce of ours; `None` for any other, and for one from the future.
-    fn nonce_age_s(&self, nonce: &str, now_s: u64) -> Option<u64> {
-        let (made_s, tag) = nonce.split_at_checked(NONCE_TIME_DIGITS)?;
-        let made_s = u64::from_str_radix(made_s, 16).ok()?;
-        let ours = bool::from(
-            self.tag(&made_s.to_be_bytes())
-                .as_bytes()
-                .ct_eq(tag.as_bytes()),
-        );
-        // A replica's clock may be a little ahead.
-        ours.then(|| now_s.saturating_add(NONCE_AHEAD_S_MAX).checked_sub(made_s))
-            .flatten()
-    }
-
-    fn tag(&self, message: &[u8]) -> String {
-        let mut mac =
-            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of any length");
-        mac.update(message);
-        let tag: [u8; 32] = mac.finalize().into_bytes().into();
-        // Half of the HMAC is as much as anyone will guess.
-        let (half, _) = tag.split_at(NONCE_TAG_BYTES);
-        half.iter().fold(
-            String::with_capacity(2 * NONCE_TAG_BYTES),
-            |mut hex, byte| {
-                write!(hex, "{byte:02x}").expect("a String takes every character");
-                hex
-            },
-        )
     }
 }
 
@@ -253,40 +365,50 @@ impl fmt::Debug for Users {
     }
 }
 
-/// The last use of a nonce on one connection: a counter that runs backwards is a replay.
-#[derive(Debug, Default)]
-pub struct NonceCount {
-    nonce: String,
-    count: u32,
+/// `H(name:realm:password)` as [`Secret::Ha1`] keeps it: by MD5 and by SHA-256.
+pub fn ha1(name: &str, realm: &str, password: &str) -> (String, String) {
+    let whole = format!("{name}:{realm}:{password}");
+    let hash = |kind| Algorithm::new(kind, false).hash_str(&whole);
+    (hash(AlgorithmType::MD5), hash(AlgorithmType::SHA2_256))
 }
 
-impl NonceCount {
-    /// Turns an allowed answer with a used-up count into a stale one. Answers without `qop` carry no count.
-    pub fn check<'a>(&mut self, verdict: Verdict<'a>, authorization: Option<&str>) -> Verdict<'a> {
-        let (Verdict::Allowed { .. }, Some(answer)) =
-            (verdict, authorization.and_then(parse_answer))
-        else {
-            return verdict;
-        };
-        if answer.qop.is_none() {
-            return verdict;
-        }
-        if self.nonce == answer.nonce && answer.nc <= self.count {
-            return Verdict::Stale;
-        }
-        (self.nonce, self.count) = (answer.nonce, answer.nc);
-        verdict
+/// The password in a Basic header.
+pub fn basic_password(authorization: &str) -> Option<String> {
+    match parse(authorization)? {
+        Answer::Basic { password, .. } => Some(password),
+        Answer::Digest(_) => None,
     }
 }
 
-/// Reads a Digest answer; `None` for anything that we could not have asked for.
-fn parse_answer(authorization: &str) -> Option<AuthorizationHeader> {
+enum Answer {
+    Digest(Box<AuthorizationHeader>),
+    Basic { name: String, password: String },
+}
+
+/// Reads an `Authorization` value; `None` for anything that we could not have asked for.
+fn parse(authorization: &str) -> Option<Answer> {
+    if authorization.len() > AUTHORIZATION_BYTES_MAX {
+        return None;
+    }
     let (scheme, parameters) = authorization.trim().split_once(' ')?;
+    if scheme.eq_ignore_ascii_case("Digest") {
+        return parse_digest(parameters).map(|answer| Answer::Digest(Box::new(answer)));
+    }
+    if !scheme.eq_ignore_ascii_case("Basic") {
+        return None;
+    }
+    let pair = BASE64_STANDARD.decode(parameters.trim()).ok()?;
+    let pair = String::from_utf8(pair).ok()?;
+    let (name, password) = pair.split_once(':')?;
+    Some(Answer::Basic {
+        name: name.to_owned(),
+        password: password.to_owned(),
+    })
+}
+
+fn parse_digest(parameters: &str) -> Option<AuthorizationHeader> {
     // digest_auth counts characters where it cuts bytes: beyond ASCII it would panic.
-    if !scheme.eq_ignore_ascii_case("Digest")
-        || !parameters.is_ascii()
-        || parameters.len() > AUTHORIZATION_BYTES_MAX
-    {
+    if !parameters.is_ascii() {
         return None;
     }
     let mut answer = AuthorizationHeader::parse(parameters).ok()?;
@@ -315,7 +437,4 @@ fn same_resource(asked: &str, signed: &str) -> bool {
     asked == signed || (!signed.is_empty() && track.is_some_and(|track| !track.contains('/')))
 }
 
-const NONCE_TIME_DIGITS: usize = 16;
-const NONCE_TAG_BYTES: usize = 16;
-const NONCE_AHEAD_S_MAX: u64 = 60;
 const SHA256_HEX_DIGITS: usize = 64;

@@ -2,7 +2,11 @@
 
 use proptest::prelude::*;
 use seamline_rtsp::auth::client::{Answerer, Denial};
-use seamline_rtsp::auth::server::{NONCE_LIFETIME_S, NonceCount, Secret, User, Users, Verdict};
+use seamline_rtsp::auth::nonce::{NONCE_WINDOW_S, NonceKey};
+use seamline_rtsp::auth::server::{
+    Ask, Denied, Login, Offers, Users, Verdict, basic_password, ha1,
+};
+use seamline_rtsp::auth::users::{CameraPattern, Secret, User};
 use seamline_rtsp::url::Credentials;
 use seamline_rtsp::{Method, Response};
 
@@ -14,7 +18,7 @@ fn users(secret: Secret) -> Users {
     users.insert(User {
         name: "viewer".to_owned(),
         secret,
-        cameras: Some(vec!["gate".to_owned()]),
+        cameras: Some(vec!["gate".to_owned().into()]),
     });
     users
 }
@@ -45,12 +49,47 @@ fn foreign(response: &str, more: &str) -> String {
 }
 
 fn verdict(users: &Users, authorization: &str) -> &'static str {
-    match users.verify(&Method::Play, URI, Some(authorization), NOW_S) {
+    name(users.verify(&play(Some(authorization)), &mut Login::default()))
+}
+
+fn name(verdict: Verdict<'_>) -> &'static str {
+    match verdict {
         Verdict::Allowed { .. } => "allowed",
         Verdict::Absent => "absent",
-        Verdict::Denied => "denied",
+        Verdict::Denied(Denied::Wrong) => "wrong",
+        Verdict::Denied(Denied::Malformed) => "malformed",
+        Verdict::Denied(Denied::InClear) => "in clear",
+        Verdict::Denied(Denied::NeedsBasic) => "needs basic",
         Verdict::Stale => "stale",
+        Verdict::Compare { user, .. } => user.map_or("compare with nobody's", |_| "compare"),
     }
+}
+
+/// A PLAY without TLS.
+fn play(authorization: Option<&str>) -> Ask<'_> {
+    Ask {
+        method: "PLAY",
+        uri: URI,
+        authorization,
+        secure: false,
+        now_s: NOW_S,
+    }
+}
+
+/// The answer of our own client to this challenge.
+fn answer(password: &str, value: &str, method: &Method, uri: &str) -> String {
+    let mut answerer = answerer("viewer", password);
+    answerer
+        .challenged(&challenge(value), 0)
+        .expect("answerable");
+    answerer.authorization(method, uri).expect("answer")
+}
+
+/// The only challenge where nothing but Digest by MD5 is offered.
+fn md5_challenge(users: &Users) -> String {
+    let challenges = users.challenges(NOW_S, false, false, None);
+    assert_eq!(challenges.len(), 1);
+    challenges.into_iter().next().expect("one")
 }
 
 const MD5: &str = "19270a257048ec8d16356ab5ec26cfc0";
@@ -80,40 +119,38 @@ fn the_reference_s_answers_are_right_but_their_nonce_is_not_ours() {
         let wrong = response.replacen(|c: char| c != '0', "0", 1);
         assert_eq!(
             verdict(&users, &foreign(&wrong, &more)),
-            "denied",
+            "wrong",
             "{wrong} {more}"
         );
     }
 }
 
 #[test]
-fn a_stored_hash_serves_as_well_as_the_password() {
-    let md5 = "3f0e5dbd4ef3c20c8dcd5ff3f6a9d1f5";
-    let hash = |algorithm: digest_auth::AlgorithmType| {
-        digest_auth::Algorithm::new(algorithm, false).hash_str("viewer:nvr:s3cret")
+fn a_stored_digest_serves_as_well_as_the_password() {
+    let (md5, sha256) = ha1("viewer", "nvr", "s3cret");
+    let with = |md5: Option<&str>, sha256: Option<&str>| {
+        users(Secret::Ha1 {
+            md5: md5.map(str::to_owned),
+            sha256: sha256.map(str::to_owned),
+        })
     };
-    let both = users(Secret::Ha1 {
-        md5: hash(digest_auth::AlgorithmType::MD5),
-        sha256: Some(hash(digest_auth::AlgorithmType::SHA2_256)),
-    });
+    let both = with(Some(&md5), Some(&sha256));
     assert_eq!(verdict(&both, &foreign(MD5, "")), "stale");
     assert_eq!(verdict(&both, &foreign(SHA256, "")), "stale");
-    let only_md5 = users(Secret::Ha1 {
-        md5: hash(digest_auth::AlgorithmType::MD5),
-        sha256: None,
-    });
-    assert_eq!(verdict(&only_md5, &foreign(SHA256, "")), "denied");
-    let other = users(Secret::Ha1 {
-        md5: md5.to_owned(),
-        sha256: None,
-    });
-    assert_eq!(verdict(&other, &foreign(MD5, "")), "denied");
+    let only_md5 = with(Some(&md5), None);
+    assert_eq!(verdict(&only_md5, &foreign(MD5, "")), "stale");
+    assert_eq!(verdict(&only_md5, &foreign(SHA256, "")), "wrong");
+    let only_sha256 = with(None, Some(&sha256));
+    assert_eq!(verdict(&only_sha256, &foreign(MD5, "")), "wrong");
+    assert_eq!(verdict(&only_sha256, &foreign(SHA256, "")), "stale");
+    let other = with(Some("3f0e5dbd4ef3c20c8dcd5ff3f6a9d1f5"), None);
+    assert_eq!(verdict(&other, &foreign(MD5, "")), "wrong");
 }
 
 #[test]
 fn the_challenge_is_the_form_that_every_client_reads() {
-    let users = Users::new([7; 32]);
-    let text = users.challenge(NOW_S, false);
+    let users = users(password()).with_realm("seamline");
+    let text = md5_challenge(&users);
     let nonce = text
         .strip_prefix("Digest realm=\"seamline\", nonce=\"")
         .and_then(|rest| rest.strip_suffix('"'));
@@ -122,67 +159,231 @@ fn the_challenge_is_the_form_that_every_client_reads() {
         nonce.len() == 48 && nonce.bytes().all(|byte| byte.is_ascii_hexdigit()),
         "{nonce}"
     );
-    assert_eq!(users.challenge(NOW_S, true), format!("{text}, stale=true"));
-    let quoted = Users::new([7; 32]).with_realm("a\"b\\c\r\n, d");
+    assert_eq!(
+        users.challenges(NOW_S, false, true, None),
+        [format!("{text}, stale=true")]
+    );
+    let quoted = users.with_realm("a\"b\\c\r\n, d");
+    assert!(md5_challenge(&quoted).starts_with("Digest realm=\"abc, d\", nonce="));
+}
+
+/// The schemes offered, in order.
+fn offered(users: &Users, secure: bool, denied: Option<Denied>) -> Vec<&'static str> {
+    let challenges = users.challenges(NOW_S, secure, true, denied);
+    let scheme = |value: &String| match () {
+        () if value == "Basic realm=\"nvr\"" => "basic",
+        () if value.ends_with(", algorithm=SHA-256, stale=true") => "sha-256",
+        () if value.starts_with("Digest ") && !value.contains("algorithm") => "md5",
+        () => panic!("{value}"),
+    };
+    challenges.iter().map(scheme).collect()
+}
+
+#[test]
+fn each_is_offered_what_can_work_sha_256_first_and_basic_last() {
+    let all = Offers {
+        sha256: true,
+        basic_in_clear: true,
+    };
+    let known = || users(password());
+    assert_eq!(offered(&known(), false, None), ["md5"]);
+    assert_eq!(offered(&known(), true, None), ["md5", "basic"]);
+    let open = known().with_offers(all);
+    assert_eq!(offered(&open, false, None), ["sha-256", "md5", "basic"]);
+
+    let hashed = || users(Secret::Hash(HASH.to_owned()));
+    assert_eq!(offered(&hashed(), true, None), ["basic"]);
+    assert_eq!(offered(&hashed().with_offers(all), false, None), ["basic"]);
+    // Nobody can come in, but a 401 has a challenge.
+    assert_eq!(offered(&hashed(), false, None), ["md5"]);
+
+    let mut mixed = known();
+    mixed.insert(User {
+        name: "hashed".to_owned(),
+        secret: Secret::Hash(HASH.to_owned()),
+        cameras: None,
+    });
+    assert_eq!(offered(&mixed, true, None), ["md5", "basic"]);
+    // Who answered by Digest and cannot is offered only what can.
+    let denied = Some(Denied::NeedsBasic);
+    assert_eq!(offered(&mixed, true, denied), ["basic"]);
+    assert_eq!(offered(&mixed, false, denied), ["md5"]);
+}
+
+const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZXNhbHRzb21lc2FsdA$AAAAAAAAAAAAAAAAAAAAAA";
+
+/// For `viewer:s3cret`.
+const BASIC: &str = "Basic dmlld2VyOnMzY3JldA==";
+
+#[test]
+fn basic_is_looked_at_only_where_nobody_else_can() {
+    let wrong = "Basic dmlld2VyOndyb25n";
+    let nobody = "Basic bm9ib2R5OnMzY3JldA==";
+    let (md5, sha256) = ha1("viewer", "nvr", "s3cret");
+    let basic_in_clear = Offers {
+        basic_in_clear: true,
+        ..Offers::default()
+    };
+    for secret in [
+        password(),
+        Secret::Ha1 {
+            md5: Some(md5),
+            sha256: None,
+        },
+        Secret::Ha1 {
+            md5: None,
+            sha256: Some(sha256),
+        },
+    ] {
+        let users = users(secret);
+        let judge = |authorization: &str, secure: bool| {
+            let ask = Ask {
+                secure,
+                ..play(Some(authorization))
+            };
+            name(users.verify(&ask, &mut Login::default()))
+        };
+        assert_eq!(judge(BASIC, false), "in clear");
+        assert_eq!(judge(wrong, false), "in clear");
+        assert_eq!(judge(BASIC, true), "allowed");
+        assert_eq!(judge(wrong, true), "wrong");
+        assert_eq!(judge(nobody, true), "wrong");
+        let open = users.with_offers(basic_in_clear);
+        assert_eq!(verdict(&open, BASIC), "allowed");
+    }
+}
+
+#[test]
+fn a_hashed_secret_is_compared_once_a_connection() {
+    let users = users(Secret::Hash(HASH.to_owned()));
+    let ask = |authorization| Ask {
+        secure: true,
+        ..play(Some(authorization))
+    };
+    let mut login = Login::default();
+    let Verdict::Compare {
+        user: Some(user),
+        hash,
+    } = users.verify(&ask(BASIC), &mut login)
+    else {
+        panic!("a comparison is needed")
+    };
+    assert_eq!((user.name.as_str(), hash), ("viewer", HASH));
+    assert_eq!(basic_password(BASIC).as_deref(), Some("s3cret"));
+    login.remember(BASIC, user);
+    assert_eq!(login.name(), Some("viewer"));
+    assert_eq!(name(users.verify(&ask(BASIC), &mut login)), "allowed");
+    let wrong = "Basic dmlld2VyOndyb25n";
+    assert_eq!(name(users.verify(&ask(wrong), &mut login)), "compare");
+    // Nobody is compared as well: the time it takes names no users.
+    let nobody = ask("Basic bm9ib2R5OnMzY3JldA==");
+    assert_eq!(
+        name(users.verify(&nobody, &mut login)),
+        "compare with nobody's"
+    );
+    assert_eq!(verdict(&users, &foreign(MD5, "")), "needs basic");
+}
+
+#[test]
+fn a_nonce_serves_a_connection_and_others_for_a_minute() {
+    let users = users(password());
+    assert_eq!(
+        answerer("viewer", "s3cret").authorization(&Method::Play, URI),
+        None
+    );
+    let answer = answer("s3cret", &md5_challenge(&users), &Method::Play, URI);
+    let at = |now_s, login: &mut Login| {
+        let ask = Ask {
+            now_s,
+            ..play(Some(&answer))
+        };
+        users.verify(&ask, login)
+    };
+    let mut login = Login::default();
     assert!(
-        quoted
-            .challenge(NOW_S, false)
-            .starts_with("Digest realm=\"abc, d\", nonce=")
+        matches!(at(NOW_S, &mut login), Verdict::Allowed { user } if user.may_see("gate") && !user.may_see("vault"))
+    );
+    // It came in time on this connection; on another it is a replay.
+    let late = NOW_S + 86_400;
+    assert_eq!(name(at(late, &mut login)), "allowed");
+    assert_eq!(name(at(late, &mut Login::default())), "stale");
+    let fresh = |now_s| name(at(now_s, &mut Login::default()));
+    assert_eq!(fresh(NOW_S + NONCE_WINDOW_S), "allowed");
+    assert_eq!(fresh(NOW_S + NONCE_WINDOW_S + 1), "stale");
+    // Made by a replica whose clock is a little, or far, ahead.
+    assert_eq!(fresh(NOW_S - 30), "allowed");
+    assert_eq!(fresh(NOW_S - 120), "stale");
+    // For another method, by another user, to another key.
+    let teardown = Ask {
+        method: "TEARDOWN",
+        ..play(Some(&answer))
+    };
+    assert_eq!(name(users.verify(&teardown, &mut login)), "wrong");
+    assert_eq!(
+        verdict(&users, &answer.replace("\"viewer\"", "\"nobody\"")),
+        "wrong"
     );
 }
 
 #[test]
-fn our_client_passes_our_server_until_the_nonce_is_old() {
-    let users = users(password());
-    let mut answerer = answerer("viewer", "s3cret");
-    assert_eq!(answerer.authorization(&Method::Play, URI), None);
-    answerer
-        .challenged(&challenge(users.challenge(NOW_S, false)), 0)
-        .expect("answerable");
-    let answer = answerer.authorization(&Method::Play, URI).expect("answer");
-    let at = |now_s| users.verify(&Method::Play, URI, Some(&answer), now_s);
-    assert!(
-        matches!(at(NOW_S), Verdict::Allowed { user } if user.may_see("gate") && !user.may_see("vault"))
-    );
-    assert!(matches!(
-        at(NOW_S + NONCE_LIFETIME_S - 60),
-        Verdict::Allowed { .. }
-    ));
-    assert!(matches!(at(NOW_S + NONCE_LIFETIME_S + 1), Verdict::Stale));
-    // Made by a replica whose clock is a little, or far, ahead.
-    assert!(matches!(at(NOW_S - 30), Verdict::Allowed { .. }));
-    assert!(matches!(at(NOW_S - 120), Verdict::Stale));
-    // For another method, by another user, to another key.
-    assert!(matches!(
-        users.verify(&Method::Teardown, URI, Some(&answer), NOW_S),
-        Verdict::Denied
-    ));
-    assert_eq!(
-        verdict(&users, &answer.replace("\"viewer\"", "\"nobody\"")),
-        "denied"
-    );
-    let mut elsewhere = Users::new([8; 32]).with_realm("nvr");
-    elsewhere.insert(User {
-        name: "viewer".to_owned(),
-        secret: password(),
-        cameras: None,
-    });
-    assert_eq!(verdict(&elsewhere, &answer), "stale");
+fn replicas_that_share_a_key_accept_each_other_s_nonces() {
+    let replica = |secret: &[u8]| {
+        let key = NonceKey::from_secret(secret).expect("long enough");
+        let mut users = Users::new(key).with_realm("nvr");
+        users.insert(User {
+            name: "viewer".to_owned(),
+            secret: password(),
+            cameras: None,
+        });
+        users
+    };
+    let (one, other) = (replica(b"sixteen bytes ok"), replica(b"sixteen bytes ok"));
+    let answer = answer("s3cret", &md5_challenge(&one), &Method::Play, URI);
+    assert_eq!(verdict(&other, &answer), "allowed");
+    assert_eq!(verdict(&replica(b"another sixteen!"), &answer), "stale");
+    assert!(NonceKey::from_secret(b"short").is_none());
+}
+
+#[test]
+fn a_camera_is_named_or_fits_a_pattern() {
+    let fits =
+        |pattern: &str, camera: &str| CameraPattern::from(pattern.to_owned()).matches(camera);
+    for (pattern, camera) in [
+        ("gate", "gate"),
+        ("*", "yard/north"),
+        ("yard/*", "yard/north/1"),
+        ("*/north", "yard/north"),
+        ("y*d/*th", "yard/north"),
+        ("a*b*b", "abb"),
+        ("**", ""),
+    ] {
+        assert!(fits(pattern, camera), "{pattern} {camera}");
+    }
+    for (pattern, camera) in [
+        ("gate", "gates"),
+        ("gate", "Gate"),
+        ("yard/*", "yard"),
+        ("*/north", "yard/north/1"),
+        ("a*b*b", "ab"),
+        ("ab*ba", "aba"),
+        ("", "gate"),
+    ] {
+        assert!(!fits(pattern, camera), "{pattern} {camera}");
+    }
 }
 
 #[test]
 fn the_signed_uri_must_denote_what_is_asked() {
     let users = users(password());
     let allowed = |asked: &str, signed: &str| {
-        let mut answerer = answerer("viewer", "s3cret");
-        answerer
-            .challenged(&challenge(users.challenge(NOW_S, false)), 0)
-            .expect("answerable");
-        let answer = answerer
-            .authorization(&Method::Setup, signed)
-            .expect("answer");
+        let answer = answer("s3cret", &md5_challenge(&users), &Method::Setup, signed);
+        let ask = Ask {
+            method: "SETUP",
+            uri: asked,
+            ..play(Some(&answer))
+        };
         matches!(
-            users.verify(&Method::Setup, asked, Some(&answer), NOW_S),
+            users.verify(&ask, &mut Login::default()),
             Verdict::Allowed { .. }
         )
     };
@@ -212,48 +413,58 @@ fn the_signed_uri_must_denote_what_is_asked() {
 #[test]
 fn what_we_cannot_have_asked_for_is_denied() {
     let users = users(password());
-    let denied = [
-        "Basic dmlld2VyOnMzY3JldA==".to_owned(),
+    for authorization in [
+        "Basic".to_owned(),
+        "Basic ???".to_owned(),
+        "Basic dmlld2Vy".to_owned(),
+        "Basic /////w==".to_owned(),
+        "Bearer dmlld2VyOnMzY3JldA==".to_owned(),
         "Digest".to_owned(),
         "Digest username=\"viewer\"".to_owned(),
-        foreign(MD5, "").replace("\"nvr\"", "\"other\""),
         foreign(MD5, ", algorithm=MD5-sess"),
         foreign(MD5, ", algorithm=SHA-512-256"),
         foreign(MD5, ", qop=auth-int, nc=00000001, cnonce=\"0a4f113b\""),
         foreign(MD5, ", userhash=true"),
-        foreign("", ""),
         foreign("é", ""),
         foreign(MD5, &format!(", opaque=\"{}\"", "x".repeat(5000))),
-    ];
-    for authorization in denied {
-        assert_eq!(verdict(&users, &authorization), "denied", "{authorization}");
+    ] {
+        assert_eq!(
+            verdict(&users, &authorization),
+            "malformed",
+            "{authorization}"
+        );
     }
-    assert!(matches!(
-        users.verify(&Method::Play, URI, None, NOW_S),
-        Verdict::Absent
-    ));
+    for authorization in [
+        foreign(MD5, "").replace("\"nvr\"", "\"other\""),
+        foreign("", ""),
+    ] {
+        assert_eq!(verdict(&users, &authorization), "wrong", "{authorization}");
+    }
+    let absent = users.verify(&play(None), &mut Login::default());
+    assert_eq!(name(absent), "absent");
 }
 
 #[test]
-fn a_count_that_runs_backwards_is_a_replay() {
+fn a_count_that_does_not_advance_is_a_replay() {
     let users = users(password());
     let mut answerer = answerer("viewer", "s3cret");
-    let with_qop = format!("{}, qop=\"auth\"", users.challenge(NOW_S, false));
+    let with_qop = format!("{}, qop=\"auth\"", md5_challenge(&users));
     answerer
         .challenged(&challenge(with_qop), 0)
         .expect("answerable");
-    let mut count = NonceCount::default();
-    let mut answers = || answerer.authorization(&Method::Play, URI);
-    let (first, second) = (answers(), answers());
-    let mut check = |answer: &Option<String>| {
-        let verdict = users.verify(&Method::Play, URI, answer.as_deref(), NOW_S);
-        matches!(
-            count.check(verdict, answer.as_deref()),
-            Verdict::Allowed { .. }
-        )
+    let mut answers = || {
+        answerer
+            .authorization(&Method::Play, URI)
+            .expect("an answer")
     };
-    assert!(check(&first) && check(&second));
-    assert!(!check(&second) && !check(&first));
+    let (first, second, third) = (answers(), answers(), answers());
+    let mut login = Login::default();
+    let mut check = |answer: &str| name(users.verify(&play(Some(answer)), &mut login));
+    assert_eq!(check(&first), "allowed");
+    assert_eq!(check(&second), "allowed");
+    assert_eq!(check(&second), "stale");
+    assert_eq!(check(&first), "stale");
+    assert_eq!(check(&third), "allowed");
 }
 
 #[test]
@@ -345,8 +556,9 @@ proptest! {
     #[test]
     fn no_answer_brings_the_server_down(authorization in "(Digest )?[ -~é\\t]{0,80}", uri in ".{0,30}") {
         let users = users(password());
-        let verdict = users.verify(&Method::Play, &uri, Some(&authorization), NOW_S);
-        prop_assert!(matches!(verdict, Verdict::Denied));
+        let ask = Ask { uri: &uri, ..play(Some(&authorization)) };
+        let verdict = users.verify(&ask, &mut Login::default());
+        prop_assert!(matches!(verdict, Verdict::Denied(_)));
     }
 
     #[test]
@@ -356,8 +568,8 @@ proptest! {
         let parameters: Vec<String> = parameters.iter().map(|(name, value)| format!("{name}={value}")).collect();
         let authorization = format!("Digest {}", parameters.join(", "));
         let users = users(password());
-        let verdict = users.verify(&Method::Play, URI, Some(&authorization), NOW_S);
-        prop_assert!(matches!(verdict, Verdict::Denied));
+        let verdict = users.verify(&play(Some(&authorization)), &mut Login::default());
+        prop_assert!(matches!(verdict, Verdict::Denied(_)));
     }
 
     #[test]

@@ -169,6 +169,11 @@ impl Tunnel {
         self.down.peer()
     }
 
+    /// Both halves are, or neither is: an unlike half is not of this tunnel.
+    pub(in crate::inbound) fn is_sealed(&self) -> bool {
+        self.down.is_sealed()
+    }
+
     pub(in crate::inbound) fn local(&self) -> SocketAddr {
         self.down.local()
     }

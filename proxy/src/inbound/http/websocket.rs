@@ -76,6 +76,10 @@ impl WebSocket {
         self.peer
     }
 
+    pub(in crate::inbound) fn is_sealed(&self) -> bool {
+        self.socket.get_ref().link.is_sealed()
+    }
+
     pub(in crate::inbound) fn local(&self) -> SocketAddr {
         self.local
     }

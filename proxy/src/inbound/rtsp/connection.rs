@@ -61,7 +61,7 @@ impl Connection {
     pub(super) fn new(wire: Wire, hall: &Hall) -> Self {
         let now = clock::now();
         let peer = wire.peer();
-        let session = Session::new(hall.cameras.clone(), peer, wire.local());
+        let session = Session::new(hall.cameras.clone(), peer, wire.local(), wire.is_sealed());
         Connection {
             wire,
             peer,

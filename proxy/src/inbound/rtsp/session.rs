@@ -7,7 +7,7 @@ use std::sync::Arc;
 use seamline_media::OutQueue;
 use seamline_routing::director::End;
 use seamline_routing::time::Timestamp;
-use seamline_rtsp::auth::server::Verdict;
+use seamline_rtsp::auth::server::{Ask, Login};
 use seamline_rtsp::headers::{Lower, NptTime, ONVIF_REPLAY, Range, Transport};
 use seamline_rtsp::sdp::Description;
 use seamline_rtsp::{Method, Request, Response, RtspUrl};
@@ -15,6 +15,7 @@ use seamline_rtsp::{Method, Request, Response, RtspUrl};
 use super::live::{Live, Presentation, SetUp};
 use super::play::{Play, Window, clock_time};
 use super::target::{Target, TargetError};
+use crate::access::Refusal;
 use crate::cameras::Cameras;
 use crate::clock;
 use crate::playback::{Playback, Progress};
@@ -28,16 +29,26 @@ pub(super) struct Session {
     cameras: Arc<Cameras>,
     peer: SocketAddr,
     local: SocketAddr,
+    /// Nobody on the way can read what is sent (TLS).
+    secure: bool,
+    login: Login,
     described: Option<Presentation>,
     live: Option<Live>,
 }
 
 impl Session {
-    pub(super) fn new(cameras: Arc<Cameras>, peer: SocketAddr, local: SocketAddr) -> Self {
+    pub(super) fn new(
+        cameras: Arc<Cameras>,
+        peer: SocketAddr,
+        local: SocketAddr,
+        secure: bool,
+    ) -> Self {
         Session {
             cameras,
             peer,
             local,
+            secure,
+            login: Login::default(),
             described: None,
             live: None,
         }
@@ -100,7 +111,7 @@ impl Session {
         if request.cseq().is_none() {
             return Some(Response::new(400));
         }
-        if let Some(refusal) = self.authenticate(request) {
+        if let Some(refusal) = self.authenticate(request).await {
             return Some(refusal);
         }
         let unsupported: Vec<&str> = request
@@ -154,32 +165,48 @@ impl Session {
     }
 
     /// Nothing but OPTIONS goes further without a known user; nothing is asked of a recorder before.
-    fn authenticate(&self, request: &Request) -> Option<Response> {
-        let users = &self.cameras.users;
-        if users.is_empty() || request.method == Method::Options {
+    async fn authenticate(&mut self, request: &Request) -> Option<Response> {
+        if request.method == Method::Options {
             return None;
         }
-        let now_s = (clock::wall().as_unix_ms() / 1000).max(0) as u64;
-        let verdict = users.verify(
-            &request.method,
-            &request.uri,
-            request.headers.get("Authorization"),
-            now_s,
-        );
-        let stale = match verdict {
-            Verdict::Allowed { user } => {
-                let camera = self.target(request).map(|target| target.camera);
-                let may_see = camera.is_ok_and(|camera| user.may_see(camera.as_str()));
-                return (!may_see).then(|| Response::to(request, 403));
-            }
-            Verdict::Absent => false,
-            Verdict::Denied => {
-                tracing::warn!(peer = %self.peer, method = %request.method, "wrong credentials");
-                false
-            }
-            Verdict::Stale => true,
+        let ask = Ask {
+            method: request.method.as_str(),
+            uri: &request.uri,
+            authorization: request.headers.get("Authorization"),
+            secure: self.secure,
+            now_s: (clock::wall().as_unix_ms() / 1000).max(0) as u64,
         };
-        Some(Response::to(request, 401).with("WWW-Authenticate", users.challenge(now_s, stale)))
+        let admitted = self
+            .cameras
+            .access
+            .admit(ask, self.peer.ip(), &mut self.login);
+        let user = match admitted.await {
+            Ok(user) => user?,
+            Err(Refusal::Challenge(values)) => {
+                let answer = Response::to(request, 401);
+                let challenged = values.into_iter().fold(answer, |answer, value| {
+                    answer.with("WWW-Authenticate", value)
+                });
+                return Some(challenged);
+            }
+            Err(Refusal::Damped(wait)) => {
+                let wait_s = wait.as_secs() + 1;
+                return Some(Response::to(request, 403).with("Retry-After", wait_s));
+            }
+            Err(Refusal::Busy) => return Some(Response::to(request, 503)),
+        };
+        // A URL that names no camera reaches none.
+        let named = self.target(request).ok().map(|target| target.camera);
+        let playing = self
+            .live
+            .as_ref()
+            .map(|live| &live.presentation.target.camera);
+        let hidden = named
+            .iter()
+            .chain(playing)
+            .find(|camera| !user.may_see(camera.as_str()))?;
+        tracing::warn!(peer = %self.peer, user = user.name, camera = %hidden, "not this user's camera");
+        Some(Response::to(request, 403))
     }
 
     /// What a request names: in a vendor's words where it is a name of one of our cameras, else in ours.

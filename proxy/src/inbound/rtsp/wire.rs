@@ -43,6 +43,15 @@ impl Wire {
         }
     }
 
+    /// Whether nobody on the way can read what is sent (TLS).
+    pub(super) fn is_sealed(&self) -> bool {
+        match self {
+            Wire::Direct(link) => link.is_sealed(),
+            Wire::Tunnel(tunnel) => tunnel.is_sealed(),
+            Wire::WebSocket(socket) => socket.is_sealed(),
+        }
+    }
+
     /// Ready when [`Self::try_read`] may have something.
     pub(super) fn poll_read_ready(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
