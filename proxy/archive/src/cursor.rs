@@ -28,6 +28,15 @@ pub struct Cursor {
     /// Everything before this was yielded, or is a gap that was told; µs UTC.
     until_us: i64,
     announced: Option<Arc<[TrackFormat]>>,
+    keys: Option<Keys>,
+    last_key_us: Option<i64>,
+}
+
+/// Which pictures of the main track are read when not all are; no other track is then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Keys {
+    /// The least distance of two of them, µs.
+    pub interval_us: i64,
 }
 
 /// What comes next.
@@ -77,6 +86,8 @@ impl Cursor {
             playing: None,
             until_us: from_us,
             announced: None,
+            keys: None,
+            last_key_us: None,
         };
         let listing = cursor.folder.listing(now_us)?;
         if let Some(file) = listing.segment_at(from_us) {
@@ -95,6 +106,13 @@ impl Cursor {
             cursor.playing = Some(playing);
         }
         Ok(cursor)
+    }
+
+    /// Reads only random access points of the main track from here on.
+    #[must_use]
+    pub fn only_keys(mut self, keys: Keys) -> Self {
+        self.keys = Some(keys);
+        self
     }
 
     /// The next frames: up to the next random access point of the video, and about `bytes_max`
@@ -125,7 +143,10 @@ impl Cursor {
                 self.announced = Some(Arc::clone(&playing.formats));
                 return Ok(Batch::Tracks(Arc::clone(&playing.formats)));
             }
-            let frames = playing.read_batch(bytes_max)?;
+            let frames = match self.keys {
+                None => playing.read_batch(bytes_max)?,
+                Some(keys) => playing.read_keys(bytes_max, keys, &mut self.last_key_us)?,
+            };
             if !frames.is_empty() {
                 return Ok(Batch::Frames(frames));
             }
@@ -170,11 +191,11 @@ impl Cursor {
 
 /// A file being read.
 #[derive(Debug)]
-struct Playing {
-    file: SegmentFile,
+pub(crate) struct Playing {
+    pub(crate) file: SegmentFile,
     reader: BufReader<File>,
-    segment: Segment,
-    formats: Arc<[TrackFormat]>,
+    pub(crate) segment: Segment,
+    pub(crate) formats: Arc<[TrackFormat]>,
     /// For each track the index of its next sample.
     next: Vec<usize>,
 }
@@ -187,7 +208,7 @@ struct Chosen {
 }
 
 impl Playing {
-    fn open(file: &SegmentFile) -> Result<Self, ArchiveError> {
+    pub(crate) fn open(file: &SegmentFile) -> Result<Self, ArchiveError> {
         let mut reader = open_file(&file.path)?;
         let segment = Segment::read(&file.path, &mut reader)?;
         let tracks = segment.tracks();
@@ -257,8 +278,71 @@ impl Playing {
 
     fn read_batch(&mut self, bytes_max: usize) -> Result<Vec<Frame>, ArchiveError> {
         let chosen = self.choose(bytes_max as u64);
+        self.read_chosen(&chosen)
+    }
+
+    /// Random access points of the main track, each at its distance from the one before.
+    fn read_keys(
+        &mut self,
+        bytes_max: usize,
+        keys: Keys,
+        last_us: &mut Option<i64>,
+    ) -> Result<Vec<Frame>, ArchiveError> {
+        let mut chosen: Vec<Chosen> = Vec::new();
+        let mut bytes = 0;
+        let (Some(main), Some(next)) = (self.segment.tracks().first(), self.next.first_mut())
+        else {
+            return Ok(Vec::new());
+        };
+        while let Some(sample) = main.samples().get(*next).copied() {
+            let capture_us = self
+                .file
+                .base_us
+                .saturating_add(self.segment.presentation_us(main, &sample));
+            let near = last_us.is_some_and(|last| capture_us - last < keys.interval_us);
+            if sample.sync && !near {
+                if !chosen.is_empty() && bytes + u64::from(sample.size) > bytes_max as u64 {
+                    break;
+                }
+                bytes += u64::from(sample.size);
+                *last_us = Some(capture_us);
+                chosen.push(Chosen {
+                    track: 0,
+                    decode_us: self.segment.decode_us(main, &sample),
+                    sample,
+                });
+            }
+            *next += 1;
+        }
+        self.read_chosen(&chosen)
+    }
+
+    /// Samples of the main track by their index.
+    pub(crate) fn read_main(
+        &mut self,
+        indices: std::ops::Range<usize>,
+    ) -> Result<Vec<Frame>, ArchiveError> {
+        let Some(main) = self.segment.tracks().first() else {
+            return Ok(Vec::new());
+        };
+        let samples = main.samples().get(indices).unwrap_or_default();
+        let chosen: Vec<Chosen> = samples
+            .iter()
+            .map(|sample| Chosen {
+                track: 0,
+                decode_us: self.segment.decode_us(main, sample),
+                sample: *sample,
+            })
+            .collect();
+        self.read_chosen(&chosen)
+    }
+
+    fn read_chosen(&mut self, chosen: &[Chosen]) -> Result<Vec<Frame>, ArchiveError> {
+        if chosen.is_empty() {
+            return Ok(Vec::new());
+        }
         let path = Arc::clone(&self.file.path);
-        let data = read_samples(&mut self.reader, &path, &chosen)?;
+        let data = read_samples(&mut self.reader, &path, chosen)?;
         let frames = chosen
             .iter()
             .zip(data)

@@ -238,6 +238,15 @@ impl Listing {
             .find(|file| file.end_us > until_us && file.path != current.path)
     }
 
+    /// The file whose pictures come last before `before_us`: of those that reach farthest the one that begins last.
+    pub(crate) fn segment_before(&self, before_us: i64) -> Option<&SegmentFile> {
+        let after = self
+            .segments
+            .partition_point(|file| file.start_us < before_us);
+        let near = self.segments.get(after.saturating_sub(OVERLAPPING_MAX)..after)?;
+        near.iter().max_by_key(|file| file.end_us.min(before_us))
+    }
+
     /// The file in front of the one at `path`.
     pub(crate) fn predecessor(&self, path: &Path) -> Option<&SegmentFile> {
         let at = self.segments.iter().position(|file| &*file.path == path)?;

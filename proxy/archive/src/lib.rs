@@ -10,14 +10,16 @@ mod folder;
 mod format;
 mod fragment;
 mod naming;
+mod rewind;
 mod segment;
 mod table;
 #[cfg(test)]
 mod testing;
 
-pub use cursor::{Batch, Cursor, Frame};
+pub use cursor::{Batch, Cursor, Frame, Keys};
 pub use error::ArchiveError;
 pub use folder::{Folder, Listing, Options, Period, SegmentFile, periods};
 pub use format::{Law, TrackFormat};
 pub use naming::{Pattern, PatternError};
+pub use rewind::{GROUP_BYTES_MAX, Rewind};
 pub use segment::{Sample, Segment, Track};

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::BytesMut;
 
 use crate::abac::Replay;
-use crate::gop::{Gop, is_random_access};
+use crate::gop::{Gop, is_disposable, is_random_access};
 use crate::nal::{Contents, Fragments, PayloadError};
 use crate::rtp::Packet;
 use crate::{
@@ -237,6 +237,7 @@ impl Assembler {
             rtp_time: building.rtp_time,
             random_access,
             leading,
+            disposable: is_disposable(codec, building.contents),
             flags: building.flags.without(Flags::CLEAN),
             packets: building.packets,
         });

@@ -34,6 +34,11 @@ impl Gop {
     }
 }
 
+/// Whether a picture can be left out without harm to any other.
+pub(crate) fn is_disposable(codec: Codec, contents: Contents) -> bool {
+    codec.has_references() && contents.has(Contents::SLICE) && !contents.has(Contents::REFERENCE)
+}
+
 /// Whether decoding can start at a unit. `clean` is the recorder's own claim (C), believed only when the
 /// slices agree.
 pub(crate) fn is_random_access(codec: Codec, contents: Contents, clean: bool) -> bool {

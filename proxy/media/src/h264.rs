@@ -10,6 +10,7 @@ const DELIMITER: u8 = 9;
 const STAP_A: u8 = 24;
 pub(crate) const FU_A: u8 = 28;
 const KIND: u8 = 0x1f;
+pub(crate) const REF_IDC: u8 = 0x60;
 const SEI_RECOVERY_POINT: u32 = 6;
 
 /// Visits each NAL unit that begins in `payload`: alone, in a STAP-A, or as the first fragment of an
@@ -26,6 +27,7 @@ pub fn visit<'a>(
             if fragments.take(fu & 0x80 != 0, fu & 0x40 != 0)? {
                 each(Nal {
                     kind: fu & KIND,
+                    reference: header & REF_IDC != 0,
                     body,
                     whole: None,
                 });
@@ -38,6 +40,7 @@ pub fn visit<'a>(
                 if let Some((header, body)) = nal.split_first() {
                     each(Nal {
                         kind: header & KIND,
+                        reference: header & REF_IDC != 0,
                         body,
                         whole: Some(nal),
                     });
@@ -49,6 +52,7 @@ pub fn visit<'a>(
             fragments.close();
             each(Nal {
                 kind,
+                reference: header & REF_IDC != 0,
                 body,
                 whole: Some(payload),
             });
@@ -66,10 +70,15 @@ pub fn contents(payload: &[u8], fragments: &mut Fragments) -> Result<Contents, P
 
 /// What one NAL unit means for random access.
 pub fn meaning(nal: &Nal<'_>) -> Contents {
+    let slice = if nal.reference {
+        Contents::SLICE | Contents::REFERENCE
+    } else {
+        Contents::SLICE
+    };
     match nal.kind {
-        1 | 2 => Contents::SLICE | slice_header(nal.body),
-        3 | 4 => Contents::SLICE,
-        IDR => Contents::SLICE | Contents::IRAP | Contents::CLOSED | slice_header(nal.body),
+        1 | 2 => slice | slice_header(nal.body),
+        3 | 4 => slice,
+        IDR => slice | Contents::IRAP | Contents::CLOSED | slice_header(nal.body),
         SEI if has_recovery_point(nal.body) => Contents::RECOVERY,
         SPS => Contents::SPS,
         PPS => Contents::PPS,
@@ -130,7 +139,7 @@ mod tests {
 
     #[test]
     fn single_units() {
-        let first = Contents::SLICE | Contents::FIRST_SLICE;
+        let first = Contents::SLICE | Contents::FIRST_SLICE | Contents::REFERENCE;
         for (payload, expected) in [
             (
                 &[0x65, 0x88, 0x84][..],
@@ -138,7 +147,8 @@ mod tests {
             ),
             (&[0x41, 0x9a], first),
             (&[0x41, 0x88], first | Contents::INTRA),
-            (&[0x41, 0x4d], Contents::SLICE),
+            (&[0x41, 0x4d], Contents::SLICE | Contents::REFERENCE),
+            (&[0x01, 0x9a], Contents::SLICE | Contents::FIRST_SLICE),
             (&[0x41, 0xb0], first | Contents::INTRA),
             (&[0x67, 0x42], Contents::SPS),
             (&[0x68, 0xce], Contents::PPS),

@@ -27,6 +27,7 @@ pub fn visit<'a>(
             if fragments.take(fu & 0x80 != 0, fu & 0x40 != 0)? && is_base_layer(header) {
                 each(Nal {
                     kind: fu & 0x3f,
+                    reference: is_reference(fu & 0x3f),
                     body,
                     whole: None,
                 });
@@ -41,6 +42,7 @@ pub fn visit<'a>(
                 {
                     each(Nal {
                         kind: kind(header),
+                        reference: is_reference(kind(header)),
                         body,
                         whole: Some(nal),
                     });
@@ -52,6 +54,7 @@ pub fn visit<'a>(
             if is_base_layer(header) {
                 each(Nal {
                     kind,
+                    reference: is_reference(kind),
                     body,
                     whole: Some(payload),
                 });
@@ -70,9 +73,15 @@ pub fn contents(payload: &[u8], fragments: &mut Fragments) -> Result<Contents, P
 
 /// What one NAL unit means for random access.
 pub fn meaning(nal: &Nal<'_>) -> Contents {
-    let slice = || match nal.body.first() {
-        Some(first) if first & 0x80 != 0 => Contents::SLICE | Contents::FIRST_SLICE,
-        _ => Contents::SLICE,
+    let slice = || {
+        let mut slice = Contents::SLICE;
+        if nal.body.first().is_some_and(|first| first & 0x80 != 0) {
+            slice |= Contents::FIRST_SLICE;
+        }
+        if nal.reference {
+            slice |= Contents::REFERENCE;
+        }
+        slice
     };
     match nal.kind {
         8 | 9 => slice() | Contents::RASL,
@@ -92,6 +101,11 @@ fn kind([first, _]: [u8; HEADER_BYTES]) -> u8 {
     (first >> 1) & 0x3f
 }
 
+/// Of the types below 16 the even ones are those that no picture of their own sub-layer refers to (ITU-T H.265, table 7-1).
+pub(crate) fn is_reference(kind: u8) -> bool {
+    kind >= 16 || kind % 2 == 1
+}
+
 fn is_base_layer([first, second]: [u8; HEADER_BYTES]) -> bool {
     first & 1 == 0 && second >> 3 == 0
 }
@@ -106,10 +120,13 @@ mod tests {
 
     #[test]
     fn every_type_of_unit() {
-        let first = Contents::SLICE | Contents::FIRST_SLICE;
+        let disposable = Contents::SLICE | Contents::FIRST_SLICE;
+        let first = disposable | Contents::REFERENCE;
         for (kinds, expected) in [
-            (vec![0, 1, 6, 7], first),
-            (vec![8, 9], first | Contents::RASL),
+            (vec![0, 6], disposable),
+            (vec![1, 7], first),
+            (vec![8], disposable | Contents::RASL),
+            (vec![9], first | Contents::RASL),
             (vec![16, 17, 18, 21], first | Contents::IRAP),
             (vec![19, 20], first | Contents::IRAP | Contents::CLOSED),
             (vec![32], Contents::VPS),
@@ -124,7 +141,7 @@ mod tests {
         }
         assert_eq!(
             of(&[21 << 1, 1, 0x00]),
-            Ok(Contents::SLICE | Contents::IRAP)
+            Ok(Contents::SLICE | Contents::IRAP | Contents::REFERENCE)
         );
     }
 

@@ -57,6 +57,8 @@ impl Contents {
 
     /// The first slice of a picture.
     pub const FIRST_SLICE: Self = Self(1 << 10);
+    /// Picture data that other pictures may refer to (`nal_ref_idc` of H.264; in H.265 no type that ends in `_N`).
+    pub const REFERENCE: Self = Self(1 << 11);
 
     /// Whether all of `other` was seen.
     pub fn has(self, other: Self) -> bool {
@@ -83,6 +85,8 @@ impl BitOrAssign for Contents {
 pub struct Nal<'a> {
     /// Type from the NAL header.
     pub kind: u8,
+    /// Others may refer to what it holds.
+    pub reference: bool,
     /// What follows the NAL header, as far as this packet goes.
     pub body: &'a [u8],
     /// The NAL with its header, when all of it lies in this packet.

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use crate::abac::Replay;
 use crate::bitstream::{annex_b, length_prefixed};
-use crate::gop::{Gop, is_random_access};
+use crate::gop::{Gop, is_disposable, is_random_access};
 use crate::nal::{Contents, Nal};
 use crate::rewrite::{self, Extension, Header, Turn};
 use crate::{Codec, Flags, Packets, Unit, h264, h265, jpeg, ntp};
@@ -107,6 +107,7 @@ impl Packetizer {
             rtp_time: frame.rtp_time,
             random_access,
             leading,
+            disposable: is_disposable(self.codec, contents),
             flags: frame.flags.without(Flags::CLEAN),
             packets,
         })
@@ -281,8 +282,13 @@ fn meaning(codec: Codec, nal: &[u8]) -> Contents {
         return Contents::NONE;
     };
     let kind = fragment_header(codec, header).1;
+    let reference = match header.first() {
+        Some(first) if codec == Codec::H264 => first & h264::REF_IDC != 0,
+        _ => h265::is_reference(kind),
+    };
     let nal = Nal {
         kind,
+        reference,
         body,
         whole: Some(nal),
     };

@@ -45,6 +45,9 @@ pub struct Play {
     pub scale: f64,
     /// Capture time (UTC in µs) of the start that the reply's `Range` names.
     pub start_us: i64,
+    /// A step of this much footage (µs) is a hole, which rate-controlled media time closes up: more than the longest distance of
+    /// two pictures that are to be sent.
+    pub hole_us: i64,
     /// Whether every packet must carry the replay extension. Otherwise it stays where it is.
     pub extension: bool,
 }
@@ -162,7 +165,8 @@ impl Splice {
     pub fn start_play(&mut self, play: Play) {
         self.cseq = play.cseq;
         self.extension = play.extension;
-        self.timeline.start(play.pacing, play.scale, play.start_us);
+        self.timeline
+            .start(play.pacing, play.scale, play.start_us, play.hole_us);
         self.tracks.iter_mut().for_each(Track::start_play);
     }
 
@@ -184,6 +188,11 @@ impl Splice {
         }
     }
 
+    /// In reverse: a hole was skipped, and the footage goes on at `from_us` (capture time), which is shown first of what follows.
+    pub fn skip_hole(&mut self, from_us: i64) {
+        self.timeline.seam(Some(from_us));
+    }
+
     /// Whether a unit decodes after what was written of this leg: not before its first random access
     /// point, and not when it leads that point. The owner drops the others.
     pub fn decodable(&self, unit: &Unit) -> bool {
@@ -194,7 +203,12 @@ impl Splice {
 
     /// Media time in µs at which a unit would be due if it were written next.
     pub fn media_us(&self, unit: &Unit) -> i64 {
-        self.timeline.media_us(unit.capture_us)
+        self.media_us_at(unit.capture_us)
+    }
+
+    /// As [`Self::media_us`], of what is captured at an instant.
+    pub fn media_us_at(&self, capture_us: i64) -> i64 {
+        self.timeline.media_us(capture_us)
     }
 
     /// Rewrites a unit for the client and appends it to `out`.

@@ -13,8 +13,8 @@ pub enum Pacing {
     },
 }
 
-/// A step longer than this, and than three frames, is a hole in the footage.
-const HOLE_US: i64 = 1_000_000;
+/// A step longer than this, and than three frames, is a hole in the footage, where a PLAY leaves no pictures out.
+pub(crate) const HOLE_US: i64 = 1_000_000;
 const INTERVAL_US_MIN: i64 = 1_000_000 / 60;
 const INTERVAL_US_MAX: i64 = 1_000_000;
 const INTERVAL_US_DEFAULT: i64 = 40_000;
@@ -32,6 +32,7 @@ pub(crate) struct Timeline {
     start_us: i64,
     /// Greatest media time placed.
     frontier_us: i64,
+    hole_us: i64,
     pending: Pending,
     /// The latest distances of pictures; the smallest is the frame interval, reordered or not.
     intervals_us: [i64; INTERVALS],
@@ -58,14 +59,16 @@ impl Timeline {
             base_us: 0,
             start_us: 0,
             frontier_us: -INTERVAL_US_DEFAULT,
+            hole_us: HOLE_US,
             pending: Pending::Start,
             intervals_us: [INTERVAL_US_DEFAULT; INTERVALS],
             next_interval: 0,
         }
     }
 
-    pub(crate) fn start(&mut self, pacing: Pacing, scale: f64, start_us: i64) {
+    pub(crate) fn start(&mut self, pacing: Pacing, scale: f64, start_us: i64, hole_us: i64) {
         self.start_us = start_us;
+        self.hole_us = hole_us.max(HOLE_US);
         self.scale = if scale.is_finite() && scale != 0.0 {
             scale
         } else {
@@ -168,10 +171,15 @@ impl Timeline {
                     .saturating_sub(self.frontier_us);
                 let hole = self.rate_controlled
                     && !self.is_reverse()
-                    && step_us > HOLE_US.max(3 * self.interval_us());
+                    && step_us > self.hole_media_us().max(3 * self.interval_us());
                 if hole { (capture_us, resume_us) } else { line }
             }
         }
+    }
+
+    /// The least length of a hole in media time.
+    fn hole_media_us(&self) -> i64 {
+        (self.hole_us as f64 / self.pace().abs().max(f64::MIN_POSITIVE)) as i64
     }
 
     fn on_line(&self, origin_us: i64, base_us: i64, capture_us: i64) -> i64 {

@@ -17,6 +17,8 @@ pub struct Unit {
     /// leading pictures of an H.264 recovery point). It refers to pictures before that point and decodes
     /// silently wrong when they were not sent: [`crate::Splice::decodable`] knows whether they were.
     pub leading: bool,
+    /// No other picture refers to it: what `Frames: predicted` leaves out.
+    pub disposable: bool,
     /// E, D and T as the recorder set them.
     pub flags: Flags,
     /// The bytes.

@@ -286,6 +286,11 @@ impl Director {
     /// The frame interval is the middle distance of the latest units, so that no single gap or seam moves it. Units come
     /// in decoding order: B pictures lie between two that were sent before.
     fn learn_interval(&mut self, at: i64) {
+        if self.spacing_us > 0 {
+            self.recent.push_back(at);
+            self.recent.truncate(CADENCE_UNITS);
+            return;
+        }
         if self.recent.len() == CADENCE_UNITS {
             self.recent.pop_front();
         }

@@ -22,7 +22,7 @@ mod veto;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::camera::CopyIx;
 use crate::plan::{CopyFacts, Direction, Reason, Request};
@@ -101,6 +101,8 @@ pub struct Director {
     /// Progress of the newest unit sent in this play.
     last: Option<i64>,
     interval_us: i64,
+    /// Pictures are left out on purpose: this far apart, µs, they still follow each other.
+    spacing_us: i64,
     /// Progress of the latest units, in the order sent.
     recent: VecDeque<i64>,
     /// Progress to go on from when nothing was sent since (behind a hole that was skipped).
@@ -145,6 +147,7 @@ impl Director {
             without_since: None,
             last: None,
             interval_us: INTERVAL_US,
+            spacing_us: 0,
             recent: VecDeque::with_capacity(judge::CADENCE_UNITS),
             resume: None,
             vetoes: Vetoes::default(),
@@ -154,6 +157,13 @@ impl Director {
             actions: VecDeque::new(),
             legs_opened: 0,
         }
+    }
+
+    /// What plays next leaves pictures out on purpose (key frames only): those up to `spacing` apart have no gap between them.
+    /// Zero for all pictures.
+    pub fn space_pictures(&mut self, spacing: Duration) {
+        self.spacing_us = spacing.as_micros() as i64;
+        self.interval_us = INTERVAL_US;
     }
 
     /// Takes in an event. `facts` are the camera's copies in priority order; `now` is monotonic.

@@ -75,7 +75,9 @@ impl Director {
 
     /// A step in capture time above this may hide footage that another copy holds.
     pub(super) fn jump_min(&self) -> i64 {
-        (self.policy.min_gap.as_micros() as i64).max(self.interval_us * 5 / 2)
+        (self.policy.min_gap.as_micros() as i64)
+            .max(self.interval_us * 5 / 2)
+            .max(self.spacing_us)
     }
 
     /// Progress of the next unit that is wanted. What a start at a random access point sends before the asked instant is not.

@@ -126,6 +126,7 @@ fn spliced(codec: Codec, units: Vec<Unit>, pacing: Pacing, scale: f64, preroll: 
         pacing,
         scale,
         start_us: START_US,
+        hole_us: 0,
         extension: true,
     });
     splice.begin_leg(LegFormat::default());

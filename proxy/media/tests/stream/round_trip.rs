@@ -196,6 +196,7 @@ fn played(
         pacing,
         scale: 1.0,
         start_us: START_US,
+        hole_us: 0,
         extension: true,
     });
     let mut out = OutQueue::new();

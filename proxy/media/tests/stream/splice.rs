@@ -30,6 +30,7 @@ fn unit(us: i64, payloads: &[&[u8]], extension: bool) -> Unit {
         rtp_time,
         random_access: payloads.contains(&IDR),
         leading: false,
+        disposable: false,
         flags: Flags::NONE,
         packets,
     }
@@ -41,6 +42,7 @@ fn play(pacing: Pacing, scale: f64) -> Play {
         pacing,
         scale,
         start_us: START_US,
+        hole_us: 0,
         extension: true,
     }
 }
