@@ -7,10 +7,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use seamline_archive::{ArchiveError, Batch, Cursor, TrackFormat};
+use seamline_archive::{ArchiveError, Batch, Cursor, Folder, Keys, Rewind, TrackFormat};
 use seamline_media::{Flags, Frame, LegFormat, Packetizer, Unit};
 use seamline_probes::archive::{Folders, describe_tracks};
 use seamline_routing::director::Failure;
+use seamline_routing::plan::Direction;
+use seamline_rtsp::headers::Frames;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep};
 
@@ -28,11 +30,46 @@ impl From<ArchiveError> for LegFailure {
     }
 }
 
-type Read = Result<(Cursor, Batch), LegFailure>;
+type Read = Result<(Reader, Batch), LegFailure>;
+
+/// A position in the folder.
+enum Reader {
+    Forward(Cursor),
+    Backward(Rewind),
+}
+
+impl Reader {
+    fn open(folder: Arc<Folder>, order: &Order, now_us: i64) -> Result<Self, LegFailure> {
+        let from_us = order.from.shift(order.clock_offset_us).as_micros();
+        let keys = match order.frames {
+            Frames::Intra { interval_ms } => Some(Keys {
+                interval_us: i64::from(interval_ms.unwrap_or(0)) * 1_000,
+            }),
+            Frames::All | Frames::Predicted => None,
+        };
+        Ok(match order.direction {
+            Direction::Reverse => Reader::Backward(Rewind::open(folder, from_us, keys)),
+            Direction::Forward => {
+                let cursor = Cursor::open(folder, from_us, now_us)?;
+                Reader::Forward(match keys {
+                    Some(keys) => cursor.only_keys(keys),
+                    None => cursor,
+                })
+            }
+        })
+    }
+
+    fn next_batch(&mut self, now_us: i64) -> Result<Batch, ArchiveError> {
+        match self {
+            Reader::Forward(cursor) => cursor.next_batch(BATCH_BYTES, now_us),
+            Reader::Backward(rewind) => rewind.next_batch(now_us),
+        }
+    }
+}
 
 enum Stage {
     Reading(JoinHandle<Read>),
-    AtTail(Pin<Box<Sleep>>, Option<Box<Cursor>>),
+    AtTail(Pin<Box<Sleep>>, Option<Box<Reader>>),
     Over,
 }
 
@@ -44,6 +81,7 @@ pub struct ArchiveLeg {
     /// For each track of the files the packetizer of the client's track.
     tracks: Vec<Option<Packer>>,
     units: VecDeque<Unit>,
+    groups: VecDeque<Vec<Unit>>,
 }
 
 struct Packer {
@@ -72,30 +110,30 @@ impl std::fmt::Debug for ArchiveLeg {
 }
 
 impl ArchiveLeg {
-    /// Positions at the random access point at or before the ordered start.
+    /// Positions at the random access point at or before the ordered start; in reverse behind the last picture before it.
     pub async fn open(folders: &Arc<Folders>, order: Order) -> Result<Self, LegFailure> {
-        let from_us = order.from.shift(order.clock_offset_us).as_micros();
         let mut leg = ArchiveLeg {
             order,
             stage: Stage::Over,
             format: LegFormat::default(),
             tracks: Vec::new(),
             units: VecDeque::new(),
+            groups: VecDeque::new(),
         };
-        let (folders, remote) = (folders.clone(), leg.order.remote.clone());
+        let (folders, wanted) = (folders.clone(), leg.order.clone());
         let opened = spawn_blocking(move || -> Read {
             let now_us = clock::wall().as_micros();
             let folder = folders
-                .folder(&remote)
+                .folder(&wanted.remote)
                 .map_err(|error| LegFailure::new(Failure::Lost, error.to_string()))?;
-            let mut cursor = Cursor::open(folder, from_us, now_us)?;
-            let batch = cursor.next_batch(BATCH_BYTES, now_us)?;
-            Ok((cursor, batch))
+            let mut reader = Reader::open(folder, &wanted, now_us)?;
+            let batch = reader.next_batch(now_us)?;
+            Ok((reader, batch))
         });
-        let (cursor, batch) = opened
+        let (reader, batch) = opened
             .await
             .map_err(|error| LegFailure::new(Failure::Lost, format!("reader failed: {error}")))??;
-        leg.take(cursor, batch)?;
+        leg.take(reader, batch)?;
         Ok(leg)
     }
 
@@ -110,6 +148,9 @@ impl ArchiveLeg {
             if let Some(unit) = self.units.pop_front() {
                 return Poll::Ready(Arrival::Unit(unit));
             }
+            if let Some(group) = self.groups.pop_front() {
+                return Poll::Ready(Arrival::Group(group));
+            }
             match &mut self.stage {
                 Stage::Reading(reading) => {
                     let read = ready!(Pin::new(reading).poll(cx));
@@ -120,15 +161,15 @@ impl ArchiveLeg {
                             format!("reader failed: {error}"),
                         ))
                     });
-                    if let Err(failure) = read.and_then(|(cursor, batch)| self.take(cursor, batch))
+                    if let Err(failure) = read.and_then(|(reader, batch)| self.take(reader, batch))
                     {
                         return Poll::Ready(Arrival::Failed(failure));
                     }
                 }
-                Stage::AtTail(pause, cursor) => {
+                Stage::AtTail(pause, reader) => {
                     ready!(pause.as_mut().poll(cx));
-                    match cursor.take() {
-                        Some(cursor) => self.read_on(*cursor),
+                    match reader.take() {
+                        Some(reader) => self.read_on(*reader),
                         None => self.stage = Stage::Over,
                     }
                 }
@@ -137,24 +178,30 @@ impl ArchiveLeg {
         }
     }
 
-    fn read_on(&mut self, mut cursor: Cursor) {
+    fn read_on(&mut self, mut reader: Reader) {
         self.stage = Stage::Reading(spawn_blocking(move || {
-            let batch = cursor.next_batch(BATCH_BYTES, clock::wall().as_micros())?;
-            Ok((cursor, batch))
+            let batch = reader.next_batch(clock::wall().as_micros())?;
+            Ok((reader, batch))
         }));
     }
 
-    fn take(&mut self, cursor: Cursor, batch: Batch) -> Result<(), LegFailure> {
+    fn take(&mut self, reader: Reader, batch: Batch) -> Result<(), LegFailure> {
         match batch {
             Batch::Tracks(formats) => self.set_tracks(&formats)?,
             Batch::Frames(frames) => {
                 for frame in &frames {
                     self.pack(frame);
                 }
+                if self.order.direction == Direction::Reverse {
+                    let group: Vec<Unit> = self.units.drain(..).collect();
+                    if !group.is_empty() {
+                        self.groups.push_back(group);
+                    }
+                }
             }
             Batch::Gap { .. } => {}
             Batch::AtTail => {
-                self.stage = Stage::AtTail(Box::pin(sleep(TAIL_EVERY)), Some(Box::new(cursor)));
+                self.stage = Stage::AtTail(Box::pin(sleep(TAIL_EVERY)), Some(Box::new(reader)));
                 return Ok(());
             }
             Batch::End => {
@@ -162,7 +209,7 @@ impl ArchiveLeg {
                 return Ok(());
             }
         }
-        self.read_on(cursor);
+        self.read_on(reader);
         Ok(())
     }
 
@@ -203,6 +250,7 @@ impl ArchiveLeg {
             flags: Flags::NONE,
         });
         match unit {
+            Ok(unit) if !self.order.wants(&unit) => {}
             Ok(unit) => self.units.push_back(unit),
             Err(error) => tracing::warn!(capture_us, %error, "frame of the archive skipped"),
         }

@@ -14,8 +14,10 @@ use std::time::Instant;
 use seamline_media::{LegFormat, Unit};
 use seamline_probes::MediaSource;
 use seamline_routing::director::Failure;
+use seamline_routing::plan::Direction;
 use seamline_routing::policy::Reaction;
 use seamline_routing::time::Timestamp;
+use seamline_rtsp::headers::Frames;
 use seamline_rtsp::sdp::{Mapping, Track, map_tracks};
 use tokio::time::timeout;
 
@@ -28,6 +30,14 @@ pub struct Order {
     pub from: Timestamp,
     /// The copy's clock minus the timeline's clock, µs.
     pub clock_offset_us: i64,
+    /// The way of the leg through time. In reverse it delivers [`Arrival::Group`]s of the master track that lie before `from`.
+    pub direction: Direction,
+    /// Where the client's range ends: a leg may end there.
+    pub until: Option<Timestamp>,
+    /// Footage seconds a second that the client takes, about.
+    pub rate: f64,
+    /// Which pictures are wanted. A recorder may send more.
+    pub frames: Frames,
     /// The client's tracks, in its order; units name them by index.
     pub tracks: Arc<[Track]>,
     /// Which of them the client set up.
@@ -71,6 +81,20 @@ impl Order {
             .map(|(ours, mapped)| mapped.index().filter(|_| wanted(ours)))
             .collect())
     }
+
+    /// Whether a unit is to be sent at all: sound only where every picture, or all but the disposable ones, go with it.
+    pub fn wants(&self, unit: &Unit) -> bool {
+        wants(self.frames, self.master, unit)
+    }
+}
+
+/// See [`Order::wants`].
+pub fn wants(frames: Frames, master: usize, unit: &Unit) -> bool {
+    match frames {
+        Frames::All => true,
+        Frames::Predicted => !unit.disposable,
+        Frames::Intra { .. } => unit.track == master && unit.random_access,
+    }
 }
 
 /// What a leg delivers.
@@ -78,6 +102,10 @@ impl Order {
 pub enum Arrival {
     /// An access unit or audio frame, in the recorder's order.
     Unit(Unit),
+    /// In reverse: a random access point and all that depends on it, in decoding order. Groups come last first.
+    Group(Vec<Unit>),
+    /// It is at work: something came that is not whole yet.
+    Alive,
     /// The recorder said that the leg is over.
     Ended,
     /// The leg is lost.
@@ -109,6 +137,8 @@ impl LegFailure {
 pub enum Leg {
     /// A replay session at an RTSP recorder.
     Rtsp(Box<rtsp::RtspLeg>),
+    /// The same, fetched piece by piece and given out backwards.
+    Rewind(Box<rtsp::RewindLeg>),
     /// A reader of a folder of recordings.
     Archive(Box<archive::ArchiveLeg>),
 }
@@ -131,6 +161,11 @@ impl Leg {
 
     async fn open_unhurried(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
         match source {
+            MediaSource::Rtsp(source) if order.direction == Direction::Reverse => {
+                rtsp::RewindLeg::open(source, order)
+                    .await
+                    .map(|leg| Leg::Rewind(Box::new(leg)))
+            }
             MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
@@ -151,6 +186,7 @@ impl Leg {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         match self {
             Leg::Rtsp(leg) => leg.poll_next(cx),
+            Leg::Rewind(leg) => leg.poll_next(cx),
             Leg::Archive(leg) => leg.poll_next(cx),
         }
     }
@@ -159,7 +195,7 @@ impl Leg {
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Leg::Rtsp(leg) => leg.peer_closed(cx),
-            Leg::Archive(_) => false,
+            Leg::Rewind(_) | Leg::Archive(_) => false,
         }
     }
 
@@ -167,6 +203,7 @@ impl Leg {
     pub fn format(&self) -> LegFormat {
         match self {
             Leg::Rtsp(leg) => leg.format(),
+            Leg::Rewind(leg) => leg.format(),
             Leg::Archive(leg) => leg.format(),
         }
     }
@@ -175,6 +212,7 @@ impl Leg {
     pub fn keep_alive(&mut self, now: Instant) {
         match self {
             Leg::Rtsp(leg) => leg.keep_alive(now),
+            Leg::Rewind(leg) => leg.keep_alive(now),
             Leg::Archive(_) => {}
         }
     }

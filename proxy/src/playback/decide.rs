@@ -6,12 +6,13 @@ use std::time::{Duration, Instant};
 use seamline_media::LegFormat;
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{Event, Failure, LegId, Seam};
-use seamline_routing::plan::Reason;
+use seamline_routing::plan::{Direction, Reason};
 use seamline_routing::time::{TimeRange, Timestamp};
+use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 
 use super::running::{Lanes, Running, Sign, Stage};
-use super::{Playback, State, TICK};
+use super::{LOOKAHEAD, LOOKAHEAD_TIMES_MAX, Playback, State, TICK};
 use crate::clock;
 use crate::outbound::{Leg, LegFailure, Order};
 
@@ -32,6 +33,12 @@ impl Playback {
         let order = Order {
             remote: self.camera.remote(copy),
             from,
+            until: self.request.and_then(|request| request.until),
+            direction: self
+                .request
+                .map_or_else(Direction::default, |request| request.direction),
+            frames: self.delivery.frames,
+            rate: self.rate(),
             clock_offset_us: self.camera.clock_offset_us(copy),
             tracks: self.tracks.clone(),
             wanted: self.wanted.clone(),
@@ -39,11 +46,17 @@ impl Playback {
             reaction: self.camera.policy.reaction,
         };
         let opening = tokio::spawn(Leg::open(self.camera.media(copy), order));
-        let wanted = self.wanted.iter().filter(|wanted| **wanted).count();
+        let pictures_only = self.reverse() || matches!(self.delivery.frames, Frames::Intra { .. });
+        let wanted = match self.wanted.iter().filter(|wanted| **wanted).count() {
+            _ if pictures_only => 1,
+            wanted => wanted,
+        };
         let lanes = Lanes {
             tracks: self.tracks.len(),
             master: self.master,
             wanted,
+            frames: self.delivery.frames,
+            lookahead: LOOKAHEAD.mul_f64(self.rate().clamp(1.0, LOOKAHEAD_TIMES_MAX)),
         };
         self.legs.push(Running::new(id, copy, opening, lanes, now));
     }
@@ -75,10 +88,14 @@ impl Playback {
         );
         let starting = matches!(self.state, State::Starting { .. });
         if starting {
-            self.begin_play(seam.at);
-            self.started = Some(seam.at);
+            let start = self.play_start(seam);
+            self.begin_play(start);
+            self.started = Some(start);
         }
-        if let Some(leg) = self.legs.iter().find(|leg| leg.id == seam.leg) {
+        // In reverse the leg begins with its first group, behind the one that is being sent.
+        if let Some(leg) = self.legs.iter().find(|leg| leg.id == seam.leg)
+            && !self.reverse()
+        {
             let discontinuity = (seam.jump && !starting).then_some(seam.at.as_micros());
             self.splice.begin_leg(LegFormat {
                 discontinuity,

@@ -3,8 +3,9 @@
 use std::time::{Duration, Instant};
 
 use seamline_media::{Flags, How, OutQueue};
-use seamline_routing::director::{End, Event, Failure, LegId, Outlook, Verdict};
+use seamline_routing::director::{End, Event, Failure, Head, LegId, Outlook, Verdict};
 use seamline_routing::time::Timestamp;
+use seamline_rtsp::headers::Frames;
 
 use super::running::LegTurn;
 use super::{OUT_HIGH, Playback, Progress, State};
@@ -16,10 +17,10 @@ const REPORT_EVERY: Duration = Duration::from_secs(4);
 /// How long the last unit of a paced play lasts.
 const LAST_LASTS: Duration = Duration::from_millis(40);
 /// Without pacing a leg that shows nothing new for this long gives out what is held back.
-const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
+pub(super) const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
 
 /// What came of looking at the head of a leg.
-enum Turn {
+pub(super) enum Turn {
     /// Something changed: look again.
     Again,
     /// Nothing to do before the next arrival, event or due time.
@@ -38,6 +39,12 @@ impl Playback {
             return Some(Progress::Started { at });
         }
         while out.len() < OUT_HIGH {
+            if self.back.sending() {
+                if self.send_back(now, out) {
+                    continue;
+                }
+                break;
+            }
             if self.end.is_some() {
                 return self.farewell(now, out);
             }
@@ -47,7 +54,12 @@ impl Playback {
             let Some(source) = self.director.source() else {
                 break;
             };
-            match self.turn(source, now) {
+            let turn = if self.reverse() {
+                self.turn_back(source, now)
+            } else {
+                self.turn(source, now)
+            };
+            match turn {
                 Turn::Again => self.ready_incoming(),
                 Turn::Rest => {
                     if self.due.is_none() {
@@ -58,7 +70,7 @@ impl Playback {
                 Turn::Send(verdict) => self.send(source, verdict, now, out),
             }
         }
-        if self.end.is_some() {
+        if self.end.is_some() && !self.back.sending() {
             return self.farewell(now, out);
         }
         if let Some(at) = self.started.take() {
@@ -82,11 +94,20 @@ impl Playback {
                     break;
                 }
             }
+            while let Some(group) = leg.front_group() {
+                let (id, mut heads) = (leg.id, group.heads().into_iter());
+                if heads.all(|head| self.director.incoming_drops(id, &head)) {
+                    leg.pop_group();
+                } else {
+                    break;
+                }
+            }
         }
     }
 
     fn turn(&mut self, source: LegId, now: Instant) -> Turn {
         let unpaced = self.delivery.pacing.is_none();
+        let (frames, last_key, hold_at) = (self.delivery.frames, self.last_key, self.hold_at);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return Turn::Rest;
         };
@@ -95,16 +116,7 @@ impl Playback {
                 self.due = Some(until);
                 return Turn::Rest;
             }
-            if leg.turn != LegTurn::Open || leg.over() {
-                let event = match leg.turn {
-                    LegTurn::RangeDone => Event::RangeEnd,
-                    LegTurn::Open | LegTurn::HandingOver => Event::Drained { leg: source },
-                };
-                self.direct(event, now);
-                let moved = self.director.source() != Some(source) || self.end.is_some();
-                return if moved { Turn::Again } else { Turn::Rest };
-            }
-            return Turn::Rest;
+            return self.drained(source, now);
         };
         let head = leg.head(unit);
         if leg.turn != LegTurn::Open && head.master {
@@ -112,6 +124,14 @@ impl Playback {
             return Turn::Again;
         }
         let mut verdict = self.director.judge(source, &head);
+        if verdict == Verdict::Send
+            && head.master
+            && hold_at.is_some_and(|hold_at| head.capture >= hold_at)
+        {
+            self.pause();
+            return Turn::Rest;
+        }
+        let left_out = head.master && comes_too_soon(frames, last_key, head.capture);
         // In decoding order a picture behind an end may come before one ahead of it that refers to it.
         let ends = match verdict {
             Verdict::RangeEnd => leg.master_ends(|capture| self.director.is_beyond_range(capture)),
@@ -126,35 +146,8 @@ impl Playback {
                 leg.pop();
                 Turn::Again
             }
-            Verdict::Wait => Turn::Rest,
-            Verdict::Handover | Verdict::RangeEnd => {
-                let turn = match verdict {
-                    Verdict::RangeEnd => LegTurn::RangeDone,
-                    _ => LegTurn::HandingOver,
-                };
-                leg.turn_over(turn, head.capture, now);
-                Turn::Again
-            }
-            Verdict::Jump => {
-                self.direct(
-                    Event::Jump {
-                        leg: source,
-                        to: head.capture,
-                    },
-                    now,
-                );
-                // The answer is a hole that is passed, a leg that is awaited, or the end; each shows in the next verdict.
-                let again = self.director.source() != Some(source)
-                    || self.director.judge(source, &head) != Verdict::Jump;
-                if again { Turn::Again } else { Turn::Rest }
-            }
-            Verdict::Wrong => {
-                leg.clear();
-                let failure = LegFailure::new(
-                    Failure::WrongFootage,
-                    format!("footage of {} in mid leg", head.capture),
-                );
-                self.leg_failed(source, &failure, now);
+            Verdict::Send if left_out => {
+                self.let_go(source);
                 Turn::Again
             }
             Verdict::Send | Verdict::Preroll => {
@@ -180,6 +173,80 @@ impl Playback {
                 }
                 Turn::Send(verdict)
             }
+            verdict => self.obey(source, &head, verdict, now),
+        }
+    }
+
+    /// Does what a verdict asks that lets nothing pass for now.
+    pub(super) fn obey(
+        &mut self,
+        source: LegId,
+        head: &Head,
+        verdict: Verdict,
+        now: Instant,
+    ) -> Turn {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        match verdict {
+            Verdict::Handover | Verdict::RangeEnd => {
+                let turn = match verdict {
+                    Verdict::RangeEnd => LegTurn::RangeDone,
+                    _ => LegTurn::HandingOver,
+                };
+                leg.turn_over(turn, head.capture, now);
+                Turn::Again
+            }
+            Verdict::Jump => {
+                self.direct(
+                    Event::Jump {
+                        leg: source,
+                        to: head.capture,
+                    },
+                    now,
+                );
+                // The answer is a hole that is passed, a leg that is awaited, or the end; each shows in the next verdict.
+                let again = self.director.source() != Some(source)
+                    || self.director.judge(source, head) != Verdict::Jump;
+                if again { Turn::Again } else { Turn::Rest }
+            }
+            Verdict::Wrong => {
+                leg.clear();
+                let failure = LegFailure::new(
+                    Failure::WrongFootage,
+                    format!("footage of {} in mid leg", head.capture),
+                );
+                self.leg_failed(source, &failure, now);
+                Turn::Again
+            }
+            Verdict::Wait | Verdict::Send | Verdict::Preroll | Verdict::Drop => Turn::Rest,
+        }
+    }
+
+    /// Nothing is left of the leg that plays: it ended, or its turn did.
+    pub(super) fn drained(&mut self, source: LegId, now: Instant) -> Turn {
+        let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        if leg.turn == LegTurn::Open && !leg.over() {
+            return Turn::Rest;
+        }
+        let event = match leg.turn {
+            LegTurn::RangeDone => Event::RangeEnd,
+            LegTurn::Open | LegTurn::HandingOver => Event::Drained { leg: source },
+        };
+        self.direct(event, now);
+        let moved = self.director.source() != Some(source) || self.end.is_some();
+        if moved { Turn::Again } else { Turn::Rest }
+    }
+
+    /// Counts the unit at the head as sent, and does not send it.
+    fn let_go(&mut self, source: LegId) {
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source)
+            && let Some(unit) = leg.pop()
+        {
+            let head = leg.head(&unit);
+            self.director.sent(source, &head);
         }
     }
 
@@ -193,6 +260,10 @@ impl Playback {
         };
         let Some(unit) = leg.pop() else { return };
         let head = leg.head(&unit);
+        if head.master {
+            self.fresh = false;
+            self.last_key = Some(head.capture);
+        }
         match self.splice.write(unit, how, out) {
             Ok(written) if head.master => self.pace.sent(written.media_us, now),
             Ok(_) => {}
@@ -223,6 +294,11 @@ impl Playback {
         let Some(unit) = leg.front().filter(|unit| unit.track == self.master) else {
             return How::NORMAL;
         };
+        let fresh = if self.fresh {
+            Flags::DISCONTINUITY
+        } else {
+            Flags::NONE
+        };
         let outlook = match leg.second_of_master() {
             Some(next) => match self.director.outlook_before(&leg.head(next)) {
                 Outlook::Gap => {
@@ -241,19 +317,14 @@ impl Playback {
             }
             None => Outlook::Continues,
         };
-        let flags = match outlook {
-            Outlook::Continues => Flags::NONE,
-            Outlook::Gap => Flags::END,
-            Outlook::Terminal => Flags::END | Flags::TERMINAL,
-        };
         How {
             preroll: false,
-            flags,
+            flags: fresh | ends(outlook),
         }
     }
 
     /// Sender reports, the first before the first media (a later one makes players re-base their clocks).
-    fn report(&mut self, now: Instant, out: &mut OutQueue) {
+    pub(super) fn report(&mut self, now: Instant, out: &mut OutQueue) {
         let due = self
             .last_report
             .is_none_or(|last| now.saturating_duration_since(last) >= REPORT_EVERY);
@@ -311,4 +382,26 @@ impl Playback {
         self.state = State::Over(end);
         Progress::Over(end)
     }
+}
+
+/// E and T of the last unit before what follows.
+pub(super) fn ends(outlook: Outlook) -> Flags {
+    match outlook {
+        Outlook::Continues => Flags::NONE,
+        Outlook::Gap => Flags::END,
+        Outlook::Terminal => Flags::END | Flags::TERMINAL,
+    }
+}
+
+/// Whether a key frame comes too soon behind the one before for a client that wants them at a distance of footage time.
+pub(super) fn comes_too_soon(frames: Frames, last: Option<Timestamp>, capture: Timestamp) -> bool {
+    let Frames::Intra {
+        interval_ms: Some(interval_ms),
+    } = frames
+    else {
+        return false;
+    };
+    last.is_some_and(|last| {
+        capture.micros_since(last).unsigned_abs() < u64::from(interval_ms) * 1_000
+    })
 }

@@ -6,7 +6,9 @@
 
 mod decide;
 mod emit;
+mod group;
 mod pace;
+mod reverse;
 mod running;
 
 use std::pin::Pin;
@@ -19,6 +21,7 @@ use seamline_probes::Changes;
 use seamline_routing::director::{Action, Director, End, Event, Lesson};
 use seamline_routing::plan::{Direction, Request};
 use seamline_routing::time::Timestamp;
+use seamline_rtsp::headers::Frames;
 use seamline_rtsp::sdp::Track;
 use tokio::time::Sleep;
 
@@ -26,13 +29,19 @@ use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
 use pace::Pace;
+use reverse::Backwards;
 use running::Running;
 
 /// How the client takes its footage.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Delivery {
-    /// Paced at this many footage seconds a second, or as fast as the client reads (`Rate-Control: no`).
+    /// Paced at this many footage seconds a second, forward or in reverse, or as fast as the client reads
+    /// (`Rate-Control: no`).
     pub pacing: Option<f64>,
+    /// Which pictures the client wants.
+    pub frames: Frames,
+    /// The play takes the place of another, or was asked for at once: its first packet is a discontinuity in transmission.
+    pub discontinuity: bool,
     /// Delivery speed beside the pacing: media time per wall time (RTSP `Speed`).
     pub speed: f64,
     /// The client asked for ONVIF replay: it wants the header extension, and no BYE at an open end.
@@ -58,6 +67,11 @@ pub enum Progress {
 /// Units read ahead of what is due, in footage time: an outage within it costs the viewer nothing, and a seam finds
 /// its random access point in it.
 const LOOKAHEAD: Duration = Duration::from_secs(4);
+/// So many times as much is read ahead at the most, for play that is faster than the clock.
+const LOOKAHEAD_TIMES_MAX: f64 = 8.0;
+/// Key frames are this far apart at the most: the longest group of pictures of "smart" encoders seen in the field, with some
+/// room.
+const KEYS_APART_MAX: Duration = Duration::from_secs(20);
 /// The same in bytes, for one leg.
 const LOOKAHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The client's queue above which nothing more is written.
@@ -107,6 +121,14 @@ pub struct Playback {
     /// When the latest unit of the play was written.
     sent_at: Option<Instant>,
     end: Option<End>,
+    /// In reverse: the group that is being sent, and what was shown last.
+    back: Backwards,
+    /// Capture time of the key frame that was sent last, where the client wants them at a distance.
+    last_key: Option<Timestamp>,
+    /// The first packet of the play is still to be sent, and marked.
+    fresh: bool,
+    /// Where the play is to be held, as the client asked ahead of it.
+    hold_at: Option<Timestamp>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -141,6 +163,8 @@ impl Playback {
             pace: Pace::new(),
             delivery: Delivery {
                 pacing: Some(1.0),
+                frames: Frames::All,
+                discontinuity: false,
                 speed: 1.0,
                 onvif: false,
                 cseq: 0,
@@ -153,6 +177,10 @@ impl Playback {
             last_report: None,
             sent_at: None,
             end: None,
+            back: Backwards::default(),
+            last_key: None,
+            fresh: false,
+            hold_at: None,
             timer: Box::pin(tokio::time::sleep(TICK)),
         }
     }
@@ -172,7 +200,35 @@ impl Playback {
         self.last_report = None;
         self.sent_at = None;
         self.end = None;
+        self.back = Backwards::default();
+        self.last_key = None;
+        self.fresh = delivery.discontinuity;
+        self.hold_at = None;
+        self.director.space_pictures(match delivery.frames {
+            Frames::Intra { .. } => self.spacing(),
+            Frames::All | Frames::Predicted => Duration::ZERO,
+        });
         self.direct(Event::Play(request), now);
+    }
+
+    /// How far apart two pictures may be that are to be sent.
+    fn spacing(&self) -> Duration {
+        match self.delivery.frames {
+            Frames::All | Frames::Predicted => Duration::ZERO,
+            Frames::Intra { interval_ms } => {
+                KEYS_APART_MAX + Duration::from_millis(interval_ms.unwrap_or(0).into())
+            }
+        }
+    }
+
+    /// Footage seconds a second.
+    fn rate(&self) -> f64 {
+        self.delivery.pacing.unwrap_or(LOOKAHEAD_TIMES_MAX / 2.0) * self.delivery.speed
+    }
+
+    fn reverse(&self) -> bool {
+        self.request
+            .is_some_and(|request| request.direction == Direction::Reverse)
     }
 
     /// Holds delivery; returns the capture time at which it goes on.
@@ -184,11 +240,27 @@ impl Playback {
         self.director.position()
     }
 
+    /// Holds delivery once it reaches `at`; false when that lies behind what was sent or outside of what plays.
+    pub fn pause_at(&mut self, at: Timestamp) -> bool {
+        let position = self.position();
+        let until = self.request.and_then(|request| request.until);
+        let ahead = if self.reverse() {
+            at <= position && until.is_none_or(|until| at >= until)
+        } else {
+            at >= position && until.is_none_or(|until| at <= until)
+        };
+        if ahead && self.active() {
+            self.hold_at = Some(at);
+        }
+        ahead && self.active()
+    }
+
     /// Goes on after [`Self::pause`]; returns the capture time of what comes next.
     pub fn resume(&mut self, cseq: u8) -> Timestamp {
         if self.state == State::Paused {
             let now = clock::now();
             self.state = State::Playing;
+            self.hold_at = None;
             self.delivery.cseq = cseq;
             self.pace.release(self.delivery.speed);
             self.begin_play(self.director.position());
@@ -283,10 +355,7 @@ impl Playback {
 
     /// Tells the splice that a PLAY begins with the unit captured at `start`.
     fn begin_play(&mut self, start: Timestamp) {
-        let reverse = self
-            .request
-            .is_some_and(|request| request.direction == Direction::Reverse);
-        let sign = if reverse { -1.0 } else { 1.0 };
+        let sign = if self.reverse() { -1.0 } else { 1.0 };
         self.splice.start_play(Play {
             cseq: self.delivery.cseq,
             pacing: match self.delivery.pacing {
@@ -297,6 +366,7 @@ impl Playback {
             },
             scale: sign * self.delivery.pacing.unwrap_or(1.0),
             start_us: start.as_micros(),
+            hole_us: self.spacing().as_micros() as i64,
             extension: self.delivery.onvif,
         });
     }

@@ -9,12 +9,14 @@ use seamline_media::{LegFormat, Unit};
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{Head, LegId};
 use seamline_routing::time::{TimeRange, Timestamp};
+use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
-use super::{LOOKAHEAD, LOOKAHEAD_BYTES_MAX};
+use super::LOOKAHEAD_BYTES_MAX;
+use super::group::Group;
 use crate::cameras::TEACH_EVERY;
-use crate::outbound::{Arrival, Leg, LegFailure};
+use crate::outbound::{Arrival, Leg, LegFailure, wants};
 
 /// A leg being opened in the background; given up when dropped.
 pub(super) struct Opening(JoinHandle<Result<Leg, LegFailure>>);
@@ -38,12 +40,17 @@ pub(super) struct Running {
     pub(super) stage: Stage,
     /// Units by track: recorders interleave their tracks loosely, we by capture time.
     queues: SmallVec<[VecDeque<Unit>; 2]>,
+    /// In reverse: whole groups of pictures, in the order of delivery.
+    groups: VecDeque<Group>,
+    frames: Frames,
+    /// Footage that is read ahead.
+    lookahead: Duration,
     queued_bytes: usize,
     /// The recorder is gone: what it had sent is read to its end.
     draining: bool,
     master: usize,
     wanted_tracks: usize,
-    /// Newest capture time of the master track.
+    /// Newest capture time of the master track; in reverse the oldest.
     pub(super) newest: Option<Timestamp>,
     /// Newest capture time of each track, and when it came.
     shown: SmallVec<[Option<(Timestamp, Instant)>; 2]>,
@@ -92,6 +99,10 @@ pub(super) struct Lanes {
     pub(super) master: usize,
     /// How many the client set up.
     pub(super) wanted: usize,
+    /// Which pictures of them it wants.
+    pub(super) frames: Frames,
+    /// Footage that is read ahead.
+    pub(super) lookahead: Duration,
 }
 
 /// What reading a leg brought to light.
@@ -145,6 +156,8 @@ impl Running {
             tracks,
             master,
             wanted: wanted_tracks,
+            frames,
+            lookahead,
         }: Lanes,
         now: Instant,
     ) -> Self {
@@ -153,6 +166,9 @@ impl Running {
             copy,
             stage: Stage::Opening(Opening(opening)),
             queues: (0..tracks).map(|_| VecDeque::new()).collect(),
+            groups: VecDeque::new(),
+            frames,
+            lookahead,
             queued_bytes: 0,
             draining: false,
             master,
@@ -202,7 +218,11 @@ impl Running {
     /// Footage in the queue, by the master track.
     pub(super) fn span(&self) -> Duration {
         let queue = self.queues.get(self.master);
-        let oldest = queue.and_then(VecDeque::front).map(|unit| unit.capture_us);
+        let group = self.groups.front().map(|group| group.last().as_micros());
+        let oldest = queue
+            .and_then(VecDeque::front)
+            .map(|unit| unit.capture_us)
+            .or(group);
         let (Some(newest), Some(oldest)) = (self.newest, oldest) else {
             return Duration::ZERO;
         };
@@ -225,12 +245,12 @@ impl Running {
                 && self.queues.iter().filter(|queue| !queue.is_empty()).count() < self.wanted_tracks
         };
         self.queued_bytes < LOOKAHEAD_BYTES_MAX
-            && (span < LOOKAHEAD || (span < LOOKAHEAD * 2 && lags()))
+            && (span < self.lookahead || (span < self.lookahead * 2 && lags()))
     }
 
     /// Enough is held back that an outage now would still find a random access point ahead.
     pub(super) fn well_stocked(&self) -> bool {
-        self.span() >= LOOKAHEAD * 3 / 4 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
+        self.span() >= self.lookahead * 3 / 4 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
     }
 
     /// Whether none of the next pictures in decoding order lies before an end.
@@ -256,7 +276,23 @@ impl Running {
     pub(super) fn steps(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
         let queue = self.queues.get(self.master).into_iter().flatten();
         let captures = queue.map(|unit| Timestamp::from_micros(unit.capture_us));
-        captures.clone().zip(captures.skip(1))
+        let ends = self.groups.iter().map(Group::first);
+        let starts = self.groups.iter().skip(1).map(Group::last);
+        captures
+            .clone()
+            .zip(captures.skip(1))
+            .chain(ends.zip(starts))
+    }
+
+    /// The group that is next, in reverse.
+    pub(super) fn front_group(&self) -> Option<&Group> {
+        self.groups.front()
+    }
+
+    pub(super) fn pop_group(&mut self) -> Option<Group> {
+        let group = self.groups.pop_front()?;
+        self.queued_bytes = self.queued_bytes.saturating_sub(group.len_bytes());
+        Some(group)
     }
 
     pub(super) fn pop(&mut self) -> Option<Unit> {
@@ -280,6 +316,7 @@ impl Running {
 
     pub(super) fn clear(&mut self) {
         self.queues.iter_mut().for_each(VecDeque::clear);
+        self.groups.clear();
         self.queued_bytes = 0;
     }
 
@@ -312,6 +349,7 @@ impl Running {
         if let Some(queue) = self.queues.get_mut(self.master) {
             queue.clear();
         }
+        self.groups.clear();
         let left = self.queues.iter().flatten();
         self.queued_bytes = left.map(|unit| unit.packets.len_bytes()).sum();
     }
@@ -331,6 +369,26 @@ impl Running {
         let sent = self.sent?;
         self.sent = TimeRange::new(capture, sent.end());
         Some(sent)
+    }
+
+    /// As [`Self::count`], of a group that is sent backwards.
+    pub(super) fn count_back(&mut self, group: TimeRange, now: Instant) -> Option<TimeRange> {
+        let joins = |sent: TimeRange| sent.start().since(group.end()) < self.interval * 3;
+        let end = self
+            .sent
+            .filter(|sent| joins(*sent))
+            .map_or(group.end(), TimeRange::end);
+        self.sent = TimeRange::new(group.start(), end);
+        if now.saturating_duration_since(self.told) < TEACH_EVERY {
+            return None;
+        }
+        self.told = now;
+        self.sent
+    }
+
+    /// How long a picture lasts, as far as is known.
+    pub(super) fn interval(&self) -> Duration {
+        self.interval
     }
 
     pub(super) fn head(&self, unit: &Unit) -> Head {
@@ -414,6 +472,27 @@ impl Running {
                 }
             }
             match std::task::ready!(leg.poll_next(cx)) {
+                Arrival::Alive => {
+                    self.unread = None;
+                    self.alive = now;
+                    if !self.announced() {
+                        self.asked = now;
+                        self.opened = Some(now);
+                    }
+                }
+                Arrival::Group(units) => {
+                    self.unread = None;
+                    self.alive = now;
+                    if let Some(sign) = Group::new(units).and_then(|group| self.take_group(group)) {
+                        return Poll::Ready(sign);
+                    }
+                }
+                Arrival::Unit(unit) if !wants(self.frames, self.master, &unit) => {
+                    self.unread = None;
+                    if unit.track == self.master && self.announced() {
+                        self.alive = now;
+                    }
+                }
                 Arrival::Unit(unit) => {
                     self.unread = None;
                     if unit.track == self.master && unit_counts(&unit, self.announced()) {
@@ -435,6 +514,29 @@ impl Running {
                 }
             }
         }
+    }
+
+    /// Takes in a group, in reverse: its latest picture is shown first, its first one last.
+    fn take_group(&mut self, group: Group) -> Option<Sign> {
+        if let Some(step) = group.interval() {
+            self.interval = step;
+        }
+        let step = self
+            .newest
+            .filter(|newest| newest.since(group.last()) > STEP_MIN);
+        let first = !self.announced();
+        let (last, began) = (group.last(), group.first());
+        self.newest = Some(began);
+        self.queued_bytes += group.len_bytes();
+        self.groups.push_back(group);
+        if first {
+            self.stalled = false;
+            return Some(Sign::First(last));
+        }
+        if std::mem::take(&mut self.stalled) {
+            return Some(Sign::Recovered);
+        }
+        step.map(|from| Sign::Step { from, to: last })
     }
 
     /// Takes in a unit. The first one of the master track is news, and so is life after a stall.

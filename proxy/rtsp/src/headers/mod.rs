@@ -96,7 +96,16 @@ impl Headers {
 
     /// The option tags of every `Require`.
     pub fn require(&self) -> impl Iterator<Item = &str> {
-        self.get_all("Require")
+        self.tags("Require")
+    }
+
+    /// The option tags of every `Proxy-Require`.
+    pub fn proxy_require(&self) -> impl Iterator<Item = &str> {
+        self.tags("Proxy-Require")
+    }
+
+    fn tags(&self, name: &'static str) -> impl Iterator<Item = &str> {
+        self.get_all(name)
             .flat_map(|value| value.split(','))
             .map(str::trim)
             .filter(|tag| !tag.is_empty())

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use seamline_media::{Codec, OutTrack, Splice};
+use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
-use seamline_rtsp::headers::{RtpInfo, SESSION_TIMEOUT_S, Transport};
+use seamline_rtsp::headers::{RtpInfo, SESSION_TIMEOUT_S, Scale, Transport};
 use seamline_rtsp::sdp::Track;
 use seamline_rtsp::{Request, Response};
 
@@ -138,45 +139,58 @@ impl Live {
         })
     }
 
-    /// What is left of the play that is held.
-    pub(super) fn rest(&self) -> Window {
-        let start = self
-            .playback
-            .as_ref()
-            .map_or(self.presentation.window.start, Playback::position);
-        let end = self
-            .last
-            .as_ref()
-            .map_or(self.presentation.window.end, |last| last.request.until);
-        Window {
-            start,
-            end,
-            pinned: false,
+    /// What is left of the play that goes on: `backwards` or not, as it did or the other way.
+    pub(super) fn rest(&self, backwards: bool) -> Window {
+        let window = self.presentation.window;
+        let here = self.playback.as_ref().map(Playback::position);
+        let Some(last) = &self.last else {
+            return Window { here, ..window };
+        };
+        match (last.request.direction, backwards) {
+            (Direction::Forward, false) => Window {
+                here,
+                end: last.request.until,
+                ..window
+            },
+            (Direction::Reverse, true) => Window {
+                here,
+                floor: last.request.until,
+                ..window
+            },
+            _ => Window { here, ..window },
         }
     }
 
-    /// Goes on with a held play, unless the client asks for another pace than before.
-    pub(super) fn resume(&mut self, request: &Request, play: &Play) -> Option<Response> {
-        let playback = self.playback.as_mut()?;
-        let (now, asked) = (playback.delivery(), play.delivery);
-        let names = |header| request.headers.get(header).is_some();
-        let other_pace = (names("Scale") || names("Rate-Control")) && asked.pacing != now.pacing;
-        let other_speed = names("Speed") && (asked.speed - now.speed).abs() > f64::EPSILON;
-        if other_pace || other_speed {
+    /// Whether the play that was asked for last went back in time.
+    pub(super) fn backwards(&self) -> bool {
+        self.last
+            .as_ref()
+            .is_some_and(|last| last.request.direction == Direction::Reverse)
+    }
+
+    /// Goes on with the play that is held or runs, unless the client asks for another pace or other pictures than before.
+    pub(super) fn go_on(&mut self, request: &Request, play: &mut Play) -> Option<Response> {
+        let last = self.last.clone()?;
+        play.keep_unnamed(&request.headers, &last);
+        if !play.is_delivered_like(&last) {
             return None;
         }
-        let at = playback.resume(asked.cseq);
-        let range = self
-            .last
-            .as_ref()
-            .unwrap_or(play)
-            .answer(at, self.presentation.window);
+        let window = self.presentation.window;
+        let playback = self.playback.as_mut()?;
+        if playback.active() {
+            let range = last.answer(playback.position(), window);
+            let answer = self.with_modes(self.answer(request, 200), request);
+            return Some(answer.with("Range", range));
+        }
+        let at = playback.resume(play.delivery.cseq);
         let answer = self.with_play_headers(self.answer(request, 200), request);
-        Some(answer.with("Range", range))
+        Some(answer.with("Range", last.answer(at, window)))
     }
 
     /// Starts a play; its answer follows with the first unit.
-    pub(super) fn begin(&mut self, request: &Request, play: Play, journal: Journal) {
+    pub(super) fn begin(&mut self, request: &Request, mut play: Play, journal: Journal) {
+        // What was sent before is no part of it.
+        play.delivery.discontinuity |= self.last.is_some();
         self.playback(journal).play(play.request, play.delivery);
         self.last = Some(play.clone());
         self.pending = Some(Pending {
@@ -214,9 +228,17 @@ impl Live {
             })
             .collect();
         answer = answer.with("RTP-Info", infos.join(","));
-        let delivery = playback.delivery();
+        self.with_modes(answer, request)
+    }
+
+    /// The modes in use, of those that the client names.
+    fn with_modes(&self, mut answer: Response, request: &Request) -> Response {
+        let Some(Play { delivery, .. }) = &self.last else {
+            return answer;
+        };
+        let scale = self.last.as_ref().map_or(Scale::ONE, Play::scale);
         if request.headers.get("Scale").is_some() {
-            answer = answer.with("Scale", format!("{:?}", delivery.pacing.unwrap_or(1.0)));
+            answer = answer.with("Scale", scale);
         }
         if request.headers.get("Speed").is_some() {
             answer = answer.with("Speed", format!("{:?}", delivery.speed));
@@ -228,6 +250,9 @@ impl Live {
                 "no"
             };
             answer = answer.with("Rate-Control", rate_control);
+        }
+        if request.headers.get("Frames").is_some() {
+            answer = answer.with("Frames", delivery.frames);
         }
         answer
     }

@@ -3,7 +3,9 @@
 use seamline_routing::plan::{Direction, Request as PlayRequest};
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::Headers;
-use seamline_rtsp::headers::{ClockTime, NptTime, Range, RateControl};
+use seamline_rtsp::headers::{
+    ClockTime, HeaderError, NptTime, Range, RateControl, Scale, Speed,
+};
 
 use crate::playback::Delivery;
 
@@ -16,6 +18,19 @@ pub(super) struct Window {
     pub(super) end: Option<Timestamp>,
     /// The client's URL named it in a vendor's words: at the vendor's recorders no clock range is heard against it.
     pub(super) pinned: bool,
+    /// What reverse play does not go beyond.
+    pub(super) floor: Option<Timestamp>,
+    /// Where a PLAY without a range goes on.
+    pub(super) here: Option<Timestamp>,
+}
+
+impl Window {
+    /// The single instant that the `Range` of a PAUSE names, if it names one.
+    pub(super) fn instant(self, headers: &Headers) -> Result<Option<Timestamp>, Refusal> {
+        let range = headers.range().map_err(|error| Refusal(error.status()))?;
+        let (start, _) = instants(range.filter(|range| *range != Range::NptNow), self)?;
+        Ok(start)
+    }
 }
 
 /// A PLAY, understood.
@@ -36,91 +51,95 @@ enum Unit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal(pub(super) u16);
 
-/// Faster than this is not useful over a paced session.
-const RATE_MAX: f64 = 32.0;
+/// Footage seconds a second that a paced play is given at the least and at the most; another wish gets the nearest.
+const RATE_RANGE: (f64, f64) = (0.25, 32.0);
 
 impl Play {
     /// Reads the headers of a PLAY that names a range or starts anew.
     pub(super) fn read(
         headers: &Headers,
+        direction: Direction,
         cseq: u32,
         window: Window,
         now: Timestamp,
     ) -> Result<Self, Refusal> {
-        let status = |error: seamline_rtsp::headers::HeaderError| Refusal(error.status());
+        let status = |error: HeaderError| Refusal(error.status());
         let range = headers.range().map_err(status)?;
-        let scale = headers
-            .scale()
-            .map_err(status)?
-            .map_or(1.0, seamline_rtsp::headers::Scale::value);
-        let speed = headers
-            .speed()
-            .map_err(status)?
-            .map_or(1.0, seamline_rtsp::headers::Speed::value);
+        let scale = headers.scale().map_err(status)?.map_or(1.0, Scale::value);
+        let speed = headers.speed().map_err(status)?.map_or(1.0, Speed::value);
         let rate_control = headers.rate_control().map_err(status)?;
-        headers.frames().map_err(status)?;
-        if scale < 0.0 {
-            // Reverse play is refused, not faked: forward footage is what nobody asked for.
-            return Err(Refusal(501));
-        }
+        let frames = headers.frames().map_err(status)?.unwrap_or_default();
         let unit = if matches!(range, Some(Range::Npt { .. })) {
             Unit::Npt
         } else {
             Unit::Clock
         };
-        let (at, until) = match range {
-            None => (window.start, window.end),
-            Some(range) if range.expresses_no_wish() => (window.start, window.end),
-            Some(Range::NptNow) => return Err(Refusal(457)),
-            Some(Range::Clock { .. }) if window.pinned => (window.start, window.end),
-            Some(Range::Clock { start, end }) => {
-                let time = |time: ClockTime| Timestamp::from_micros(time.as_micros());
-                (
-                    start.map_or(window.start, time),
-                    end.map(time).or(window.end),
-                )
-            }
-            Some(Range::Npt { start, end }) => {
-                let time = |npt: NptTime| window.start.shift(npt.as_micros() as i64);
-                (
-                    start.map_or(window.start, time),
-                    end.map(time).or(window.end),
-                )
-            }
+        let unheard = |range: &Range| {
+            range.expresses_no_wish() || window.pinned && matches!(range, Range::Clock { .. })
         };
-        if until.is_some_and(|until| until <= at) || at > now {
-            return Err(Refusal(457));
-        }
+        let range = range.filter(|range| !unheard(range));
+        let (start, end) = instants(range, window)?;
+        let request = match direction {
+            Direction::Reverse => backward(start, end, window, now)?,
+            Direction::Forward => forward(start, end, window, now)?,
+        };
         let paced = rate_control != Some(RateControl::No);
-        let rate = if scale > 0.0 {
-            scale.min(RATE_MAX)
-        } else {
-            1.0
-        };
-        let onvif = headers.requires_onvif_replay() || rate_control.is_some();
+        let (min, max) = RATE_RANGE;
         Ok(Play {
-            request: PlayRequest {
-                at,
-                until,
-                direction: Direction::Forward,
-            },
+            request,
             delivery: Delivery {
-                pacing: paced.then_some(rate),
-                speed: if speed > 0.0 {
-                    speed.min(RATE_MAX)
-                } else {
-                    1.0
-                },
-                onvif,
+                // Without rate control only the direction counts (ONVIF Streaming, Scale).
+                pacing: paced.then_some(scale.abs().clamp(min, max)),
+                speed: speed.clamp(min, max),
+                frames,
+                discontinuity: headers.immediate() == Some(true),
+                onvif: headers.requires_onvif_replay() || rate_control.is_some(),
                 cseq: (cseq & 0xff) as u8,
             },
             unit,
         })
     }
 
+    /// Whether the client takes its footage as it does with another PLAY.
+    pub(super) fn is_delivered_like(&self, other: &Play) -> bool {
+        let of = |play: &Play| (play.delivery.pacing, play.delivery.speed, play.delivery.frames);
+        of(self) == of(other) && self.request.direction == other.request.direction
+    }
+
+    /// Leaves as it is what a PLAY that goes on does not name (RFC 2326 §10.5).
+    pub(super) fn keep_unnamed(&mut self, headers: &Headers, last: &Play) {
+        let unnamed = |header| headers.get(header).is_none();
+        let (now, before) = (&mut self.delivery, &last.delivery);
+        if unnamed("Scale") && unnamed("Rate-Control") {
+            now.pacing = before.pacing;
+        }
+        if unnamed("Speed") {
+            now.speed = before.speed;
+        }
+        if unnamed("Frames") {
+            now.frames = before.frames;
+        }
+        now.onvif |= before.onvif;
+    }
+
+    /// The `Scale` in use.
+    pub(super) fn scale(&self) -> Scale {
+        let rate = self.delivery.pacing.unwrap_or(1.0);
+        let signed = match self.request.direction {
+            Direction::Forward => rate,
+            Direction::Reverse => -rate,
+        };
+        Scale::new(signed).unwrap_or(Scale::ONE)
+    }
+
     /// The range that is really played, from its first unit on, in the unit that the client used.
     pub(super) fn answer(&self, first: Timestamp, window: Window) -> Range {
         let until = self.request.until;
+        // The picture of the asked instant belongs to a range that ends there on its way back: see `backward`.
+        let first = match self.request.direction {
+            Direction::Reverse if first == self.request.at => first.shift(-INCLUSIVE_US),
+            _ => first,
+        };
         match self.unit {
             Unit::Clock => Range::Clock {
                 start: Some(clock_time(first)),
@@ -137,6 +156,70 @@ impl Play {
             }
         }
     }
+}
+
+/// Reverse play includes the picture of the instant that it starts at: play starts at the random access point at or before
+/// (ONVIF Streaming, playback), and a [`PlayRequest`] begins behind what it plays.
+const INCLUSIVE_US: i64 = 1;
+
+/// The two instants of a range, as they stand in it.
+fn instants(
+    range: Option<Range>,
+    window: Window,
+) -> Result<(Option<Timestamp>, Option<Timestamp>), Refusal> {
+    match range {
+        None => Ok((window.here, None)),
+        Some(Range::NptNow) => Err(Refusal(457)),
+        Some(Range::Clock { start, end }) => {
+            let time = |time: ClockTime| Timestamp::from_micros(time.as_micros());
+            Ok((start.map(time), end.map(time)))
+        }
+        Some(Range::Npt { start, end }) => {
+            let time = |npt: NptTime| window.start.shift(npt.as_micros() as i64);
+            Ok((start.map(time), end.map(time)))
+        }
+    }
+}
+
+fn forward(
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    window: Window,
+    now: Timestamp,
+) -> Result<PlayRequest, Refusal> {
+    let (at, until) = (start.unwrap_or(window.start), end.or(window.end));
+    if until.is_some_and(|until| until <= at) || at > now {
+        return Err(Refusal(457));
+    }
+    Ok(PlayRequest {
+        at,
+        until,
+        direction: Direction::Forward,
+    })
+}
+
+/// The first instant of a range is where play starts, also backwards. GStreamer leaves it out of an open range and names it
+/// behind the dash: `clock=-T`.
+fn backward(
+    start: Option<Timestamp>,
+    end: Option<Timestamp>,
+    window: Window,
+    now: Timestamp,
+) -> Result<PlayRequest, Refusal> {
+    let (start, until) = match (start, end) {
+        (None, end) => (end, None),
+        bounded => bounded,
+    };
+    let asked = start.or(window.end).unwrap_or(now).min(now);
+    let until = until.or(window.floor);
+    if until.is_some_and(|until| until >= asked) {
+        return Err(Refusal(457));
+    }
+    Ok(PlayRequest {
+        at: asked.shift(INCLUSIVE_US),
+        until,
+        direction: Direction::Reverse,
+    })
 }
 
 /// A time of ours as a header has it.
@@ -157,6 +240,8 @@ mod tests {
             start: at("2026-01-01T12:00:00Z"),
             end: Some(at("2026-01-01T13:00:00Z")),
             pinned: false,
+            floor: None,
+            here: None,
         }
     }
 
@@ -165,7 +250,14 @@ mod tests {
         for (name, value) in headers {
             all.push(*name, *value);
         }
-        Play::read(&all, 300, window(), at("2026-11-22T00:00:00Z"))
+        let reverse = all.scale().ok().flatten().is_some_and(Scale::is_reverse);
+        let direction = if reverse {
+            Direction::Reverse
+        } else {
+            Direction::Forward
+        };
+        let now = at("2026-11-22T00:00:00Z");
+        Play::read(&all, direction, 300, window(), now)
     }
 
     #[test]
@@ -229,7 +321,11 @@ mod tests {
         }
         assert_eq!(read(&[("Range", "smpte=0:00:01-")]), Err(Refusal(501)));
         assert_eq!(read(&[("Range", "clock=noon-")]), Err(Refusal(400)));
-        assert_eq!(read(&[("Scale", "-1.0")]), Err(Refusal(501)));
+        assert_eq!(read(&[("Frames", "some")]), Err(Refusal(400)));
+        for nonsense in ["0", "NaN", "1e308", "-0.0", "fast", ""] {
+            assert_eq!(read(&[("Scale", nonsense)]), Err(Refusal(400)), "{nonsense}");
+            assert_eq!(read(&[("Speed", nonsense)]), Err(Refusal(400)), "{nonsense}");
+        }
     }
 
     #[test]
@@ -240,5 +336,58 @@ mod tests {
         assert_eq!((free.pacing, free.onvif, free.cseq), (None, true, 0x2c));
         let paced = read(&[("Scale", "2.0")]).unwrap().delivery;
         assert_eq!((paced.pacing, paced.onvif), (Some(2.0), false));
+    }
+
+    #[test]
+    fn what_is_out_of_reach_gets_the_nearest() {
+        for (asked, used) in [
+            ("0.01", 0.25),
+            ("1000", 32.0),
+            ("-500", -32.0),
+            ("-0.1", -0.25),
+            ("-1", -1.0),
+        ] {
+            let play = read(&[("Scale", asked)]).unwrap();
+            assert_eq!(play.scale().value(), used, "{asked}");
+        }
+        for (asked, used) in [("4", 1.0), ("-8.0", -1.0)] {
+            let play = read(&[("Scale", asked), ("Rate-Control", "no")]).unwrap();
+            assert_eq!(play.scale().value(), used, "{asked}");
+        }
+        assert_eq!(read(&[("Speed", "64")]).unwrap().delivery.speed, 32.0);
+    }
+
+    #[test]
+    fn reverse_starts_at_the_first_instant_and_includes_it() {
+        let back = |range: &str| read(&[("Range", range), ("Scale", "-1.0")]);
+        let (later, earlier) = (at("2026-01-01T12:00:20Z"), at("2026-01-01T12:00:10Z"));
+        for (range, until) in [
+            ("clock=20260101T120020Z-20260101T120010Z", Some(earlier)),
+            ("clock=20260101T120020Z-", None),
+            ("clock=-20260101T120020Z", None),
+            ("npt=20-10", Some(earlier)),
+        ] {
+            let play = back(range).unwrap();
+            let expected = PlayRequest {
+                at: later.shift(1),
+                until,
+                direction: Direction::Reverse,
+            };
+            assert_eq!(play.request, expected, "{range}");
+        }
+        let play = back("clock=20260101T120020Z-20260101T120010Z").unwrap();
+        assert_eq!(
+            play.answer(later.shift(1), window()).to_string(),
+            "clock=20260101T120020Z-20260101T120010Z"
+        );
+        assert_eq!(back("npt=0-").unwrap().request.at, window().end.unwrap().shift(1));
+        for range in [
+            "clock=20260101T120010Z-20260101T120020Z",
+            "clock=20260101T120010Z-20260101T120010Z",
+        ] {
+            assert_eq!(back(range), Err(Refusal(457)), "{range}");
+        }
+        let future = back("clock=20990101T000000Z-").unwrap();
+        assert_eq!(future.request.at, at("2026-11-22T00:00:00Z").shift(1));
     }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use seamline_media::OutQueue;
 use seamline_routing::director::End;
+use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::auth::server::{Ask, Login};
-use seamline_rtsp::headers::{Lower, NptTime, ONVIF_REPLAY, Range, Transport};
+use seamline_rtsp::headers::{Lower, NptTime, ONVIF_REPLAY, Range, Scale, Transport};
 use seamline_rtsp::sdp::Description;
 use seamline_rtsp::{Method, Request, Response, RtspUrl};
 
@@ -114,9 +115,11 @@ impl Session {
         if let Some(refusal) = self.authenticate(request).await {
             return Some(refusal);
         }
+        // What a proxy does not know it must refuse too (RFC 2326 §12.27, §12.32).
         let unsupported: Vec<&str> = request
             .headers
             .require()
+            .chain(request.headers.proxy_require())
             .filter(|tag| !tag.eq_ignore_ascii_case(ONVIF_REPLAY))
             .collect();
         if !unsupported.is_empty() {
@@ -262,6 +265,8 @@ impl Session {
                 start,
                 end: target.end,
                 pinned: target.pinned,
+                floor: target.start,
+                here: None,
             },
         };
         self.described = Some(presentation.clone());
@@ -388,21 +393,30 @@ impl Session {
         }
         let cseq = request.cseq().unwrap_or(0);
         let has_range = request.headers.get("Range").is_some();
-        if !has_range && live.playback.as_ref().is_some_and(Playback::active) {
-            return Some(live.answer(request, 200));
-        }
-        // Without a range a held play goes on where it stands.
-        let resumes = !has_range && live.playback.as_ref().is_some_and(Playback::paused);
-        let window = if resumes {
-            live.rest()
+        // Without a range a play that runs or is held goes on where it stands.
+        let goes_on = !has_range
+            && live
+                .playback
+                .as_ref()
+                .is_some_and(|playback| playback.active() || playback.paused());
+        let scale = request.headers.scale().ok().flatten();
+        let window = if goes_on {
+            live.rest(scale.map_or(live.backwards(), Scale::is_reverse))
         } else {
             live.presentation.window
         };
-        let play = match Play::read(&request.headers, cseq, window, clock::wall()) {
-            Ok(play) => play,
-            Err(refusal) => return Some(live.answer(request, refusal.0)),
+        // Where it names no direction, it keeps the one it has.
+        let direction = match scale {
+            None if goes_on && live.backwards() => Direction::Reverse,
+            Some(scale) if scale.is_reverse() => Direction::Reverse,
+            _ => Direction::Forward,
         };
-        if resumes && let Some(answer) = live.resume(request, &play) {
+        let mut play =
+            match Play::read(&request.headers, direction, cseq, window, clock::wall()) {
+                Ok(play) => play,
+                Err(refusal) => return Some(live.answer(request, refusal.0)),
+            };
+        if goes_on && let Some(answer) = live.go_on(request, &mut play) {
             return Some(answer);
         }
         let camera = &live.presentation.camera;
@@ -436,7 +450,18 @@ impl Session {
         let Some(playback) = &mut live.playback else {
             return live.answer(request, 455);
         };
-        let at = playback.pause();
+        let point = match live.presentation.window.instant(&request.headers) {
+            Ok(point) => point,
+            Err(refusal) => return live.answer(request, refusal.0),
+        };
+        let at = match point {
+            // The pause point lies ahead (RFC 2326 §10.6).
+            Some(point) if playback.pause_at(point) => point,
+            Some(point) if !playback.paused() || point != playback.position() => {
+                return live.answer(request, 457);
+            }
+            _ => playback.pause(),
+        };
         live.answer(request, 200).with(
             "Range",
             Range::Clock {

@@ -1,26 +1,37 @@
 //! A leg at an RTSP recorder: one replay session over interleaved TCP.
 
 mod open;
+mod rewind;
 mod wire;
 
+pub use rewind::RewindLeg;
+
 use std::collections::VecDeque;
+use std::future::poll_fn;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
 use bytes::BytesMut;
+use seamline_media::rtp::Packet;
 use seamline_media::{Assembler, Ending, Flags, LegFormat, Unit, rtcp};
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
+use seamline_routing::plan::Direction;
+use seamline_routing::time::Timestamp;
 use seamline_rtsp::auth::client::Denial;
 use seamline_rtsp::client::{ClientError, ClientEvent};
 use seamline_rtsp::{Framer, Incoming};
 
 use super::{Arrival, LegFailure, Order};
 use crate::clock;
+use tokio::time::timeout;
 use wire::Wire;
 
 /// One read takes this much: large reads make few system calls.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Packets that may overtake the answer to another PLAY.
+const EARLY_FRAMES_MAX: usize = 16 * 1024;
 
 /// An open session that plays. Dropped, it ends at the recorder.
 #[derive(Debug)]
@@ -37,6 +48,11 @@ pub struct RtspLeg {
     byes: usize,
     over: Option<Over>,
     kept_alive: Instant,
+    order: Order,
+    /// For each of the client's tracks the one in the recorder's description.
+    mapping: Vec<Option<usize>>,
+    /// Low bytes of the `CSeq` of the PLAY before the latest, and of the latest.
+    cseqs: (Option<u8>, u8),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -101,6 +117,9 @@ impl RtspLeg {
                 Ok(Some(Incoming::Response(response))) => {
                     let outcome = self.wire.client.handle_response(&response);
                     self.after_message(outcome);
+                    if self.order.direction == Direction::Reverse {
+                        return Poll::Ready(Arrival::Alive);
+                    }
                 }
                 Ok(Some(Incoming::Request(request))) => {
                     let outcome = self.wire.client.handle_request(&request);
@@ -117,6 +136,104 @@ impl RtspLeg {
     /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         self.wire.peer_closed(cx)
+    }
+
+    /// Asks to play another stretch in the same session. What still comes of the one before is dropped.
+    async fn replay(&mut self, from: Timestamp, until: Option<Timestamp>) -> Result<(), LegFailure> {
+        let deadline = self.order.reaction.response;
+        let tracks = self.order.tracks.len();
+        let markers: Vec<_> = (0..tracks)
+            .map(|track| self.assembler.markers(track))
+            .collect();
+        self.wire.client.pause();
+        self.wire
+            .client
+            .play(open::request(&self.order, from, until));
+        self.wire.flush();
+        self.units.clear();
+        self.over = None;
+        let mut answered = false;
+        let mut early = Vec::new();
+        let playing = loop {
+            let incoming = timeout(deadline, poll_fn(|cx| self.poll_incoming(cx)))
+                .await
+                .map_err(|_| {
+                    lost(format!(
+                        "no answer to another PLAY within {} ms",
+                        deadline.as_millis()
+                    ))
+                })??;
+            let outcome = match incoming {
+                // After the answer to PAUSE nothing of the play before comes.
+                Incoming::Frame { .. } if !answered => continue,
+                Incoming::Frame { channel, bytes } => {
+                    early.push((channel, bytes));
+                    if early.len() > EARLY_FRAMES_MAX {
+                        return Err(lost("sends footage instead of an answer to PLAY"));
+                    }
+                    continue;
+                }
+                Incoming::Response(response) => {
+                    answered = true;
+                    self.wire.client.handle_response(&response)
+                }
+                Incoming::Request(request) => self.wire.client.handle_request(&request),
+            };
+            self.wire.flush();
+            outcome?;
+            let mut begun = None;
+            while let Some(event) = self.wire.client.poll_event() {
+                if let ClientEvent::Playing(playing) = event {
+                    begun = Some(playing);
+                }
+            }
+            if let Some(playing) = begun {
+                break playing;
+            }
+        };
+        self.byes = 0;
+        for channel in &mut self.channels {
+            channel.said_bye = false;
+        }
+        self.cseqs = (Some(self.cseqs.1), (playing.cseq & 0xff) as u8);
+        let order = Order {
+            from,
+            ..self.order.clone()
+        };
+        self.assembler = open::assembler(
+            &order,
+            &self.mapping,
+            &self.wire.client,
+            &playing,
+            &markers,
+        );
+        for (channel, bytes) in early {
+            self.frame(channel, bytes);
+        }
+        Ok(())
+    }
+
+    /// The next message, whatever it is.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> Poll<Result<Incoming, LegFailure>> {
+        loop {
+            match self.framer.next(&mut self.buf) {
+                Ok(Some(incoming)) => return Poll::Ready(Ok(incoming)),
+                Ok(None) => std::task::ready!(self.poll_read(cx)),
+                Err(error) => {
+                    return Poll::Ready(Err(lost(format!("breaks the protocol: {error}"))));
+                }
+            }
+            match self.over.take() {
+                Some(Over::Failed(failure)) => return Poll::Ready(Err(failure)),
+                Some(Over::Ended) => return Poll::Ready(Err(lost("closed after its goodbye"))),
+                None => {}
+            }
+        }
+    }
+
+    /// What came of a unit that nothing has ended yet, when no more comes.
+    fn give_out(&mut self) {
+        self.assembler.flush(Ending::Lost, &mut self.units);
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
@@ -152,6 +269,9 @@ impl RtspLeg {
     fn frame(&mut self, number: u8, bytes: BytesMut) {
         if let Some(channel) = self.channels.iter().find(|channel| channel.rtp == number) {
             let track = channel.track;
+            if self.is_of_earlier_play(&bytes) {
+                return;
+            }
             let before = self.units.len();
             // Dropped packets are counted by the assembler; the leg goes on.
             let _ = self.assembler.push(track, bytes, &mut self.units);
@@ -190,6 +310,17 @@ impl RtspLeg {
                 self.end();
             }
         }
+    }
+
+    /// Whether a packet says that it belongs to the PLAY before the latest (ONVIF Streaming, Cseq of the extension).
+    fn is_of_earlier_play(&self, frame: &[u8]) -> bool {
+        let (Some(earlier), latest) = self.cseqs else {
+            return false;
+        };
+        let replay = Packet::parse_frame(frame)
+            .ok()
+            .and_then(|packet| packet.replay());
+        replay.is_some_and(|replay| replay.cseq == earlier && earlier != latest)
     }
 
     fn after_message(&mut self, outcome: Result<(), ClientError>) {

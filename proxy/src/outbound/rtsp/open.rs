@@ -7,8 +7,11 @@ use bytes::BytesMut;
 use seamline_media::{Assembler, CaptureClock, Codec, Markers, TrackFormat};
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
-use seamline_rtsp::client::{ClientEvent, Config, PlayRequest, Playing, ReplayClient, TrackChoice};
-use seamline_rtsp::headers::{ClockTime, Range, RateControl};
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::client::{
+    ClientError, ClientEvent, Config, Phase, PlayRequest, Playing, ReplayClient, TrackChoice,
+};
+use seamline_rtsp::headers::{ClockTime, Frames, Range, RateControl};
 use seamline_rtsp::sdp::Track;
 use seamline_rtsp::{Framer, Incoming};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -28,8 +31,81 @@ const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Unacknowledged data for this long means that the recorder's host is gone.
 const USER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Connects, describes, sets up the tracks that continue the client's, and asks to play.
+/// Connects, describes, sets up the tracks that continue the client's, and asks to play from the ordered start on.
+///
+/// A recorder that refuses to leave pictures out is asked for all of them.
 pub(super) async fn open(source: &RtspSource, order: Order) -> Result<RtspLeg, LegFailure> {
+    // Open-ended, so that an end always means that the recorder has no more.
+    open_range(source, &order, order.from, None)
+        .await
+        .map_err(|refused| refused.failure)
+}
+
+/// As [`open`], from one instant to another.
+pub(super) async fn open_range(
+    source: &RtspSource,
+    order: &Order,
+    from: Timestamp,
+    until: Option<Timestamp>,
+) -> Result<RtspLeg, Refused> {
+    match open_once(source, order.clone(), from, until).await {
+        Err(Refused { fewer: true, .. }) if order.frames != Frames::All => {
+            let all = Order {
+                frames: Frames::All,
+                ..order.clone()
+            };
+            open_once(source, all, from, until).await
+        }
+        outcome => outcome,
+    }
+}
+
+/// Why there is no session.
+pub(super) struct Refused {
+    pub(super) failure: LegFailure,
+    /// It may be the demand for fewer pictures that was refused.
+    fewer: bool,
+    /// The recorder holds nothing in the range.
+    pub(super) empty: bool,
+}
+
+impl<E: Into<LegFailure>> From<E> for Refused {
+    fn from(error: E) -> Self {
+        Refused {
+            failure: error.into(),
+            fewer: false,
+            empty: false,
+        }
+    }
+}
+
+/// What to ask of a recorder; times in the camera's timeline.
+pub(super) fn request(order: &Order, from: Timestamp, until: Option<Timestamp>) -> PlayRequest {
+    let clock = |at: Timestamp| {
+        ClockTime::from_micros(at.shift(order.clock_offset_us).as_micros())
+    };
+    PlayRequest {
+        range: Some(Range::Clock {
+            start: Some(clock(from)),
+            end: until.map(clock),
+        }),
+        rate_control: Some(RateControl::No),
+        frames: match order.frames {
+            Frames::Intra { .. } => Some(order.frames),
+            // Not every recorder knows it, and what it saves is little.
+            Frames::All | Frames::Predicted => None,
+        },
+        immediate: true,
+        ..PlayRequest::default()
+    }
+}
+
+async fn open_once(
+    source: &RtspSource,
+    order: Order,
+    from: Timestamp,
+    until: Option<Timestamp>,
+) -> Result<RtspLeg, Refused> {
     let reaction = order.reaction;
     let url = source
         .url(&order.remote)
@@ -47,20 +123,10 @@ pub(super) async fn open(source: &RtspSource, order: Order) -> Result<RtspLeg, L
             _ => lost(format!("no connection: {error}")),
         })?;
     tune(&stream);
-    let start = order.from.shift(order.clock_offset_us);
     let config = Config {
         credentials: source.credentials().cloned(),
         tracks: TrackChoice::Named,
-        play: Some(PlayRequest {
-            // Open-ended, so that an end always means that the recorder has no more.
-            range: Some(Range::Clock {
-                start: Some(ClockTime::from_micros(start.as_micros())),
-                end: None,
-            }),
-            rate_control: Some(RateControl::No),
-            immediate: true,
-            ..PlayRequest::default()
-        }),
+        play: Some(request(&order, from, until)),
         ..Config::new(url.clone())
     };
     let session = Session {
@@ -117,7 +183,7 @@ struct Session {
 }
 
 impl Session {
-    async fn start(mut self, order: Order) -> Result<RtspLeg, LegFailure> {
+    async fn start(mut self, order: Order) -> Result<RtspLeg, Refused> {
         let mut early: Vec<(u8, BytesMut)> = Vec::new();
         let mut early_bytes = 0;
         let mut mapping = Vec::new();
@@ -140,11 +206,21 @@ impl Session {
                 Incoming::Frame { channel, bytes } => {
                     early_bytes += bytes.len();
                     if early_bytes > EARLY_BYTES_MAX {
-                        return Err(lost("sends footage instead of an answer to PLAY"));
+                        return Err(lost("sends footage instead of an answer to PLAY").into());
                     }
                     early.push((channel, bytes));
                 }
-                Incoming::Response(response) => self.wire.client.handle_response(&response)?,
+                Incoming::Response(response) => {
+                    let starting = self.wire.client.phase() == Phase::Starting;
+                    self.wire
+                        .client
+                        .handle_response(&response)
+                        .map_err(|error| Refused {
+                            fewer: starting && refuses_headers(&error),
+                            empty: starting && error == ClientError::Range,
+                            failure: error.into(),
+                        })?;
+                }
                 Incoming::Request(request) => self.wire.client.handle_request(&request)?,
             }
             while let Some(event) = self.wire.client.poll_event() {
@@ -156,10 +232,10 @@ impl Session {
                         self.wire.client.set_up(&all)?;
                     }
                     ClientEvent::Playing(playing) => {
-                        return Ok(self.playing(&order, &mapping, &playing, early));
+                        return Ok(self.playing(order, mapping, &playing, early));
                     }
                     ClientEvent::EndOfStream => {
-                        return Err(LegFailure::new(Failure::NoFootage, "nothing to play"));
+                        return Err(LegFailure::new(Failure::NoFootage, "nothing to play").into());
                     }
                     _ => {}
                 }
@@ -185,8 +261,8 @@ impl Session {
 
     fn playing(
         self,
-        order: &Order,
-        mapping: &[Option<usize>],
+        order: Order,
+        mapping: Vec<Option<usize>>,
         playing: &Playing,
         early: Vec<(u8, BytesMut)>,
     ) -> RtspLeg {
@@ -206,50 +282,16 @@ impl Session {
                 })
             })
             .collect();
-        let format_of = |(ours, track): (usize, &Track)| {
-            let theirs = mapping
-                .get(ours)
-                .copied()
-                .flatten()
-                .and_then(|theirs| description.tracks.get(theirs));
-            let theirs = theirs.unwrap_or(track);
-            TrackFormat {
-                codec: Codec::from_encoding(&theirs.encoding),
-                clock_rate: theirs.clock_rate,
-                payload_type: theirs.payload_type,
-                markers: Markers::Unknown,
-            }
-        };
-        let formats: Vec<_> = order.tracks.iter().enumerate().map(format_of).collect();
-        let scale = playing
-            .scale
-            .map_or(1.0, seamline_rtsp::headers::Scale::value);
-        let paced = playing.rate_control != Some(RateControl::No);
-        let mut clock = CaptureClock::new(
-            order.tracks.iter().map(|track| track.clock_rate),
-            order.from.as_micros(),
-            order.clock_offset_us,
-            if paced { scale } else { 1.0 },
-        );
-        if let Some(Range::Clock {
-            start: Some(start), ..
-        }) = playing.range
-        {
-            for begin in &playing.starts {
-                if let (Some(track), Some(rtptime)) = (ours(begin.track), begin.rtptime) {
-                    clock.play_reply(track, start.as_micros(), rtptime);
-                }
-            }
-        }
         let tracks = mapping
             .iter()
             .map(|theirs| theirs.and_then(|theirs| description.tracks.get(theirs)));
         let format = format::of_tracks(tracks);
+        let markers = vec![Markers::Unknown; order.tracks.len()];
         let mut leg = RtspLeg {
+            assembler: assembler(&order, &mapping, &self.wire.client, playing, &markers),
             wire: self.wire,
             buf: self.buf,
             framer: self.framer,
-            assembler: Assembler::new(formats, clock),
             format,
             master: order.master,
             channels,
@@ -257,10 +299,69 @@ impl Session {
             byes: 0,
             over: None,
             kept_alive: clock::now(),
+            order,
+            mapping,
+            cseqs: (None, (playing.cseq & 0xff) as u8),
         };
         for (channel, bytes) in early {
             leg.frame(channel, bytes);
         }
         leg
     }
+}
+
+/// What groups and dates the units of a play that the recorder agreed to.
+pub(super) fn assembler(
+    order: &Order,
+    mapping: &[Option<usize>],
+    client: &ReplayClient,
+    playing: &Playing,
+    markers: &[Markers],
+) -> Assembler {
+    let description = client.description();
+    let ours = |theirs: usize| mapping.iter().position(|mapped| *mapped == Some(theirs));
+    let format_of = |(ours, track): (usize, &Track)| {
+        let theirs = mapping
+            .get(ours)
+            .copied()
+            .flatten()
+            .and_then(|theirs| description.tracks.get(theirs));
+        let theirs = theirs.unwrap_or(track);
+        TrackFormat {
+            codec: Codec::from_encoding(&theirs.encoding),
+            clock_rate: theirs.clock_rate,
+            payload_type: theirs.payload_type,
+            markers: markers.get(ours).copied().unwrap_or(Markers::Unknown),
+        }
+    };
+    let formats: Vec<_> = order.tracks.iter().enumerate().map(format_of).collect();
+    let scale = playing
+        .scale
+        .map_or(1.0, seamline_rtsp::headers::Scale::value);
+    let paced = playing.rate_control != Some(RateControl::No);
+    let mut clock = CaptureClock::new(
+        order.tracks.iter().map(|track| track.clock_rate),
+        order.from.as_micros(),
+        order.clock_offset_us,
+        if paced { scale } else { 1.0 },
+    );
+    if let Some(Range::Clock {
+        start: Some(start), ..
+    }) = playing.range
+    {
+        for begin in &playing.starts {
+            if let (Some(track), Some(rtptime)) = (ours(begin.track), begin.rtptime) {
+                clock.play_reply(track, start.as_micros(), rtptime);
+            }
+        }
+    }
+    Assembler::new(formats, clock)
+}
+
+/// Whether a PLAY may have been refused for a header that its recorder does not know.
+fn refuses_headers(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Status(400 | 451 | 456) | ClientError::Unsupported { .. }
+    )
 }

@@ -1,0 +1,447 @@
+//! A leg backwards: stretches fetched forward from a recorder, given out group by group, the last one first.
+//!
+//! Every recorder with ONVIF replay plays forward from the random access point at or before an instant. From such stretches
+//! reverse play is put together without trusting a recorder's own (ONVIF Streaming, reverse replay).
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use seamline_media::{LegFormat, Unit};
+use seamline_probes::rtsp::RtspSource;
+use seamline_routing::director::Failure;
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::headers::Frames;
+use tokio::time::timeout;
+
+use super::{RtspLeg, lost, open};
+use crate::outbound::{Arrival, LegFailure, Order};
+
+/// A frame interval until the footage shows its own.
+const INTERVAL: Duration = Duration::from_millis(40);
+/// How far before what it joins a stretch starts, for one second of footage a second.
+const REACH: Duration = Duration::from_secs(2);
+/// The same where only key frames are fetched.
+const REACH_KEYS: Duration = Duration::from_secs(60);
+/// At most so many times that, for faster play.
+const REACH_TIMES_MAX: f64 = 8.0;
+/// No group of pictures is longer.
+const GROUP_MAX: Duration = Duration::from_secs(64);
+/// A stretch with more bytes is fetched in smaller ones.
+const STRETCH_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// How far back footage is looked for before a gap.
+const GAP_MAX: Duration = Duration::from_secs(400 * 86_400);
+/// The first step back over a gap, and by what the next ones grow.
+const STEP_FIRST: Duration = Duration::from_secs(2);
+const STEP_GROWTH: u32 = 4;
+/// The end of a section is looked for until it is known to lie within this.
+const SECTION_END: Duration = Duration::from_secs(4);
+/// What of the footage behind a stretch is asked for too: where it comes, the stretch is known to be whole.
+const BEYOND: Duration = Duration::from_millis(500);
+/// Silence after which the recorder is asked whether it lives: then it has no more.
+const QUIET: Duration = Duration::from_millis(150);
+/// Pictures that encoders put between a picture and one that refers to it, at most.
+const REORDERED_MAX: usize = 4;
+
+/// See the module's text. Dropped, its session ends at the recorder.
+pub struct RewindLeg {
+    format: LegFormat,
+    stage: Stage,
+    groups: VecDeque<Vec<Unit>>,
+    heard: Arc<AtomicU64>,
+    /// What of `heard` was told.
+    told: u64,
+}
+
+enum Stage {
+    Fetching(Pin<Box<dyn Future<Output = Fetched> + Send>>),
+    /// Until its groups are taken nothing more is fetched.
+    Resting(Box<Fetcher>),
+    Over,
+}
+
+type Fetched = (Box<Fetcher>, Result<Option<Vec<Vec<Unit>>>, LegFailure>);
+
+impl std::fmt::Debug for RewindLeg {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RewindLeg").finish_non_exhaustive()
+    }
+}
+
+impl RewindLeg {
+    /// Opens a session; its first group follows.
+    pub async fn open(source: Arc<RtspSource>, order: Order) -> Result<Self, LegFailure> {
+        let heard = Arc::new(AtomicU64::new(0));
+        let mut fetcher = Fetcher {
+            source,
+            before: order.from,
+            interval: INTERVAL,
+            joins: false,
+            order,
+            session: None,
+            heard: heard.clone(),
+        };
+        let mut plan = fetcher.next_to();
+        let mut playing = fetcher.play(plan.from, Some(plan.until)).await?;
+        if !playing {
+            // It holds nothing there; what it holds before is described alike.
+            plan = fetcher.search(plan.from).await?.ok_or_else(nothing)?;
+            playing = fetcher.play(plan.from, Some(plan.until)).await?;
+        }
+        let session = fetcher.session.as_ref().filter(|_| playing);
+        let format = session.map(RtspLeg::format).ok_or_else(nothing)?;
+        Ok(RewindLeg {
+            format,
+            stage: Stage::Fetching(Box::pin(Box::new(fetcher).fetch(Some(plan)))),
+            groups: VecDeque::new(),
+            heard,
+            told: 0,
+        })
+    }
+
+    /// What the splice must know of the units' format.
+    pub fn format(&self) -> LegFormat {
+        self.format.clone()
+    }
+
+    /// See [`crate::outbound::Leg::poll_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        loop {
+            if let Some(group) = self.groups.pop_front() {
+                return Poll::Ready(Arrival::Group(group));
+            }
+            match std::mem::replace(&mut self.stage, Stage::Over) {
+                Stage::Resting(fetcher) => {
+                    self.stage = Stage::Fetching(Box::pin(fetcher.fetch(None)));
+                }
+                Stage::Fetching(mut fetching) => match fetching.as_mut().poll(cx) {
+                    Poll::Ready((fetcher, Ok(Some(groups)))) => {
+                        self.groups = groups.into();
+                        self.stage = Stage::Resting(fetcher);
+                    }
+                    Poll::Ready((_, Ok(None))) => return Poll::Ready(Arrival::Ended),
+                    Poll::Ready((_, Err(failure))) => {
+                        return Poll::Ready(Arrival::Failed(failure));
+                    }
+                    Poll::Pending => {
+                        self.stage = Stage::Fetching(fetching);
+                        let heard = self.heard.load(Ordering::Relaxed);
+                        if std::mem::replace(&mut self.told, heard) != heard {
+                            return Poll::Ready(Arrival::Alive);
+                        }
+                        return Poll::Pending;
+                    }
+                },
+                Stage::Over => return Poll::Ready(Arrival::Ended),
+            }
+        }
+    }
+
+    /// See [`crate::outbound::Leg::keep_alive`].
+    pub fn keep_alive(&mut self, now: Instant) {
+        if let Stage::Resting(fetcher) = &mut self.stage
+            && let Some(session) = &mut fetcher.session
+        {
+            session.keep_alive(now);
+        }
+    }
+}
+
+/// Fetches stretches, each joining the one before at its start.
+struct Fetcher {
+    source: Arc<RtspSource>,
+    order: Order,
+    session: Option<RtspLeg>,
+    /// All from here on was given out, or is not wanted.
+    before: Timestamp,
+    interval: Duration,
+    /// A picture is known to lie at `before`.
+    joins: bool,
+    heard: Arc<AtomicU64>,
+}
+
+/// From where to where to fetch.
+#[derive(Clone, Copy)]
+struct Plan {
+    from: Timestamp,
+    until: Timestamp,
+    /// It was looked for over a gap.
+    searched: bool,
+}
+
+/// What came of a stretch that was asked for.
+enum Stretch {
+    Whole(Vec<Unit>),
+    /// Nothing of it lies before what it should join.
+    Nothing,
+    TooLarge,
+}
+
+fn nothing() -> LegFailure {
+    LegFailure::new(Failure::NoFootage, "nothing to play backwards")
+}
+
+impl Fetcher {
+    async fn fetch(mut self: Box<Self>, playing: Option<Plan>) -> Fetched {
+        let groups = self.groups(playing).await;
+        (self, groups)
+    }
+
+    /// What joins the footage that was given out last.
+    fn next_to(&self) -> Plan {
+        let keys = matches!(self.order.frames, Frames::Intra { .. });
+        let reach = match (self.joins, keys) {
+            // The first group alone, so that it is there soon.
+            (false, _) => self.interval,
+            (true, true) => REACH_KEYS,
+            (true, false) => REACH.mul_f64(self.order.rate.clamp(1.0, REACH_TIMES_MAX)),
+        };
+        Plan {
+            from: self.before - reach,
+            until: self.before + BEYOND.max(self.interval * 2),
+            searched: false,
+        }
+    }
+
+    /// The groups before [`Self::before`], last first; `None` when there are none. `playing` is what plays already.
+    async fn groups(
+        &mut self,
+        playing: Option<Plan>,
+    ) -> Result<Option<Vec<Vec<Unit>>>, LegFailure> {
+        if self.order.until.is_some_and(|until| self.before <= until) {
+            return Ok(None);
+        }
+        let mut asked = playing.is_some();
+        let mut plan = playing.unwrap_or_else(|| self.next_to());
+        loop {
+            let plays = std::mem::take(&mut asked)
+                || self.play(plan.from, Some(plan.until)).await?;
+            let stretch = if plays {
+                self.receive().await?
+            } else {
+                Stretch::Nothing
+            };
+            let end = plan.until.min(self.before);
+            let length = Duration::from_micros(end.micros_since(plan.from).unsigned_abs());
+            match stretch {
+                Stretch::Whole(units) => {
+                    let groups = self.split(units);
+                    if !groups.is_empty() {
+                        return Ok(Some(groups));
+                    }
+                    if length > GROUP_MAX {
+                        return Err(lost("sends no random access point"));
+                    }
+                    plan.from = end - length.max(REACH) * STEP_GROWTH;
+                }
+                Stretch::TooLarge if length <= self.interval => {
+                    return Err(lost("sends too much for one group of pictures"));
+                }
+                Stretch::TooLarge => plan.from = end - (length / STEP_GROWTH).max(self.interval),
+                Stretch::Nothing if plan.searched => return Ok(None),
+                Stretch::Nothing => match self.search(plan.from).await? {
+                    Some(found) => plan = found,
+                    None => return Ok(None),
+                },
+            }
+        }
+    }
+
+    /// Receives a stretch: up to a picture at or behind [`Self::before`], or until the recorder has no more.
+    async fn receive(&mut self) -> Result<Stretch, LegFailure> {
+        let before = self.before.as_micros();
+        let (mut units, mut bytes, mut beyond): (Vec<Unit>, usize, usize) = (Vec::new(), 0, 0);
+        let (mut reordered, mut questions, mut answered) = (false, 0, false);
+        let Some(session) = &mut self.session else {
+            return Ok(Stretch::Nothing);
+        };
+        loop {
+            let patience = match (units.is_empty(), questions > 0 && !answered) {
+                (_, true) => self.order.reaction.response,
+                (true, _) => self.order.reaction.first_unit / 3,
+                (false, _) => QUIET.max(self.interval * 2),
+            };
+            match timeout(patience, poll_fn(|cx| session.poll_next(cx))).await {
+                Ok(Arrival::Unit(unit)) => {
+                    bytes += unit.packets.len_bytes();
+                    if bytes > STRETCH_BYTES_MAX {
+                        return Ok(Stretch::TooLarge);
+                    }
+                    if unit.track != self.order.master {
+                        continue;
+                    }
+                    self.heard.fetch_add(1, Ordering::Relaxed);
+                    questions = 0;
+                    if unit.capture_us >= before {
+                        if units.is_empty() {
+                            return Ok(Stretch::Nothing);
+                        }
+                        beyond += 1;
+                        // In decoding order a picture behind the end may come before one ahead of it that refers to it.
+                        if self.joins || unit.random_access || !reordered || beyond > REORDERED_MAX
+                        {
+                            return Ok(Stretch::Whole(units));
+                        }
+                    }
+                    let last = units.last().map(|last| last.capture_us);
+                    reordered |= last.is_some_and(|last| unit.capture_us < last);
+                    units.push(unit);
+                }
+                Ok(Arrival::Alive) => {
+                    self.heard.fetch_add(1, Ordering::Relaxed);
+                    answered = true;
+                }
+                Ok(Arrival::Ended) => break,
+                Ok(Arrival::Failed(failure)) => {
+                    self.session = None;
+                    return Err(failure);
+                }
+                Ok(Arrival::Group(_)) => {}
+                Err(_) if questions > 0 && !answered => {
+                    self.session = None;
+                    return Err(lost("silent in the middle of a stretch"));
+                }
+                // It lives and has no more.
+                Err(_) if questions > usize::from(units.is_empty()) => {
+                    session.give_out();
+                    while let Some(unit) = session.units.pop_front() {
+                        if unit.track == self.order.master && unit.capture_us < before {
+                            units.push(unit);
+                        }
+                    }
+                    break;
+                }
+                Err(_) => {
+                    questions += 1;
+                    answered = false;
+                    session.wire.client.keep_alive();
+                    session.wire.flush();
+                }
+            }
+        }
+        Ok(if units.is_empty() {
+            Stretch::Nothing
+        } else {
+            Stretch::Whole(units)
+        })
+    }
+
+    /// Cuts a stretch into groups, last first.
+    fn split(&mut self, mut units: Vec<Unit>) -> Vec<Vec<Unit>> {
+        let before = self.before.as_micros();
+        let shown = units.iter().rposition(|unit| unit.capture_us < before);
+        units.truncate(shown.map_or(0, |last| last + 1));
+        let mut groups: Vec<Vec<Unit>> = Vec::new();
+        let mut captures: Vec<i64> = units.iter().map(|unit| unit.capture_us).collect();
+        captures.sort_unstable();
+        let steps = captures.windows(2).filter_map(|pair| match pair {
+            [one, next] if next > one => Some((next - one) as u64),
+            _ => None,
+        });
+        self.interval = steps.min().map_or(self.interval, Duration::from_micros);
+        for unit in units {
+            if unit.random_access {
+                groups.push(vec![unit]);
+            } else if let Some(group) = groups.last_mut() {
+                group.push(unit);
+            }
+        }
+        let head = groups.first().and_then(|group| group.first());
+        if let Some(head) = head {
+            self.before = Timestamp::from_micros(head.capture_us);
+            self.joins = true;
+        }
+        for group in &mut groups {
+            group.retain(|unit| self.order.wants(unit));
+        }
+        groups.retain(|group| !group.is_empty());
+        groups.reverse();
+        groups
+    }
+
+    /// Where the footage ends that comes before a gap which reaches from `empty` to [`Self::before`]: steps back until there is
+    /// some, and halves from there.
+    async fn search(&mut self, empty: Timestamp) -> Result<Option<Plan>, LegFailure> {
+        let (mut empty, mut step) = (empty, STEP_FIRST);
+        let mut found = loop {
+            if step > GAP_MAX {
+                return Ok(None);
+            }
+            let from = self.before - step;
+            match self.first(from).await? {
+                Some(first) if first < self.before => break first,
+                _ => empty = empty.min(from),
+            }
+            step *= STEP_GROWTH;
+        };
+        while empty.micros_since(found) > SECTION_END.as_micros() as i64 {
+            let middle = found.shift(empty.micros_since(found) / 2);
+            match self.first(middle).await? {
+                // One long group: its end is not to be found by halving.
+                Some(first) if first <= found => break,
+                Some(first) if first < self.before => found = first,
+                _ => empty = middle,
+            }
+        }
+        Ok(Some(Plan {
+            from: found,
+            until: empty.max(found + BEYOND),
+            searched: true,
+        }))
+    }
+
+    /// Capture time of the first picture that is played from an instant on.
+    async fn first(&mut self, from: Timestamp) -> Result<Option<Timestamp>, LegFailure> {
+        if !self.play(from, None).await? {
+            return Ok(None);
+        }
+        let Some(session) = &mut self.session else {
+            return Ok(None);
+        };
+        let patience = self.order.reaction.first_unit;
+        loop {
+            match timeout(patience, poll_fn(|cx| session.poll_next(cx))).await {
+                Ok(Arrival::Unit(unit)) if unit.track == self.order.master => {
+                    self.heard.fetch_add(1, Ordering::Relaxed);
+                    return Ok(Some(Timestamp::from_micros(unit.capture_us)));
+                }
+                Ok(Arrival::Failed(failure)) => {
+                    self.session = None;
+                    return Err(failure);
+                }
+                Ok(Arrival::Ended) | Err(_) => return Ok(None),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Asks to play; false when the recorder holds nothing there.
+    async fn play(
+        &mut self,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<bool, LegFailure> {
+        if let Some(mut session) = self.session.take() {
+            match session.replay(from, until).await {
+                Ok(()) => {
+                    self.session = Some(session);
+                    return Ok(true);
+                }
+                // Some end their session with its range.
+                Err(failure) => tracing::debug!(%failure, "another session"),
+            }
+        }
+        match open::open_range(&self.source, &self.order, from, until).await {
+            Ok(session) => {
+                self.session = Some(session);
+                Ok(true)
+            }
+            Err(refused) if refused.empty => Ok(false),
+            Err(refused) => Err(refused.failure),
+        }
+    }
+}
