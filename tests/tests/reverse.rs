@@ -8,7 +8,7 @@ use seamline_tests::{
     probe::Probe,
     recorder::Setup,
     seamline::Config,
-    stream::{Packet, Unit, assert_one_stream, assert_stamped, units},
+    stream::{Onvif, Packet, Unit, assert_one_stream, assert_stamped, units},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -55,7 +55,9 @@ impl Rewound {
         let mut shown = Vec::new();
         for group in &self.groups {
             let captures = Self::captures(group);
-            let steps = captures.windows(2).all(|pair| pair[1] - pair[0] == FRAME_MS);
+            let steps = captures
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] == FRAME_MS);
             assert!(steps, "uneven within a group: {:?}", said(&captures));
             shown.extend(captures.into_iter().rev());
         }
@@ -75,7 +77,11 @@ impl Rewound {
         assert!(missing.is_empty(), "missing {:?}", said(missing.iter()));
         assert_eq!(said(&inside), said(&wanted));
         let last = self.groups.last().map_or(0, Vec::len);
-        assert!(preroll.len() < last, "goes on behind the range: {:?}", said(&preroll));
+        assert!(
+            preroll.len() < last,
+            "goes on behind the range: {:?}",
+            said(&preroll)
+        );
     }
 
     /// Capture times of the units with E, and of those with T.
@@ -85,8 +91,8 @@ impl Rewound {
             units.filter_map(|unit| unit.capture_ms).collect()
         };
         (
-            flagged(|unit| unit.onvif.is_some_and(|onvif| onvif.section_end())),
-            flagged(|unit| unit.onvif.is_some_and(|onvif| onvif.terminal())),
+            flagged(|unit| unit.onvif.is_some_and(Onvif::section_end)),
+            flagged(|unit| unit.onvif.is_some_and(Onvif::terminal)),
         )
     }
 
@@ -134,9 +140,98 @@ fn an_archive_and_a_recorder_play_backwards_alike() {
         rewound.assert_whole(later, earlier, &[]);
         rewound.assert_rtp(3_600);
         let end = rewound.groups.last().and_then(|group| group.last());
-        let end = end.and_then(|unit| unit.capture_ms).expect("units are dated");
+        let end = end
+            .and_then(|unit| unit.capture_ms)
+            .expect("units are dated");
         assert_eq!(rewound.ends(), (vec![end], vec![end]));
         let silent = probe.receive(Duration::from_secs(1), |probe| probe.byes() > 1);
         assert!(!silent && probe.byes() == 1, "{} BYE", probe.byes());
     }
+}
+
+#[test]
+fn over_planned_seams_and_holes_no_picture_is_missing() {
+    let footage = [Recipe::default().make(), Recipe::secondary().make()];
+    // 4 s to 8 s only at the secondary; 20 s to 24.72 s nowhere; 26 s to 28.2 s only at the primary.
+    let primary = Setup::default()
+        .without(noon(4.0), noon(8.0))
+        .without(noon(20.0), noon(24.0))
+        .start(&footage[0]);
+    let secondary = Setup::default()
+        .without(noon(19.0), noon(24.4))
+        .without(noon(26.0), noon(28.2))
+        .start(&footage[1]);
+    let seamline = Config::default()
+        .site("primary", &primary)
+        .site("secondary", &secondary)
+        .policy("failback", "at-seam")
+        .serve();
+    let (later, earlier) = (noon(30.0), noon(2.0));
+    // What follows a hole begins with the first key frame: the secondary's.
+    let hole = (noon(20.0), noon(24.72));
+    for turn in 0..2 {
+        let mut probe = Probe::open(&seamline.url());
+        let headers = [("Scale", "-1"), ("Rate-Control", "no")];
+        let answer = probe.play(later, Some(earlier), &headers);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let cseq = probe.client.cseq();
+        probe.receive_to_end(SOON);
+        let rewound = Rewound::of(&probe.tracks[0], cseq);
+        println!("turn {turn}");
+        rewound.assert_whole(later, earlier, &[hole]);
+        rewound.assert_rtp(3_600);
+        let last = rewound.groups.last().and_then(|group| group.last());
+        let last = last
+            .and_then(|unit| unit.capture_ms)
+            .expect("units are dated");
+        let (sections, terminal) = rewound.ends();
+        assert_eq!(terminal, [last]);
+        // The group that opens the section behind the hole ends it backwards, and the last one does.
+        assert_eq!(sections.last(), Some(&last));
+        assert_eq!(sections.len(), 2, "E at {:?}", said(&sections));
+        let opening = rewound
+            .groups
+            .iter()
+            .find(|group| Rewound::captures(group).first() == Some(&hole.1));
+        let opening = opening.expect("the section begins with a key frame");
+        assert_eq!(Rewound::captures(opening).last(), sections.first());
+    }
+}
+
+#[test]
+fn the_primary_dies_under_reverse_play() {
+    let footage = [Recipe::default().make(), Recipe::secondary().make()];
+    let busy = || Setup::default().no_faster_than(3.0);
+    let mut primary = busy().start(&footage[0]);
+    let secondary = busy().start(&footage[1]);
+    let seamline = Config::default()
+        .site("primary", &primary)
+        .site("secondary", &secondary)
+        .policy("failback", "never")
+        .serve();
+    let (later, earlier) = (noon(40.0), noon(30.0));
+    let mut probe = Probe::open(&seamline.url());
+    let answer = probe.play(later, Some(earlier), &[("Scale", "-1.0")]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let cseq = probe.client.cseq();
+    let begun = |probe: &Probe| probe.last_capture().is_some_and(|at| at < noon(37.0));
+    assert!(probe.receive(SOON, begun), "no reverse play");
+    primary.kill();
+    probe.receive_to_end(SOON);
+    let rewound = Rewound::of(&probe.tracks[0], cseq);
+    rewound.assert_whole(later, earlier, &[]);
+    rewound.assert_rtp(-3_600);
+    seamline.await_log(&["route", "secondary"], SOON);
+    let (wait, at) = seamline_tests::stream::longest_stall(&rewound.groups.concat());
+    println!("longest wait {wait:?} before {}", iso(at));
+    let lasted = probe.tracks[0].last().map(|packet| packet.arrival);
+    let began = probe.tracks[0].first().map(|packet| packet.arrival);
+    let lasted = lasted
+        .zip(began)
+        .and_then(|(end, start)| end.checked_sub(start));
+    let lasted = lasted.expect("the last packet comes last");
+    assert!(
+        (9.0..12.5).contains(&lasted.as_secs_f64()),
+        "ten seconds of footage took {lasted:?}"
+    );
 }

@@ -243,7 +243,9 @@ impl Listing {
         let after = self
             .segments
             .partition_point(|file| file.start_us < before_us);
-        let near = self.segments.get(after.saturating_sub(OVERLAPPING_MAX)..after)?;
+        let near = self
+            .segments
+            .get(after.saturating_sub(OVERLAPPING_MAX)..after)?;
         near.iter().max_by_key(|file| file.end_us.min(before_us))
     }
 

@@ -12,7 +12,7 @@ use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 
 use super::running::{Lanes, Running, Sign, Stage};
-use super::{LOOKAHEAD, LOOKAHEAD_TIMES_MAX, Playback, State, TICK};
+use super::{Playback, State, TICK};
 use crate::clock;
 use crate::outbound::{Leg, LegFailure, Order};
 
@@ -56,7 +56,7 @@ impl Playback {
             master: self.master,
             wanted,
             frames: self.delivery.frames,
-            lookahead: LOOKAHEAD.mul_f64(self.rate().clamp(1.0, LOOKAHEAD_TIMES_MAX)),
+            lookahead: self.lookahead(),
         };
         self.legs.push(Running::new(id, copy, opening, lanes, now));
     }

@@ -221,9 +221,23 @@ impl Playback {
         }
     }
 
-    /// Footage seconds a second.
+    /// Footage seconds a second; without rate control a guess.
     fn rate(&self) -> f64 {
-        self.delivery.pacing.unwrap_or(LOOKAHEAD_TIMES_MAX / 2.0) * self.delivery.speed
+        self.delivery
+            .pacing
+            .map_or(LOOKAHEAD_TIMES_MAX / 2.0, |rate| rate * self.delivery.speed)
+    }
+
+    /// Footage that is read ahead.
+    fn lookahead(&self) -> Duration {
+        let paced = self.delivery.pacing.is_some();
+        let times = match self.delivery.frames {
+            // Key frames alone are few.
+            Frames::Intra { .. } => LOOKAHEAD_TIMES_MAX,
+            Frames::All | Frames::Predicted if paced => self.rate(),
+            Frames::All | Frames::Predicted => 1.0,
+        };
+        LOOKAHEAD.mul_f64(times.clamp(1.0, LOOKAHEAD_TIMES_MAX))
     }
 
     fn reverse(&self) -> bool {

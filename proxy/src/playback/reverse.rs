@@ -10,9 +10,9 @@ use seamline_media::{Flags, How, OutQueue, Unit};
 use seamline_routing::director::{LegId, Outlook, Seam, Verdict};
 use seamline_routing::time::Timestamp;
 
+use super::Playback;
 use super::emit::{HOLD_BACK_MAX, Turn, comes_too_soon, ends};
 use super::group::Group;
-use super::Playback;
 
 /// A step back of more footage than this is a hole in what is shown.
 const HOLE: Duration = Duration::from_secs(1);
@@ -120,7 +120,11 @@ impl Playback {
             self.splice.begin_leg(format);
         }
         let hole = HOLE.max(self.spacing());
-        if self.back.shown.is_some_and(|shown| shown.since(last) > hole) {
+        if self
+            .back
+            .shown
+            .is_some_and(|shown| shown.since(last) > hole)
+        {
             self.splice.skip_hole(last.as_micros());
         }
         self.back.shown = Some(group.first());

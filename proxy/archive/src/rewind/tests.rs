@@ -87,7 +87,10 @@ fn key_frames_at_their_distance_both_ways() {
     };
     let flat = |groups: Vec<Vec<i64>>| groups.into_iter().flatten().collect::<Vec<_>>();
     let back = |interval| flat(rewind(&folder, LATER, Some(keys(interval))));
-    assert_eq!(back(0), (0..12).rev().map(|key| 5 * key).collect::<Vec<_>>());
+    assert_eq!(
+        back(0),
+        (0..12).rev().map(|key| 5 * key).collect::<Vec<_>>()
+    );
     assert_eq!(back(12), [55, 40, 25, 10]);
     let mut cursor = Cursor::open(Arc::clone(&folder), AT, LATER)
         .unwrap()

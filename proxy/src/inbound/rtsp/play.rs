@@ -3,9 +3,7 @@
 use seamline_routing::plan::{Direction, Request as PlayRequest};
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::Headers;
-use seamline_rtsp::headers::{
-    ClockTime, HeaderError, NptTime, Range, RateControl, Scale, Speed,
-};
+use seamline_rtsp::headers::{ClockTime, HeaderError, NptTime, Range, RateControl, Scale, Speed};
 
 use crate::playback::Delivery;
 
@@ -102,7 +100,13 @@ impl Play {
 
     /// Whether the client takes its footage as it does with another PLAY.
     pub(super) fn is_delivered_like(&self, other: &Play) -> bool {
-        let of = |play: &Play| (play.delivery.pacing, play.delivery.speed, play.delivery.frames);
+        let of = |play: &Play| {
+            (
+                play.delivery.pacing,
+                play.delivery.speed,
+                play.delivery.frames,
+            )
+        };
         of(self) == of(other) && self.request.direction == other.request.direction
     }
 
@@ -323,8 +327,16 @@ mod tests {
         assert_eq!(read(&[("Range", "clock=noon-")]), Err(Refusal(400)));
         assert_eq!(read(&[("Frames", "some")]), Err(Refusal(400)));
         for nonsense in ["0", "NaN", "1e308", "-0.0", "fast", ""] {
-            assert_eq!(read(&[("Scale", nonsense)]), Err(Refusal(400)), "{nonsense}");
-            assert_eq!(read(&[("Speed", nonsense)]), Err(Refusal(400)), "{nonsense}");
+            assert_eq!(
+                read(&[("Scale", nonsense)]),
+                Err(Refusal(400)),
+                "{nonsense}"
+            );
+            assert_eq!(
+                read(&[("Speed", nonsense)]),
+                Err(Refusal(400)),
+                "{nonsense}"
+            );
         }
     }
 
@@ -348,13 +360,14 @@ mod tests {
             ("-1", -1.0),
         ] {
             let play = read(&[("Scale", asked)]).unwrap();
-            assert_eq!(play.scale().value(), used, "{asked}");
+            assert_eq!(Some(play.scale()), Scale::new(used), "{asked}");
         }
         for (asked, used) in [("4", 1.0), ("-8.0", -1.0)] {
             let play = read(&[("Scale", asked), ("Rate-Control", "no")]).unwrap();
-            assert_eq!(play.scale().value(), used, "{asked}");
+            assert_eq!(Some(play.scale()), Scale::new(used), "{asked}");
         }
-        assert_eq!(read(&[("Speed", "64")]).unwrap().delivery.speed, 32.0);
+        let fast = read(&[("Speed", "64")]).unwrap().delivery;
+        assert!((fast.speed - 32.0).abs() < f64::EPSILON);
     }
 
     #[test]
@@ -380,7 +393,10 @@ mod tests {
             play.answer(later.shift(1), window()).to_string(),
             "clock=20260101T120020Z-20260101T120010Z"
         );
-        assert_eq!(back("npt=0-").unwrap().request.at, window().end.unwrap().shift(1));
+        assert_eq!(
+            back("npt=0-").unwrap().request.at,
+            window().end.unwrap().shift(1)
+        );
         for range in [
             "clock=20260101T120010Z-20260101T120020Z",
             "clock=20260101T120010Z-20260101T120010Z",

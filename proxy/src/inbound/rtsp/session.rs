@@ -411,11 +411,10 @@ impl Session {
             Some(scale) if scale.is_reverse() => Direction::Reverse,
             _ => Direction::Forward,
         };
-        let mut play =
-            match Play::read(&request.headers, direction, cseq, window, clock::wall()) {
-                Ok(play) => play,
-                Err(refusal) => return Some(live.answer(request, refusal.0)),
-            };
+        let mut play = match Play::read(&request.headers, direction, cseq, window, clock::wall()) {
+            Ok(play) => play,
+            Err(refusal) => return Some(live.answer(request, refusal.0)),
+        };
         if goes_on && let Some(answer) = live.go_on(request, &mut play) {
             return Some(answer);
         }

@@ -139,7 +139,11 @@ impl RtspLeg {
     }
 
     /// Asks to play another stretch in the same session. What still comes of the one before is dropped.
-    async fn replay(&mut self, from: Timestamp, until: Option<Timestamp>) -> Result<(), LegFailure> {
+    async fn replay(
+        &mut self,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<(), LegFailure> {
         let deadline = self.order.reaction.response;
         let tracks = self.order.tracks.len();
         let markers: Vec<_> = (0..tracks)
@@ -200,13 +204,8 @@ impl RtspLeg {
             from,
             ..self.order.clone()
         };
-        self.assembler = open::assembler(
-            &order,
-            &self.mapping,
-            &self.wire.client,
-            &playing,
-            &markers,
-        );
+        self.assembler =
+            open::assembler(&order, &self.mapping, &self.wire.client, &playing, &markers);
         for (channel, bytes) in early {
             self.frame(channel, bytes);
         }

@@ -81,9 +81,7 @@ impl<E: Into<LegFailure>> From<E> for Refused {
 
 /// What to ask of a recorder; times in the camera's timeline.
 pub(super) fn request(order: &Order, from: Timestamp, until: Option<Timestamp>) -> PlayRequest {
-    let clock = |at: Timestamp| {
-        ClockTime::from_micros(at.shift(order.clock_offset_us).as_micros())
-    };
+    let clock = |at: Timestamp| ClockTime::from_micros(at.shift(order.clock_offset_us).as_micros());
     PlayRequest {
         range: Some(Range::Clock {
             start: Some(clock(from)),

@@ -218,8 +218,8 @@ impl Fetcher {
         let mut asked = playing.is_some();
         let mut plan = playing.unwrap_or_else(|| self.next_to());
         loop {
-            let plays = std::mem::take(&mut asked)
-                || self.play(plan.from, Some(plan.until)).await?;
+            let plays =
+                std::mem::take(&mut asked) || self.play(plan.from, Some(plan.until)).await?;
             let stretch = if plays {
                 self.receive().await?
             } else {
