@@ -17,7 +17,7 @@ const REPORT_EVERY: Duration = Duration::from_secs(4);
 /// How long the last unit of a paced play lasts.
 const LAST_LASTS: Duration = Duration::from_millis(40);
 /// Without pacing a leg that shows nothing new for this long gives out what is held back.
-pub(super) const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
+const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
 
 /// What came of looking at the head of a leg.
 pub(super) enum Turn {

@@ -11,11 +11,16 @@ use seamline_routing::director::{LegId, Outlook, Seam, Verdict};
 use seamline_routing::time::Timestamp;
 
 use super::Playback;
-use super::emit::{HOLD_BACK_MAX, Turn, comes_too_soon, ends};
+use super::emit::{Turn, comes_too_soon, ends};
 use super::group::Group;
 
 /// A step back of more footage than this is a hole in what is shown.
 const HOLE: Duration = Duration::from_secs(1);
+
+/// How long the last picture of a group waits until it is known what follows: whether it ends a section.
+const HELD_MAX: Duration = Duration::from_secs(3);
+/// The same where the client waits for each picture.
+const HELD_PACED_MAX: Duration = Duration::from_millis(500);
 
 /// How far reverse play has come.
 #[derive(Default)]
@@ -158,7 +163,11 @@ impl Playback {
             // What follows is not known yet: worth a moment.
             Some(None) => {
                 let held = *sending.held.get_or_insert(now);
-                due = due.max(held + HOLD_BACK_MAX);
+                let patience = match self.delivery.pacing {
+                    Some(_) => HELD_PACED_MAX,
+                    None => HELD_MAX,
+                };
+                due = due.max(held + patience);
                 Outlook::Continues
             }
         };
@@ -204,6 +213,9 @@ impl Playback {
     fn outlook_back(&self, first: Timestamp, now: Instant) -> Option<Outlook> {
         if self.end.is_some() {
             return Some(Outlook::Terminal);
+        }
+        if self.director.prepares() {
+            return None;
         }
         let source = self.director.source()?;
         let leg = self.legs.iter().find(|leg| leg.id == source)?;
