@@ -33,6 +33,7 @@ fn spliced(codec: Codec, legs: Vec<Vec<Unit>>, extension: bool) -> (Vec<u8>, Spl
         },
         scale: 1.0,
         start_us: START_US,
+        hole_us: 0,
         extension,
     });
     let mut out = OutQueue::new();

@@ -286,12 +286,12 @@ mod tests {
             ..window()
         };
         let now = at("2026-11-22T00:00:00Z");
-        let play = Play::read(&headers, 1, pinned, now).unwrap();
+        let play = Play::read(&headers, Direction::Forward, 1, pinned, now).unwrap();
         assert_eq!(
             (play.request.at, play.request.until),
             (window().start, window().end)
         );
-        let play = Play::read(&headers, 1, window(), now).unwrap();
+        let play = Play::read(&headers, Direction::Forward, 1, window(), now).unwrap();
         assert_eq!(play.request.at, at("2026-01-01T12:30:00Z"));
     }
 
