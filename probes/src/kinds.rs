@@ -6,8 +6,12 @@ use serde::Deserialize;
 
 use crate::{
     archive::{ArchiveConfig, ArchiveRecorder},
+    axis::{AxisConfig, AxisRecorder},
     clock::Clock,
+    dahua::{DahuaConfig, DahuaRecorder},
+    hikvision::{HikvisionConfig, HikvisionRecorder},
     mediamtx::{MediaMtxConfig, MediaMtxRecorder},
+    nx::{NxConfig, NxRecorder},
     onvif::{OnvifConfig, OnvifRecorder},
     recorder::Recorder,
     rtsp::{RtspConfig, RtspRecorder},
@@ -21,8 +25,16 @@ use crate::{
 pub enum RecorderConfig {
     /// A folder of MP4 files.
     Archive(ArchiveConfig),
+    /// An Axis camera with edge storage.
+    Axis(AxisConfig),
+    /// A Dahua recorder.
+    Dahua(DahuaConfig),
+    /// A Hikvision recorder.
+    Hikvision(HikvisionConfig),
     /// `MediaMTX`'s playback server.
     MediaMtx(MediaMtxConfig),
+    /// An Nx media server.
+    Nx(NxConfig),
     /// A device with ONVIF's recording services (Profile G).
     Onvif(OnvifConfig),
     /// Any recorder that replays by RTSP and lists nothing.
@@ -33,6 +45,10 @@ impl RecorderConfig {
     /// The vendor whose URLs it is asked by, and the zone of its times where one is configured.
     pub fn dialect(&self) -> Option<(&'static str, Option<&Zone>)> {
         match self {
+            Self::Axis(_) => Some(("axis", None)),
+            Self::Dahua(config) => Some(("dahua", config.zone.as_ref())),
+            Self::Nx(_) => Some(("nx", None)),
+            Self::Hikvision(config) => Some(("hikvision", config.zone.as_ref())),
             Self::Archive(_) | Self::MediaMtx(_) | Self::Onvif(_) | Self::Rtsp(_) => None,
         }
     }
@@ -52,6 +68,9 @@ pub enum BuildError {
     /// The naming pattern cannot be used.
     #[error(transparent)]
     Pattern(#[from] seamline_archive::PatternError),
+    /// The zone cannot be used.
+    #[error("{0}")]
+    Zone(&'static str),
     /// More than one of the ways to state a password, or one without a user name.
     #[error("{0}")]
     Login(&'static str),
@@ -75,9 +94,13 @@ pub enum BuildError {
 pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>, BuildError> {
     Ok(match config {
         RecorderConfig::Archive(config) => Arc::new(ArchiveRecorder::new(config, clock)?),
+        RecorderConfig::Axis(config) => Arc::new(AxisRecorder::new(config, clock)?),
+        RecorderConfig::Dahua(config) => Arc::new(DahuaRecorder::new(config, clock)?),
+        RecorderConfig::Nx(config) => Arc::new(NxRecorder::new(config, clock)?),
+        RecorderConfig::Hikvision(config) => Arc::new(HikvisionRecorder::new(config, clock)?),
         RecorderConfig::MediaMtx(config) => Arc::new(MediaMtxRecorder::new(config, clock)?),
         RecorderConfig::Onvif(config) => Arc::new(OnvifRecorder::new(config, clock)?),
-        RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config)?),
+        RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config, clock)?),
     })
 }
 
@@ -188,7 +211,21 @@ mod tests {
                 "kind = 'onvif'\nurl = 'http://nvr'\ntrust_addresses = true",
                 true,
             ),
+            (
+                "kind = 'hikvision'\nurl = 'http://nvr'\nzone = 'Europe/Zurich'",
+                true,
+            ),
+            ("kind = 'dahua'\nurl = 'http://nvr:8080'", true),
+            (
+                "kind = 'axis'\nurl = 'http://cam'\nrtsp = 'rtsp://cam:5540'",
+                true,
+            ),
+            ("kind = 'nx'\nurl = 'http://nvr:7001'", true),
             ("kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}'", false),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}?s={start:%Y%m%dT%H%M%SZ}'\nzone = 'Asia/Tokyo'",
+                false,
+            ),
         ] {
             assert_eq!(built(text).unwrap().lists_coverage(), lists, "{text}");
         }
@@ -200,7 +237,7 @@ mod tests {
             "kind = 'rtsp'\nurl = 'rtsp://nvr'\nuser = 'u'",
             "kind = 'rtsp'\nurl = 'rtsp://nvr'\npattern = '%s'",
             "kind = 'archive'\npath = '/srv'",
-            "kind = 'hikvision'\nurl = 'http://nvr'",
+            "kind = 'hikvision'\nurl = 'http://nvr'\nchannel = 1",
             "url = 'rtsp://nvr'",
         ] {
             assert!(parse(text).is_err(), "{text}");
@@ -230,6 +267,23 @@ mod tests {
                 "in their own fields",
             ),
             ("kind = 'rtsp'\nurl = 'http://nvr'", "url"),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}?s={start:%H%M}'",
+                "date and a time of day",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}'\nzone = 'UTC'",
+                "a zone is that of times in the URL",
+            ),
+            ("kind = 'hikvision'\nurl = 'rtsp://nvr'", "http://host:port"),
+            (
+                "kind = 'dahua'\nurl = 'http://nvr'\nrtsp = 'rtsp://u:p@nvr'",
+                "in their own fields",
+            ),
+            (
+                "kind = 'axis'\nurl = 'http://cam'\nrtsp = 'rtsp://cam/live'",
+                "rtsp://host:port",
+            ),
             (
                 "kind = 'rtsp'\nurl = 'rtsp://u:p@nvr'",
                 "in their own fields",

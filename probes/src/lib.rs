@@ -5,18 +5,26 @@
 //! without asking; a [`Watch`] keeps the index fresh.
 
 pub mod archive;
+pub mod axis;
 pub mod clock;
+pub mod dahua;
 pub mod health;
+pub mod hikvision;
+mod http;
 pub mod index;
 pub mod kinds;
+mod listing;
 pub mod mediamtx;
+pub mod nx;
 pub mod onvif;
 pub mod recorder;
+pub mod replay;
 pub mod rtsp;
 pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+mod xml;
 pub mod zone;
 
 pub use clock::Clock;

@@ -5,7 +5,7 @@ use std::{fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use seamline_routing::{Coverage, FailureKind, TimeRange};
 use seamline_rtsp::sdp::Description;
 
-use crate::{archive::Folders, rtsp::RtspSource};
+use crate::{archive::Folders, replay::ByUrl, rtsp::RtspSource};
 
 /// What a question comes to.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProbeError>> + Send + 'a>>;
@@ -99,6 +99,8 @@ pub enum MediaSource {
     Rtsp(Arc<RtspSource>),
     /// By an RTSP replay session at an address that the recorder is asked for.
     RtspOnRequest(Arc<dyn ReplayAddresses>),
+    /// By an RTSP session whose URL says the time, or names a recording.
+    RtspByUrl(Arc<ByUrl>),
     /// Not by any protocol of this program: only its listing is used.
     None,
 }

@@ -17,8 +17,11 @@ use tokio::{
 };
 
 use crate::{
+    clock::Clock,
     kinds::{BuildError, LoginFields, Secret},
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
+    replay::{Face, Template, ZoneOf},
+    zone::Zone,
 };
 
 /// Where a recorder's replay service is.
@@ -26,8 +29,13 @@ use crate::{
 #[serde(deny_unknown_fields)]
 pub struct RtspConfig {
     /// `rtsp://host[:port]/path`, with `{camera}` where the copy's own name belongs, else it is
-    /// added to the path.
+    /// added to the path. With `{start:FORMAT}`, and `{end:FORMAT}` where the recorder wants one, the
+    /// time is asked for in the URL and not by `Range`; FORMAT is that of strftime, or `ms` or `s` since
+    /// 1970.
     pub url: String,
+    /// The zone of the times in the URL; UTC when not given.
+    #[serde(default)]
+    pub zone: Option<Zone>,
     /// User name.
     #[serde(default)]
     pub username: Option<String>,
@@ -86,11 +94,13 @@ impl RtspSource {
 #[derive(Debug)]
 pub struct RtspRecorder {
     source: Arc<RtspSource>,
+    /// Where the time is asked for in the URL.
+    by_url: Option<Face>,
 }
 
 impl RtspRecorder {
     /// Checks the URL and reads the password.
-    pub fn new(config: &RtspConfig) -> Result<Self, BuildError> {
+    pub fn new(config: &RtspConfig, clock: Clock) -> Result<Self, BuildError> {
         let login = LoginFields {
             username: config.username.as_deref(),
             password: config.password.as_ref(),
@@ -109,8 +119,19 @@ impl RtspRecorder {
             url: config.url.clone(),
             reason,
         };
-        let (url, inline) = RtspUrl::parse_with_credentials(&config.url.replace(CAMERA, "camera"))
+        let template = Template::has_times(&config.url)
+            .then(|| Template::new(&config.url))
+            .transpose()
             .map_err(|error| wrong(error.to_string()))?;
+        if template.is_none() && config.zone.is_some() {
+            return Err(BuildError::Zone(
+                "a zone is that of times in the URL, and it has none",
+            ));
+        }
+        // Places of times stand behind the host.
+        let sample = config.url.replace(CAMERA, "camera");
+        let (url, inline) =
+            RtspUrl::parse_with_credentials(&sample).map_err(|error| wrong(error.to_string()))?;
         if url.is_secure() {
             return Err(wrong("rtsps is not supported yet".to_owned()));
         }
@@ -119,41 +140,39 @@ impl RtspRecorder {
             let reason = "state user name and password in their own fields".to_owned();
             return Err(BuildError::Url { url, reason });
         }
+        let by_url = template.map(|template| {
+            let zone = ZoneOf::Configured(config.zone.clone().unwrap_or(Zone::UTC));
+            Face::new(template, zone, source.credentials.clone(), clock)
+        });
         Ok(Self {
             source: Arc::new(source),
+            by_url,
         })
     }
+}
 
-    /// A connection, or why there is none.
-    async fn connect(url: &RtspUrl) -> Result<TcpStream, ProbeError> {
-        TcpStream::connect((url.host(), url.port()))
-            .await
-            .map_err(|error| ProbeError::connecting(&error))
-    }
-
-    async fn options(&self) -> Result<(), ProbeError> {
-        // No camera is named: some recorders ask for credentials as soon as one is.
-        let url = self.source.url("").map_err(unusable)?;
-        let url = format!("rtsp://{}/", url.authority());
-        let target = RtspUrl::parse(&url).map_err(unusable)?;
-        let mut stream = Self::connect(&target).await?;
-        let request = Request::new(Method::Options, url)
-            .with("CSeq", 1)
-            .with("User-Agent", USER_AGENT);
-        stream.write_all(&request.encode()).await.map_err(broken)?;
-        let mut framer = Framer::new();
-        let mut buffer = BytesMut::with_capacity(4096);
-        loop {
-            match framer.next(&mut buffer) {
-                // Whatever it says, it says something.
-                Ok(Some(Incoming::Response(_))) => return Ok(()),
-                Ok(Some(_)) => continue,
-                Ok(None) => {}
-                Err(error) => return Err(ProbeError::protocol(error.to_string())),
-            }
-            if stream.read_buf(&mut buffer).await.map_err(broken)? == 0 {
-                return Err(ProbeError::Unreachable("closed without an answer".into()));
-            }
+/// Whether anything that speaks RTSP answers at a URL's host.
+pub(crate) async fn options(url: &RtspUrl) -> Result<(), ProbeError> {
+    // No camera is named: some recorders ask for credentials as soon as one is.
+    let url = format!("rtsp://{}/", url.authority());
+    let target = RtspUrl::parse(&url).map_err(unusable)?;
+    let mut stream = connect(&target).await?;
+    let request = Request::new(Method::Options, url)
+        .with("CSeq", 1)
+        .with("User-Agent", USER_AGENT);
+    stream.write_all(&request.encode()).await.map_err(broken)?;
+    let mut framer = Framer::new();
+    let mut buffer = BytesMut::with_capacity(4096);
+    loop {
+        match framer.next(&mut buffer) {
+            // Whatever it says, it says something.
+            Ok(Some(Incoming::Response(_))) => return Ok(()),
+            Ok(Some(_)) => continue,
+            Ok(None) => {}
+            Err(error) => return Err(ProbeError::protocol(error.to_string())),
+        }
+        if stream.read_buf(&mut buffer).await.map_err(broken)? == 0 {
+            return Err(ProbeError::Unreachable("closed without an answer".into()));
         }
     }
 }
@@ -162,23 +181,38 @@ impl RtspSource {
     /// The tracks that are played for a camera.
     pub(crate) async fn description(&self, remote: &str) -> Result<Description, ProbeError> {
         let url = self.url(remote).map_err(unusable)?;
-        // The library's error does not tell a refusal from a broken answer: the connection is
-        // tried first.
-        drop(RtspRecorder::connect(&url).await?);
-        let target = url::Url::parse(url.as_str())
-            .map_err(|error| ProbeError::protocol(error.to_string()))?;
-        let credentials = self.credentials.clone();
-        let options = SessionOptions::default()
-            .user_agent(USER_AGENT.to_owned())
-            .creds(credentials.map(|credentials| retina::client::Credentials {
-                username: credentials.user,
-                password: credentials.password,
-            }));
-        let session = Session::describe(target, options)
-            .await
-            .map_err(|error| answered(&error))?;
-        Description::parse(session.sdp()).map_err(|error| ProbeError::protocol(error.to_string()))
+        describe(&url, self.credentials()).await
     }
+}
+
+/// The tracks that a URL plays.
+pub(crate) async fn describe(
+    url: &RtspUrl,
+    credentials: Option<&Credentials>,
+) -> Result<Description, ProbeError> {
+    // The library's error does not tell a refusal from a broken answer: the connection is
+    // tried first.
+    drop(connect(url).await?);
+    let target =
+        url::Url::parse(url.as_str()).map_err(|error| ProbeError::protocol(error.to_string()))?;
+    let credentials = credentials.cloned();
+    let options = SessionOptions::default()
+        .user_agent(USER_AGENT.to_owned())
+        .creds(credentials.map(|credentials| retina::client::Credentials {
+            username: credentials.user,
+            password: credentials.password,
+        }));
+    let session = Session::describe(target, options)
+        .await
+        .map_err(|error| answered(&error))?;
+    Description::parse(session.sdp()).map_err(|error| ProbeError::protocol(error.to_string()))
+}
+
+/// A connection, or why there is none.
+async fn connect(url: &RtspUrl) -> Result<TcpStream, ProbeError> {
+    TcpStream::connect((url.host(), url.port()))
+        .await
+        .map_err(|error| ProbeError::connecting(&error))
 }
 
 impl Recorder for RtspRecorder {
@@ -191,15 +225,26 @@ impl Recorder for RtspRecorder {
     }
 
     fn ping(&self) -> Answer<'_, ()> {
-        Box::pin(self.options())
+        Box::pin(async move {
+            let url = self.source.url("").map_err(unusable)?;
+            options(&url).await
+        })
     }
 
     fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(async move { self.source.description(&remote).await })
+        Box::pin(async move {
+            match &self.by_url {
+                Some(face) => face.describe(&remote).await,
+                None => self.source.description(&remote).await,
+            }
+        })
     }
 
     fn media(&self) -> MediaSource {
-        MediaSource::Rtsp(Arc::clone(&self.source))
+        match &self.by_url {
+            Some(face) => face.media(),
+            None => MediaSource::Rtsp(Arc::clone(&self.source)),
+        }
     }
 }
 
@@ -262,12 +307,13 @@ mod tests {
     fn recorder(url: &str) -> RtspRecorder {
         let config = RtspConfig {
             url: url.to_owned(),
+            zone: None,
             username: Some("viewer".to_owned()),
             password: Some(Secret::from("secret".to_owned())),
             password_file: None,
             password_env: None,
         };
-        RtspRecorder::new(&config).unwrap()
+        RtspRecorder::new(&config, Clock::System).unwrap()
     }
 
     fn described() -> String {

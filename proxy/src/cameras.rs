@@ -200,6 +200,14 @@ impl CameraEntry {
         matches!(held, Some(Held::Recorded { until }) if until.min(wall).micros_since(at) > WRITTEN_LATE_US)
     }
 
+    /// Where the recording of a copy that holds `at` is listed to end; `None` when that is open, or not known.
+    pub fn recorded_until(&self, copy: CopyIx, at: Timestamp) -> Option<Timestamp> {
+        match self.slot.coverage(copy)?.held(at) {
+            Held::Recorded { until } if until != Timestamp::MAX => Some(until),
+            _ => None,
+        }
+    }
+
     /// Asks again, in the background, what a copy's tracks are.
     pub fn look_again(&self, copy: CopyIx) {
         let slot = Arc::clone(&self.slot);

@@ -13,3 +13,4 @@ pub mod report;
 pub mod rtsp;
 pub mod seamline;
 pub mod stream;
+pub mod vendor;

@@ -224,7 +224,7 @@ impl Bridge {
     }
 }
 
-fn port_of(url: &str) -> u16 {
+pub(crate) fn port_of(url: &str) -> u16 {
     let authority = url.split('/').nth(2).unwrap_or_default();
     let port = authority
         .rsplit(':')

@@ -20,6 +20,7 @@ use crate::{
     onvif::Device,
     program::{Program, START_WITHIN, built},
     recorder::Recorder,
+    vendor::Vendor,
 };
 
 /// One camera with one copy at each of several sites, in priority order.
@@ -88,6 +89,21 @@ impl Config {
     pub fn mediamtx(self, name: &str, url: &str) -> Self {
         let recorder = json!({ "kind": "mediamtx", "url": url });
         self.copy(name, recorder, "cam1", 0)
+    }
+
+    /// Adds a site with a vendor's recorder.
+    pub fn vendor(self, name: &str, vendor: &Vendor) -> Self {
+        self.copy(name, vendor.recorder(), vendor.remote(), 0)
+    }
+
+    /// A key of the latest site's recorder.
+    pub fn recorder(mut self, name: &str, value: impl Into<Value>) -> Self {
+        let copy = self
+            .copies
+            .last_mut()
+            .expect("a site comes before what is said of its recorder");
+        copy.recorder[name] = value.into();
+        self
     }
 
     fn copy(

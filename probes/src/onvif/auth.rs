@@ -11,7 +11,7 @@ use http_auth::{DigestClient, PasswordClient, PasswordParams};
 use seamline_routing::Timestamp;
 use sha1::{Digest, Sha1};
 
-use super::xml::Markup;
+use crate::xml::Markup;
 use crate::{kinds::Login, recorder::ProbeError};
 
 /// One device's credentials and what it was found to want.

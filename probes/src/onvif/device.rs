@@ -15,8 +15,8 @@ use super::{
     soap::{self, Fault, FaultKind, Service, SoapError},
     times,
     transport::{Reply, Transport},
-    xml::{Element, Markup},
 };
+use crate::xml::{Element, Markup};
 use crate::{
     clock::{Clock, monotonic},
     kinds::Login,

@@ -9,7 +9,6 @@ mod search;
 mod soap;
 mod times;
 mod transport;
-mod xml;
 
 use std::{
     path::PathBuf,

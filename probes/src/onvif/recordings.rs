@@ -9,9 +9,9 @@ use super::{
     search::{self, Search},
     soap::Service,
     times,
-    xml::{Element, Markup},
 };
 use crate::recorder::ProbeError;
+use crate::xml::{Element, Markup};
 
 /// A recording: what one source left, in tracks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

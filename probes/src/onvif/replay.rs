@@ -11,8 +11,8 @@ use seamline_rtsp::{RtspUrl, url::Credentials};
 use super::{
     device::{ANSWER, CallError, Device},
     soap::Service,
-    xml::Markup,
 };
+use crate::xml::Markup;
 use crate::{clock::monotonic, recorder::ProbeError, rtsp::RtspSource};
 
 /// The addresses that a device has told.

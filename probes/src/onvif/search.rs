@@ -10,8 +10,8 @@ use super::{
     device::{ANSWER, CallError, Device, is_true},
     soap::Service,
     times,
-    xml::{Element, Markup},
 };
+use crate::xml::{Element, Markup};
 use crate::{clock::monotonic, recorder::ProbeError};
 
 /// A search that is under way at a device.

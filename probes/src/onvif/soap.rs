@@ -1,6 +1,6 @@
 //! SOAP 1.2 envelopes: what is asked, what is answered, and how a recorder says no.
 
-use super::xml::{Element, Markup, XmlError, local};
+use crate::xml::{Element, Markup, XmlError, local};
 
 /// A service's namespace with the prefix that requests use for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -729,7 +729,8 @@ async fn faults_and_refusals_keep_their_meaning() {
             None,
         ),
         (
-            ResponseTemplate::new(200).set_body_bytes(vec![b' '; xml::DOCUMENT_BYTES_MAX + 1]),
+            ResponseTemplate::new(200)
+                .set_body_bytes(vec![b' '; crate::xml::DOCUMENT_BYTES_MAX + 1]),
             None,
         ),
         (

@@ -5,8 +5,8 @@ use std::time::Duration;
 use jiff::{civil, tz::TimeZone};
 use seamline_routing::Timestamp;
 
-use super::xml::Element;
 use crate::recorder::ClockOffset;
+use crate::xml::Element;
 
 /// An `xs:dateTime`. One that names no zone is taken for UTC, which ONVIF demands (Recording Search, times).
 pub(super) fn parse(text: &str) -> Option<Timestamp> {

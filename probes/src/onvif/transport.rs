@@ -15,8 +15,8 @@ use hyper_util::{
 use tokio::time::timeout;
 use url::Url;
 
-use super::xml::DOCUMENT_BYTES_MAX;
 use crate::recorder::ProbeError;
+use crate::xml::DOCUMENT_BYTES_MAX;
 
 /// Connections to one device.
 #[derive(Debug, Clone)]

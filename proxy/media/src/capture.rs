@@ -9,6 +9,8 @@ const WALL_CLOCK_US: i64 = 600 * US_PER_S;
 /// A stamp further than this from what the RTP clock says starts a new section.
 const SECTION_US: i64 = US_PER_S;
 const US_PER_S: i64 = 1_000_000;
+/// Recorders start at the random access point at or before the start, or a little behind it: not so many seconds away.
+const MADE_UP_S: u64 = 30;
 
 /// Where a capture time came from, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,6 +21,8 @@ pub enum Source {
     PlayReply,
     /// An RTCP sender report of a recorder that stamps footage time.
     SenderReport,
+    /// The start that the URL named and the RTP time that `RTP-Info` gives for it.
+    UrlStart,
     /// The requested start and the RTP clock since: up to a GOP off.
     Elapsed,
 }
@@ -98,6 +102,13 @@ impl CaptureClock {
         self.offer(track, rtptime, capture_us, Source::PlayReply);
     }
 
+    /// Takes the answer of a recorder whose URL said the start (UTC in µs, on the recorder's clock): the `rtptime` that
+    /// `RTP-Info` gives for `track`. Forgotten when the first unit is nowhere near it: some recorders make it up.
+    pub fn url_start(&mut self, track: usize, start_us: i64, rtptime: u32) {
+        let capture_us = start_us.saturating_sub(self.offset_us);
+        self.offer(track, rtptime, capture_us, Source::UrlStart);
+    }
+
     /// Takes a sender report received at `now_us` (wall clock, UTC in µs). Ignored when its time is none,
     /// or the wall clock while older footage was asked for, or when units were dated without it already.
     pub fn sender_report(&mut self, track: usize, ntp: u64, rtp_time: u32, now_us: i64) {
@@ -166,6 +177,11 @@ impl Track {
                 source: Source::Extension,
             };
         }
+        let made_up = |anchor: &Anchor| {
+            let apart = (ticks - anchor.ticks).unsigned_abs() / u64::from(self.clock_rate);
+            anchor.source == Source::UrlStart && before.is_none() && apart > MADE_UP_S
+        };
+        self.anchor = self.anchor.filter(|anchor| !made_up(anchor));
         let anchor = *self.anchor.get_or_insert(Anchor {
             ticks,
             capture_us: fallback_us,
@@ -296,6 +312,27 @@ mod tests {
         // One that comes late does not move what was dated.
         clock.sender_report(0, ntp::from_unix_us(START_US), RTP, NOW_US);
         assert_eq!(stamp(&mut clock, 80_000), (150_000, Source::SenderReport));
+    }
+
+    #[test]
+    fn a_start_that_the_url_named_counts_where_it_can_be() {
+        let mut clock = clock();
+        clock.url_start(0, START_US, RTP);
+        assert_eq!(
+            stamp(&mut clock, -1_500_000),
+            (-1_500_000, Source::UrlStart)
+        );
+        assert_eq!(
+            stamp(&mut clock, 60 * US_PER_S),
+            (60 * US_PER_S, Source::UrlStart)
+        );
+        let mut clock = self::clock();
+        clock.url_start(0, START_US, RTP);
+        clock.sender_report(0, ntp::from_unix_us(START_US + 70_000), RTP, NOW_US);
+        assert_eq!(stamp(&mut clock, 0), (70_000, Source::SenderReport));
+        let mut clock = self::clock();
+        clock.url_start(0, START_US, 0x4000_0000);
+        assert_eq!(stamp(&mut clock, 0), (0, Source::Elapsed));
     }
 
     #[test]

@@ -407,7 +407,7 @@ fn limits_of(table: &LimitsTable) -> Limits {
 fn places(error: &BuildError) -> &'static [&'static str] {
     match error {
         BuildError::Url { .. } => &["url"],
-        BuildError::Pattern(PatternError::Zone { .. }) => &["zone"],
+        BuildError::Pattern(PatternError::Zone { .. }) | BuildError::Zone(_) => &["zone"],
         BuildError::Pattern(_) => &["pattern"],
         BuildError::Login(_) => &["password", "password_file", "password_env"],
         BuildError::PasswordFile { .. } => &["password_file"],

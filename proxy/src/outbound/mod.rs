@@ -34,6 +34,8 @@ pub struct Order {
     pub direction: Direction,
     /// Where the client's range ends: a leg may end there.
     pub until: Option<Timestamp>,
+    /// Where the recording that holds `from` is listed to end, when it is.
+    pub recorded_until: Option<Timestamp>,
     /// Footage seconds a second that the client takes, about.
     pub rate: f64,
     /// Which pictures are wanted. A recorder may send more.
@@ -167,6 +169,9 @@ impl Leg {
                     .map(|leg| Leg::Rewind(Box::new(leg)))
             }
             MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
+                .await
+                .map(|leg| Leg::Rtsp(Box::new(leg))),
+            MediaSource::RtspByUrl(source) => rtsp::RtspLeg::open_by_url(&source, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
             MediaSource::RtspOnRequest(addresses) => on_request::open(&*addresses, order)

@@ -37,6 +37,7 @@ impl Playback {
             direction: self
                 .request
                 .map_or_else(Direction::default, |request| request.direction),
+            recorded_until: self.camera.recorded_until(copy, from),
             frames: self.delivery.frames,
             rate: self.rate(),
             clock_offset_us: self.camera.clock_offset_us(copy),

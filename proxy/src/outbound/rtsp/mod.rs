@@ -1,5 +1,6 @@
 //! A leg at an RTSP recorder: one replay session over interleaved TCP.
 
+mod by_url;
 mod open;
 mod rewind;
 mod wire;
@@ -14,6 +15,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use seamline_media::rtp::Packet;
 use seamline_media::{Assembler, Ending, Flags, LegFormat, Unit, rtcp};
+use seamline_probes::replay::ByUrl;
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
@@ -24,6 +26,7 @@ use seamline_rtsp::{Framer, Incoming};
 
 use super::{Arrival, LegFailure, Order};
 use crate::clock;
+use by_url::UrlLeg;
 use tokio::time::timeout;
 use wire::Wire;
 
@@ -48,6 +51,8 @@ pub struct RtspLeg {
     byes: usize,
     over: Option<Over>,
     kept_alive: Instant,
+    /// Where the URL said the time.
+    by_url: Option<UrlLeg>,
     order: Order,
     /// For each of the client's tracks the one in the recorder's description.
     mapping: Vec<Option<usize>>,
@@ -95,6 +100,11 @@ impl RtspLeg {
         open::open(source, order).await
     }
 
+    /// As [`RtspLeg::open`], at a recorder that is told the time in the URL.
+    pub async fn open_by_url(source: &ByUrl, order: Order) -> Result<Self, LegFailure> {
+        by_url::open(source, order).await
+    }
+
     /// What the splice must know of the units' format.
     pub fn format(&self) -> LegFormat {
         self.format.clone()
@@ -104,7 +114,16 @@ impl RtspLeg {
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         loop {
             if let Some(unit) = self.units.pop_front() {
-                return Poll::Ready(Arrival::Unit(unit));
+                let source = self.assembler.source();
+                let beyond = |leg: &UrlLeg| leg.is_over(unit.capture_us, source);
+                if !self.by_url.as_ref().is_some_and(beyond) {
+                    return Poll::Ready(Arrival::Unit(unit));
+                }
+                if unit.track == self.master {
+                    self.units.clear();
+                    self.over = Some(Over::Ended);
+                }
+                continue;
             }
             if let Some(over) = self.over.take() {
                 return Poll::Ready(match over {
@@ -204,8 +223,14 @@ impl RtspLeg {
             from,
             ..self.order.clone()
         };
-        self.assembler =
-            open::assembler(&order, &self.mapping, &self.wire.client, &playing, &markers);
+        self.assembler = open::assembler(
+            &order,
+            &self.mapping,
+            &self.wire.client,
+            &playing,
+            &markers,
+            None,
+        );
         for (channel, bytes) in early {
             self.frame(channel, bytes);
         }
@@ -266,6 +291,14 @@ impl RtspLeg {
     }
 
     fn frame(&mut self, number: u8, bytes: BytesMut) {
+        if self.by_url.is_some() {
+            self.frame_by_url(number, bytes);
+        } else {
+            self.take_frame(number, bytes);
+        }
+    }
+
+    fn take_frame(&mut self, number: u8, bytes: BytesMut) {
         if let Some(channel) = self.channels.iter().find(|channel| channel.rtp == number) {
             let track = channel.track;
             if self.is_of_earlier_play(&bytes) {
@@ -294,7 +327,15 @@ impl RtspLeg {
         };
         let track = channel.track;
         let report = rtcp::parse(bytes.get(4..).unwrap_or_default());
-        if let Some((_, ntp, rtp_time)) = report.sender {
+        let offset_us = self.order.clock_offset_us;
+        let sender = report.sender.and_then(|(ssrc, ntp, rtp_time)| {
+            let footage = match &self.by_url {
+                Some(leg) => leg.footage_time(ntp, offset_us, clock::wall())?,
+                None => ntp,
+            };
+            Some((ssrc, footage, rtp_time))
+        });
+        if let Some((_, ntp, rtp_time)) = sender {
             self.assembler.clock_mut().sender_report(
                 track,
                 ntp,

@@ -13,11 +13,13 @@ use seamline_rtsp::client::{
 };
 use seamline_rtsp::headers::{ClockTime, Frames, Range, RateControl};
 use seamline_rtsp::sdp::Track;
-use seamline_rtsp::{Framer, Incoming};
+use seamline_rtsp::url::Credentials;
+use seamline_rtsp::{Framer, Incoming, RtspUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
+use super::by_url::UrlLeg;
 use super::wire::Wire;
 use super::{Channel, READ_BYTES, RtspLeg, lost};
 use crate::clock;
@@ -104,10 +106,34 @@ async fn open_once(
     from: Timestamp,
     until: Option<Timestamp>,
 ) -> Result<RtspLeg, Refused> {
-    let reaction = order.reaction;
     let url = source
         .url(&order.remote)
         .map_err(|error| lost(error.to_string()))?;
+    let place = Place {
+        url,
+        credentials: source.credentials().cloned(),
+        onvif: true,
+        play: request(&order, from, until),
+        by_url: None,
+    };
+    start(place, order).await
+}
+
+/// What to ask of a recorder, and where.
+pub(super) struct Place {
+    pub(super) url: RtspUrl,
+    pub(super) credentials: Option<Credentials>,
+    /// Whether to demand ONVIF replay.
+    pub(super) onvif: bool,
+    pub(super) play: PlayRequest,
+    /// Where the URL says the time.
+    pub(super) by_url: Option<UrlLeg>,
+}
+
+/// Connects, describes, sets up the tracks that continue the client's, and asks to play.
+pub(super) async fn start(place: Place, order: Order) -> Result<RtspLeg, Refused> {
+    let reaction = order.reaction;
+    let url = place.url;
     let address = (url.host(), url.port());
     let stream = timeout(reaction.connect, connect(address))
         .await
@@ -122,15 +148,17 @@ async fn open_once(
         })?;
     tune(&stream);
     let config = Config {
-        credentials: source.credentials().cloned(),
+        credentials: place.credentials,
+        onvif: place.onvif,
         tracks: TrackChoice::Named,
-        play: Some(request(&order, from, until)),
+        play: Some(place.play),
         ..Config::new(url.clone())
     };
     let session = Session {
         wire: Wire::new(stream, ReplayClient::new(config)),
         buf: BytesMut::new(),
         framer: Framer::new(),
+        by_url: place.by_url,
     };
     session.start(order).await
 }
@@ -178,6 +206,7 @@ struct Session {
     wire: Wire,
     buf: BytesMut,
     framer: Framer,
+    by_url: Option<UrlLeg>,
 }
 
 impl Session {
@@ -286,7 +315,15 @@ impl Session {
         let format = format::of_tracks(tracks);
         let markers = vec![Markers::Unknown; order.tracks.len()];
         let mut leg = RtspLeg {
-            assembler: assembler(&order, &mapping, &self.wire.client, playing, &markers),
+            assembler: assembler(
+                &order,
+                &mapping,
+                &self.wire.client,
+                playing,
+                &markers,
+                self.by_url.as_ref().map(|leg| leg.start),
+            ),
+            by_url: self.by_url,
             wire: self.wire,
             buf: self.buf,
             framer: self.framer,
@@ -301,6 +338,10 @@ impl Session {
             mapping,
             cseqs: (None, (playing.cseq & 0xff) as u8),
         };
+        let says_start = playing.starts.iter().any(|start| start.rtptime.is_some());
+        if let Some(by_url) = leg.by_url.as_mut().filter(|_| !says_start) {
+            by_url.hold(clock::now());
+        }
         for (channel, bytes) in early {
             leg.frame(channel, bytes);
         }
@@ -315,6 +356,7 @@ pub(super) fn assembler(
     client: &ReplayClient,
     playing: &Playing,
     markers: &[Markers],
+    url_start: Option<Timestamp>,
 ) -> Assembler {
     let description = client.description();
     let ours = |theirs: usize| mapping.iter().position(|mapped| *mapped == Some(theirs));
@@ -339,7 +381,7 @@ pub(super) fn assembler(
     let paced = playing.rate_control != Some(RateControl::No);
     let mut clock = CaptureClock::new(
         order.tracks.iter().map(|track| track.clock_rate),
-        order.from.as_micros(),
+        url_start.unwrap_or(order.from).as_micros(),
         order.clock_offset_us,
         if paced { scale } else { 1.0 },
     );
@@ -350,6 +392,20 @@ pub(super) fn assembler(
         for begin in &playing.starts {
             if let (Some(track), Some(rtptime)) = (ours(begin.track), begin.rtptime) {
                 clock.play_reply(track, start.as_micros(), rtptime);
+            }
+        }
+    } else if let Some(zero) = url_start {
+        // Zero is what the URL says; the answer may count on from there.
+        let begins_us = match playing.range {
+            Some(Range::Npt {
+                start: Some(start), ..
+            }) => start.as_micros() as i64,
+            _ => 0,
+        };
+        let at = zero.shift(order.clock_offset_us).shift(begins_us);
+        for begin in &playing.starts {
+            if let (Some(track), Some(rtptime)) = (ours(begin.track), begin.rtptime) {
+                clock.url_start(track, at.as_micros(), rtptime);
             }
         }
     }

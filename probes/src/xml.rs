@@ -13,7 +13,7 @@ use quick_xml::{
 
 /// Why bytes are no XML that is read here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(super) enum XmlError {
+pub(crate) enum XmlError {
     /// Longer than [`DOCUMENT_BYTES_MAX`].
     #[error("XML longer than {DOCUMENT_BYTES_MAX} bytes")]
     TooLong,
@@ -45,7 +45,7 @@ pub(super) enum XmlError {
 
 /// An element with all that is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Element {
+pub(crate) struct Element {
     name: String,
     attributes: Vec<(String, String)>,
     text: String,
@@ -54,7 +54,7 @@ pub(super) struct Element {
 
 impl Element {
     /// Reads a document.
-    pub(super) fn parse(bytes: &[u8]) -> Result<Self, XmlError> {
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, XmlError> {
         if bytes.len() > DOCUMENT_BYTES_MAX {
             return Err(XmlError::TooLong);
         }
@@ -70,17 +70,17 @@ impl Element {
     }
 
     /// Its name without prefix.
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
     /// Its own text without blanks around it; `None` when nothing is left.
-    pub(super) fn value(&self) -> Option<&str> {
+    pub(crate) fn value(&self) -> Option<&str> {
         Some(self.text.trim()).filter(|text| !text.is_empty())
     }
 
     /// An attribute, by its name without prefix.
-    pub(super) fn attribute(&self, name: &str) -> Option<&str> {
+    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
         let mut attributes = self.attributes.iter();
         attributes
             .find(|(key, _)| key == name)
@@ -88,28 +88,28 @@ impl Element {
     }
 
     /// The elements in it.
-    pub(super) fn children(&self) -> impl Iterator<Item = &Self> {
+    pub(crate) fn children(&self) -> impl Iterator<Item = &Self> {
         self.children.iter()
     }
 
     /// The elements in it of this name.
-    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The first element in it of this name.
-    pub(super) fn child(&self, name: &str) -> Option<&Self> {
+    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// The first element by a way of names.
-    pub(super) fn at(&self, way: &[&str]) -> Option<&Self> {
+    pub(crate) fn at(&self, way: &[&str]) -> Option<&Self> {
         way.iter()
             .try_fold(self, |element, name| element.child(name))
     }
 
     /// The text of the first element in it of this name.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
+    pub(crate) fn text(&self, name: &str) -> Option<&str> {
         self.child(name)?.value()
     }
 }
@@ -224,16 +224,16 @@ impl Tree {
 
 /// Markup to be sent: text becomes part of it only escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Markup(String);
+pub(crate) struct Markup(String);
 
 impl Markup {
     /// `<name>text</name>`
-    pub(super) fn text(name: &'static str, text: &str) -> Self {
+    pub(crate) fn text(name: &'static str, text: &str) -> Self {
         Self::text_with(name, &[], text)
     }
 
     /// An element with attributes and a text.
-    pub(super) fn text_with(
+    pub(crate) fn text_with(
         name: &'static str,
         attributes: &[(&'static str, &str)],
         text: &str,
@@ -242,12 +242,12 @@ impl Markup {
     }
 
     /// An element with others in it.
-    pub(super) fn node(name: &'static str, children: impl IntoIterator<Item = Self>) -> Self {
+    pub(crate) fn node(name: &'static str, children: impl IntoIterator<Item = Self>) -> Self {
         Self::node_with(name, &[], children)
     }
 
     /// An element with attributes and others in it.
-    pub(super) fn node_with(
+    pub(crate) fn node_with(
         name: &'static str,
         attributes: &[(&'static str, &str)],
         children: impl IntoIterator<Item = Self>,
@@ -257,7 +257,7 @@ impl Markup {
     }
 
     /// As a document.
-    pub(super) fn document(&self) -> Vec<u8> {
+    pub(crate) fn document(&self) -> Vec<u8> {
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>{}", self.0).into_bytes()
     }
 
@@ -289,7 +289,7 @@ fn sendable(text: &str) -> String {
 }
 
 /// A qualified name without its prefix.
-pub(super) fn local(name: &str) -> &str {
+pub(crate) fn local(name: &str) -> &str {
     name.rsplit(':').next().unwrap_or(name)
 }
 
@@ -298,7 +298,7 @@ fn malformed(error: &quick_xml::Error) -> XmlError {
 }
 
 /// One answer: a page of a search, or all recordings of a large recorder.
-pub(super) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
+pub(crate) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 const ELEMENTS_MAX: usize = 200_000;
 const ATTRIBUTES_MAX: usize = 64;
 const DEPTH_MAX: usize = 64;

@@ -1,0 +1,189 @@
+//! Dahua recorders: listed by `mediaFileFind.cgi`, played by the times in the URL, all of them local.
+//!
+//! A configured `zone` says what local is. Without one the recorder's clock does: then its offset of today, or the rule of this
+//! machine's zone where that has the same offset.
+
+mod find;
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use seamline_routing::{Coverage, TimeRange};
+use seamline_rtsp::sdp::Description;
+use serde::Deserialize;
+
+use crate::{
+    clock::{Clock, monotonic},
+    http::Device,
+    kinds::{BuildError, LoginFields, Secret},
+    listing::{self, Listing},
+    recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
+    replay::{Face, UrlForm, ZoneOf},
+    zone::Zone,
+};
+use find::Finder;
+
+/// Where a Dahua recorder is.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DahuaConfig {
+    /// `http://host[:port]`. A copy's own name is its channel, from 1, or `channel/subtype`.
+    pub url: String,
+    /// `rtsp://host[:port]` of the streams; the same host, port 554, when not given.
+    #[serde(default)]
+    pub rtsp: Option<String>,
+    /// The zone of its times. Found out when not given.
+    #[serde(default)]
+    pub zone: Option<Zone>,
+    /// User name.
+    #[serde(default)]
+    pub username: Option<String>,
+    /// Password in clear.
+    #[serde(default)]
+    pub password: Option<Secret>,
+    /// File that holds the password.
+    #[serde(default)]
+    pub password_file: Option<PathBuf>,
+    /// Environment variable that holds the password.
+    #[serde(default)]
+    pub password_env: Option<String>,
+}
+
+/// A recorder that can be asked.
+#[derive(Debug)]
+pub struct DahuaRecorder {
+    device: Arc<Device>,
+    face: Face,
+    zone: ZoneOf,
+    clock: Clock,
+}
+
+impl DahuaRecorder {
+    /// Checks the URLs and reads the password.
+    pub fn new(config: &DahuaConfig, clock: Clock) -> Result<Self, BuildError> {
+        let fields = LoginFields {
+            username: config.username.as_deref(),
+            password: config.password.as_ref(),
+            password_file: config.password_file.as_ref(),
+            password_env: config.password_env.as_deref(),
+        };
+        let login = fields.read()?;
+        let device = Device::new(&config.url, login.clone())?;
+        let zone = ZoneOf::new(config.zone.clone());
+        let form = UrlForm {
+            playback: "/cam/playback?{camera}&starttime={start:%Y_%m_%d_%H_%M_%S}&endtime={end:%Y_%m_%d_%H_%M_%S}",
+            live: "/cam/realmonitor?{camera}",
+            named: |remote| {
+                let (channel, subtype) = remote.split_once('/').unwrap_or((remote, "0"));
+                format!("channel={channel}&subtype={subtype}")
+            },
+            onvif: false,
+        };
+        let place = (device.host(), 554);
+        let rtsp = config.rtsp.as_deref();
+        let face = Face::by_url(rtsp, place, login, &form, zone.clone(), clock)?;
+        Ok(Self {
+            device: Arc::new(device),
+            face,
+            zone,
+            clock,
+        })
+    }
+
+    async fn list(&self, query: &CoverageQuery) -> Result<Coverage, ProbeError> {
+        let zone = match self.zone.get() {
+            Some(zone) => zone,
+            None => Arc::new(self.find_zone().await?),
+        };
+        let now = self.clock.now();
+        let until = monotonic() + BUDGET;
+        let recent = (now - RECENT)
+            .max(query.window.start())
+            .min(query.window.end());
+        let mut known = Coverage::unknown();
+        // The newest first: the older may be too many pages for one question.
+        for (start, end) in [(recent, query.window.end()), (query.window.start(), recent)] {
+            let Some(window) = TimeRange::new(start, end) else {
+                continue;
+            };
+            let finder = Finder::create(&self.device).await?;
+            let asked = listing::widened(window, now);
+            let found = finder.find(&query.remote, asked, &zone, until).await?;
+            let Some(found) = found else { continue };
+            let last = found.files.iter().map(|file| file.range.end()).max();
+            if let Some(last) = last {
+                self.face.recorded(&query.remote, last);
+            }
+            let open = found
+                .files
+                .iter()
+                .any(|file| file.open && Some(file.range.end()) == last);
+            let there = found.there.unwrap_or(now);
+            let ends_now = last.is_some_and(|last| listing::ends_now(last, there, now));
+            let listing = Listing {
+                growing: found.whole_to.is_none() && (open || ends_now),
+                periods: found.files.into_iter().map(|file| file.range).collect(),
+            };
+            let whole_to = found.whole_to.map_or(end, |to| to.min(end));
+            if let Some(window) = TimeRange::new(start, whole_to) {
+                known = listing::coverage(listing, window, &zone, now).merge(&known);
+            }
+        }
+        Ok(known)
+    }
+
+    async fn find_zone(&self) -> Result<Zone, ProbeError> {
+        let reply = self.device.get(TIME).await?.success(TIME)?;
+        let text = String::from_utf8_lossy(&reply.body);
+        let shown = text.trim().strip_prefix("result=").map(str::trim);
+        let shown = shown.and_then(|shown| shown.parse().ok());
+        let now = self.clock.now();
+        let offset_s = shown.and_then(|shown| listing::offset_s(shown, now));
+        let offset_s =
+            offset_s.ok_or_else(|| ProbeError::protocol("getCurrentTime: no usable time"))?;
+        let ours = Zone::of_this_machine().filter(|zone| zone.offset_s(now) == offset_s);
+        let has_rule = ours.is_some();
+        let zone = ours.or_else(|| Zone::fixed(offset_s)).unwrap_or(Zone::UTC);
+        if self.zone.learn(zone.clone()) && !has_rule {
+            tracing::warn!(
+                recorder = self.device.host(),
+                offset_s,
+                "its clock tells its offset of today only: footage from before clocks were changed is taken with it; set `zone`"
+            );
+        }
+        Ok(zone)
+    }
+
+    async fn answers(&self) -> Result<(), ProbeError> {
+        self.device.get(TIME).await?.success(TIME).map(drop)
+    }
+}
+
+impl Recorder for DahuaRecorder {
+    fn lists_coverage(&self) -> bool {
+        true
+    }
+
+    fn coverage(&self, query: CoverageQuery) -> Answer<'_, Coverage> {
+        Box::pin(async move { self.list(&query).await })
+    }
+
+    fn ping(&self) -> Answer<'_, ()> {
+        Box::pin(self.answers())
+    }
+
+    fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
+        Box::pin(async move { self.face.describe(&remote).await })
+    }
+
+    fn media(&self) -> MediaSource {
+        self.face.media()
+    }
+}
+
+const TIME: &str = "/cgi-bin/global.cgi?action=getCurrentTime";
+/// A question has this long; what it did not get to is unknown.
+const BUDGET: Duration = Duration::from_secs(3);
+const RECENT: Duration = Duration::from_secs(7 * 86_400);
+
+#[cfg(test)]
+mod tests;

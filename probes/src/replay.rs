@@ -1,0 +1,597 @@
+//! What a recorder is asked to play a time: by a `Range`, by times in the URL, or by the name of a recording.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use jiff::fmt::strtime;
+use seamline_routing::{TimeRange, Timestamp};
+use seamline_rtsp::{
+    RtspUrl,
+    sdp::Description,
+    url::{Credentials, UrlError},
+};
+
+use crate::{
+    clock::Clock,
+    kinds::{BuildError, Login},
+    recorder::{MediaSource, ProbeError},
+    rtsp,
+    zone::Zone,
+};
+
+/// What to send for a play.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// The URL.
+    pub url: RtspUrl,
+    /// How the recorder learns the start.
+    pub start: Start,
+    /// Whether to demand ONVIF replay.
+    pub onvif: bool,
+}
+
+/// How a recorder learns where to start, on its own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Start {
+    /// By `Range: clock=` from this instant on.
+    Range(Timestamp),
+    /// By the URL, which says this instant: `npt=0` is there.
+    Url(Timestamp),
+}
+
+/// Why a recorder cannot be asked to play a time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum AskError {
+    /// The recorder's own name of the camera makes no URL.
+    #[error("unusable URL: {0}")]
+    Url(#[from] UrlError),
+    /// Its times are local ones, of a zone that is not known yet.
+    #[error(
+        "the zone of its times is not known: it was not asked yet, or `zone` must be configured"
+    )]
+    Zone,
+    /// Its clocks show the asked time twice: it may play the other hour.
+    #[error("its clocks show the asked time twice")]
+    Repeated,
+    /// It lists no recording there.
+    #[error("no recording is listed there")]
+    NoRecording,
+}
+
+/// The zone of a recorder's times: configured, or learned from the recorder.
+#[derive(Debug, Clone)]
+pub(crate) enum ZoneOf {
+    Configured(Zone),
+    Learned(Arc<ArcSwapOption<Zone>>),
+}
+
+impl ZoneOf {
+    /// As configured, else to be learned.
+    pub(crate) fn new(configured: Option<Zone>) -> Self {
+        configured.map_or_else(|| Self::Learned(Arc::default()), Self::Configured)
+    }
+
+    pub(crate) fn get(&self) -> Option<Arc<Zone>> {
+        match self {
+            Self::Configured(zone) => Some(Arc::new(zone.clone())),
+            Self::Learned(zone) => zone.load_full(),
+        }
+    }
+
+    /// Keeps what a recorder shows of its zone; nothing when it is configured. Whether that is news.
+    pub(crate) fn learn(&self, zone: Zone) -> bool {
+        let Self::Learned(known) = self else {
+            return false;
+        };
+        let news = known.load().as_deref() != Some(&zone);
+        if news {
+            known.store(Some(Arc::new(zone)));
+        }
+        news
+    }
+}
+
+/// A URL with places for the camera, the start and the end.
+///
+/// `{camera}`, `{start:FORMAT}` and `{end:FORMAT}`, where FORMAT is that of strftime, or `ms` or `s` since 1970.
+#[derive(Debug, Clone)]
+pub(crate) struct Template {
+    text: String,
+}
+
+/// Why a URL with times cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum TemplateError {
+    #[error("{{{0}}} is no {{camera}}, {{start:FORMAT}} or {{end:FORMAT}}")]
+    Place(String),
+    #[error("times need a date and a time of day; {0:?} has not all of it")]
+    Format(String),
+    #[error("a time in the URL needs a {{start:FORMAT}}")]
+    NoStart,
+}
+
+impl Template {
+    pub(crate) fn new(text: &str) -> Result<Self, TemplateError> {
+        let template = Self {
+            text: text.to_owned(),
+        };
+        let mut has_start = false;
+        for place in template.places() {
+            let (edge, format) = place.split_once(':').unwrap_or((place, ""));
+            match edge {
+                "camera" if format.is_empty() => {}
+                "start" | "end" => check(format)?,
+                _ => return Err(TemplateError::Place(place.to_owned())),
+            }
+            has_start |= edge == "start";
+        }
+        if has_start {
+            Ok(template)
+        } else {
+            Err(TemplateError::NoStart)
+        }
+    }
+
+    /// Whether a URL has a place for a time.
+    pub(crate) fn has_times(text: &str) -> bool {
+        text.contains("{start") || text.contains("{end")
+    }
+
+    /// What stands in braces.
+    fn places(&self) -> impl Iterator<Item = &str> {
+        let pieces = self.text.split('{').skip(1);
+        pieces.filter_map(|piece| piece.split_once('}').map(|(place, _)| place))
+    }
+
+    /// Whether it tells the start only to the second.
+    fn is_coarse(&self) -> bool {
+        let fine = |format: &str| format == "ms" || format.contains('f');
+        let mut starts = self
+            .places()
+            .filter_map(|place| place.strip_prefix("start:"));
+        !starts.any(fine)
+    }
+
+    /// The start that the URL will say: the asked one, or the second that it is in.
+    pub(crate) fn start(&self, from: Timestamp) -> Timestamp {
+        let unit = if self.is_coarse() { SECOND_US } else { 1000 };
+        Timestamp::from_micros(from.as_micros().div_euclid(unit) * unit)
+    }
+
+    /// The URL that plays `camera` from `start` to `end`; `end` is told to the second after it.
+    pub(crate) fn fill(
+        &self,
+        camera: &str,
+        start: Timestamp,
+        end: Timestamp,
+        zone: &Zone,
+    ) -> Result<RtspUrl, UrlError> {
+        let end = Timestamp::from_micros(
+            (end.as_micros() + SECOND_US - 1).div_euclid(SECOND_US) * SECOND_US,
+        );
+        let mut url = String::with_capacity(self.text.len() + 64);
+        let mut rest = self.text.as_str();
+        while let Some((before, tail)) = rest.split_once('{') {
+            let Some((place, after)) = tail.split_once('}') else {
+                break;
+            };
+            url.push_str(before);
+            match place.split_once(':') {
+                Some(("start", format)) => url.push_str(&write(format, start, zone)),
+                Some((_, format)) => url.push_str(&write(format, end, zone)),
+                None => url.push_str(camera),
+            }
+            rest = after;
+        }
+        url.push_str(rest);
+        RtspUrl::parse(&url)
+    }
+
+    /// Whether its times are read by a zone, and not counted from 1970.
+    pub(crate) fn is_civil(&self) -> bool {
+        let mut formats = self.places().filter_map(|place| place.split_once(':'));
+        formats.any(|(_, format)| format.contains('%'))
+    }
+}
+
+/// How a vendor's streams are named.
+pub(crate) struct UrlForm {
+    /// The path that plays a time, as a [`Template`].
+    pub(crate) playback: &'static str,
+    /// The path of what is live, with `{camera}`.
+    pub(crate) live: &'static str,
+    /// What `{camera}` becomes for a copy's own name.
+    pub(crate) named: fn(&str) -> String,
+    /// Whether the recorder stamps its pictures when ONVIF replay is demanded of it.
+    pub(crate) onvif: bool,
+}
+
+/// How footage is asked for at one recorder.
+#[derive(Debug)]
+pub struct ByUrl {
+    asking: Asking,
+    /// Of what is live, with `{camera}`.
+    live: Option<String>,
+    named: fn(&str) -> String,
+    onvif: bool,
+    zone: ZoneOf,
+    credentials: Option<Credentials>,
+    /// Instants that recorders listed lately, by the camera's own name there.
+    recorded: Mutex<HashMap<String, Timestamp>>,
+}
+
+#[derive(Debug)]
+enum Asking {
+    Times(Template),
+    Recordings {
+        /// With `{recording}`.
+        url: String,
+        book: Book,
+    },
+}
+
+impl ByUrl {
+    /// What to send to play `remote` from `from`, to `until` where that is known. All on the recorder's clock.
+    pub fn ask(
+        &self,
+        remote: &str,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<Ask, AskError> {
+        match &self.asking {
+            Asking::Times(template) => {
+                let zone = if template.is_civil() {
+                    self.zone.get().ok_or(AskError::Zone)?
+                } else {
+                    Arc::new(Zone::UTC)
+                };
+                let start = template.start(from);
+                if template.is_civil() && zone.is_repeated(start) {
+                    return Err(AskError::Repeated);
+                }
+                // Some recorders refuse a request without an end; none of them is asked to stop before it must.
+                let end = until.unwrap_or(start + OPEN_END);
+                Ok(Ask {
+                    url: template.fill(&(self.named)(remote), start, end, &zone)?,
+                    start: Start::Url(start),
+                    onvif: self.onvif,
+                })
+            }
+            Asking::Recordings { url, book } => {
+                let recording = book.at(remote, from).ok_or(AskError::NoRecording)?;
+                let url = RtspUrl::parse(&url.replace(RECORDING, &recording.id))?;
+                let start = Start::Range(from.max(recording.range.start()));
+                Ok(Ask {
+                    url,
+                    start,
+                    onvif: self.onvif,
+                })
+            }
+        }
+    }
+
+    /// The URL of what a camera sees now, where there is one.
+    pub fn live_url(&self, remote: &str) -> Option<RtspUrl> {
+        let url = self.live.as_ref()?.replace(CAMERA, &(self.named)(remote));
+        RtspUrl::parse(&url).ok()
+    }
+
+    /// How far the recorder's local time is ahead of UTC at `at`, µs; zero while that is not known.
+    pub fn zone_offset_us(&self, at: Timestamp) -> i64 {
+        let zone = self.zone.get();
+        zone.map_or(0, |zone| i64::from(zone.offset_s(at)) * 1_000_000)
+    }
+
+    /// The recorder's recordings by name, where that is how they are asked for.
+    pub fn book(&self) -> Option<&Book> {
+        match &self.asking {
+            Asking::Recordings { book, .. } => Some(book),
+            Asking::Times(_) => None,
+        }
+    }
+
+    /// The credentials to play with.
+    pub fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
+    }
+}
+
+/// Recordings that are played by their names, as listed last: of each camera, in order of time.
+#[derive(Debug, Default)]
+pub struct Book(RwLock<HashMap<String, Arc<[Recording]>>>);
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recording {
+    /// Its name at the recorder.
+    pub id: String,
+    /// From when to when; to [`Timestamp::MAX`] while it is written.
+    pub range: TimeRange,
+}
+
+impl Book {
+    /// The recording that holds `at`, or the next one.
+    pub fn at(&self, remote: &str, at: Timestamp) -> Option<Recording> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let recordings = known.get(remote)?;
+        let next = recordings
+            .iter()
+            .find(|recording| at < recording.range.end());
+        next.cloned()
+    }
+
+    /// The recording of this name, whatever camera's.
+    pub fn named(&self, remote: &str, id: &str) -> Option<Recording> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut recordings = known.get(remote)?.iter();
+        recordings.find(|recording| recording.id == id).cloned()
+    }
+
+    /// Takes in a listing of a camera: all of it, or what it has in a window.
+    pub(crate) fn note(&self, remote: &str, window: TimeRange, mut listed: Vec<Recording>) {
+        let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let before = known
+            .get(remote)
+            .into_iter()
+            .flat_map(|recordings| recordings.iter());
+        let kept = before.filter(|recording| {
+            !recording.range.overlaps(window) && !listed.iter().any(|new| new.id == recording.id)
+        });
+        let kept: Vec<_> = kept.cloned().collect();
+        listed.extend(kept);
+        listed.sort_by_key(|recording| recording.range.start());
+        known.insert(remote.to_owned(), listed.into());
+    }
+}
+
+/// A recorder's RTSP side: what its kind needs of it.
+#[derive(Debug)]
+pub(crate) struct Face {
+    source: Arc<ByUrl>,
+    clock: Clock,
+}
+
+impl Face {
+    /// Asked by a URL with times.
+    pub(crate) fn new(
+        template: Template,
+        zone: ZoneOf,
+        credentials: Option<Credentials>,
+        clock: Clock,
+    ) -> Self {
+        let source = ByUrl {
+            asking: Asking::Times(template),
+            live: None,
+            named: str::to_owned,
+            onvif: true,
+            zone,
+            credentials,
+            recorded: Mutex::default(),
+        };
+        Self {
+            source: Arc::new(source),
+            clock,
+        }
+    }
+
+    /// Asked as a vendor has it, at `rtsp`, or at the given host and port.
+    pub(crate) fn by_url(
+        rtsp: Option<&str>,
+        (host, port): (&str, u16),
+        login: Option<Login>,
+        form: &UrlForm,
+        zone: ZoneOf,
+        clock: Clock,
+    ) -> Result<Self, BuildError> {
+        let base = base(rtsp, host, port)?;
+        let url = format!("{base}{}", form.playback);
+        let asking = if url.contains(RECORDING) {
+            Asking::Recordings {
+                url,
+                book: Book::default(),
+            }
+        } else {
+            let template = Template::new(&url);
+            Asking::Times(template.map_err(|error| BuildError::Url {
+                url,
+                reason: error.to_string(),
+            })?)
+        };
+        let source = ByUrl {
+            asking,
+            live: Some(format!("{base}{}", form.live)),
+            named: form.named,
+            onvif: form.onvif,
+            zone,
+            credentials: login.map(|login| Credentials {
+                user: login.username,
+                password: login.password.reveal().to_owned(),
+            }),
+            recorded: Mutex::default(),
+        };
+        Ok(Self {
+            source: Arc::new(source),
+            clock,
+        })
+    }
+
+    /// How it is played.
+    pub(crate) fn media(&self) -> MediaSource {
+        MediaSource::RtspByUrl(Arc::clone(&self.source))
+    }
+
+    /// Its recordings by name.
+    pub(crate) fn book(&self) -> Option<&Book> {
+        self.source.book()
+    }
+
+    /// Notes that `remote` has footage that ends at `last`.
+    pub(crate) fn recorded(&self, remote: &str, last: Timestamp) {
+        let mut recorded = self
+            .source
+            .recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let at = last - BEFORE_THE_END;
+        match recorded.get_mut(remote) {
+            Some(known) => *known = (*known).max(at),
+            None => {
+                recorded.insert(remote.to_owned(), at);
+            }
+        }
+    }
+
+    /// The tracks of a camera: of its latest footage, else of what is live.
+    pub(crate) async fn describe(&self, remote: &str) -> Result<Description, ProbeError> {
+        let known = self
+            .source
+            .recorded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get(remote)
+            .copied();
+        let at = known.unwrap_or(self.clock.now() - BEFORE_NOW);
+        let recorded = self
+            .source
+            .ask(remote, at, Some(at + BEFORE_NOW))
+            .ok()
+            .map(|ask| ask.url);
+        let mut failure = ProbeError::NotFound;
+        for url in recorded.into_iter().chain(self.source.live_url(remote)) {
+            match rtsp::describe(&url, self.source.credentials()).await {
+                // The other URL may be known.
+                Err(error @ (ProbeError::NotFound | ProbeError::Protocol(_))) => failure = error,
+                answer => return answer,
+            }
+        }
+        Err(failure)
+    }
+}
+
+/// `rtsp://host:port` without a path.
+fn base(rtsp: Option<&str>, host: &str, port: u16) -> Result<String, BuildError> {
+    let url = rtsp.map_or_else(
+        || format!("rtsp://{host}:{port}"),
+        |url| url.trim_end_matches('/').to_owned(),
+    );
+    let wrong = |reason: &str| BuildError::Url {
+        url: "rtsp://…".to_owned(),
+        reason: reason.to_owned(),
+    };
+    let (parsed, inline) =
+        RtspUrl::parse_with_credentials(&url).map_err(|error| wrong(&error.to_string()))?;
+    if inline.is_some() {
+        return Err(wrong("state user name and password in their own fields"));
+    }
+    if parsed.is_secure() || !parsed.path().is_empty() || parsed.query().is_some() {
+        return Err(wrong("rtsp://host:port is needed"));
+    }
+    Ok(url)
+}
+
+const CAMERA: &str = "{camera}";
+const RECORDING: &str = "{recording}";
+/// The end that is asked for where none is known.
+const OPEN_END: Duration = Duration::from_secs(86_400);
+/// Where in its latest footage a camera is described.
+const BEFORE_THE_END: Duration = Duration::from_secs(5);
+const BEFORE_NOW: Duration = Duration::from_secs(60);
+
+/// Whether a format tells all of a time, down to the second.
+fn check(format: &str) -> Result<(), TemplateError> {
+    if matches!(format, "ms" | "s") {
+        return Ok(());
+    }
+    let wrong = || TemplateError::Format(format.to_owned());
+    let told = |at: i64| {
+        strtime::format(format, Zone::UTC.local(Timestamp::from_micros(at))).map_err(|_| wrong())
+    };
+    // Whatever of a time changes must change the text.
+    let sample = told(SAMPLE_US)?;
+    for step_s in [1, 60, 3600, 86_400, 31 * 86_400, 366 * 86_400] {
+        if told(SAMPLE_US + step_s * SECOND_US)? == sample {
+            return Err(wrong());
+        }
+    }
+    Ok(())
+}
+
+fn write(format: &str, at: Timestamp, zone: &Zone) -> String {
+    match format {
+        "ms" => at.as_unix_ms().to_string(),
+        "s" => at.as_unix_ms().div_euclid(1000).to_string(),
+        // It was checked when the template was made.
+        format => strtime::format(format, zone.local(at)).unwrap_or_default(),
+    }
+}
+
+const SECOND_US: i64 = 1_000_000;
+/// 2026-01-02T03:04:05Z.
+const SAMPLE_US: i64 = 1_767_323_045_000_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> Timestamp {
+        Timestamp::parse_iso(text).unwrap()
+    }
+
+    #[test]
+    fn times_are_written_as_the_recorder_reads_them() {
+        let (start, end) = (at("2026-01-02T03:04:05.25Z"), at("2026-01-02T04:00:00.1Z"));
+        let east: Zone = "Asia/Shanghai".parse().unwrap();
+        for (template, zone, expected) in [
+            (
+                "rtsp://h/Streaming/tracks/{camera}?starttime={start:%Y%m%dT%H%M%SZ}&endtime={end:%Y%m%dT%H%M%SZ}",
+                &Zone::UTC,
+                "rtsp://h/Streaming/tracks/7?starttime=20260102T030405Z&endtime=20260102T040001Z",
+            ),
+            (
+                "rtsp://h/cam/playback?channel={camera}&starttime={start:%Y_%m_%d_%H_%M_%S}",
+                &east,
+                "rtsp://h/cam/playback?channel=7&starttime=2026_01_02_11_04_05",
+            ),
+            (
+                "rtsp://h/{camera}?pos={start:ms}",
+                &east,
+                "rtsp://h/7?pos=1767323045250",
+            ),
+            (
+                "rtsp://h/{camera}/{start:s}/",
+                &east,
+                "rtsp://h/7/1767323045/",
+            ),
+            (
+                "rtsp://h/{camera}?s={start:%Y%m%d_%H%M%S%.3f}",
+                &Zone::UTC,
+                "rtsp://h/7?s=20260102_030405.250",
+            ),
+        ] {
+            let template = Template::new(template).unwrap();
+            let start = template.start(start);
+            let url = template.fill("7", start, end, zone).unwrap();
+            assert_eq!(url.as_str(), expected);
+            let fraction = start.as_micros() % SECOND_US;
+            assert_eq!(fraction == 0, !expected.contains("250"), "{expected}");
+        }
+    }
+
+    #[test]
+    fn a_url_that_does_not_tell_the_time_is_refused() {
+        for template in [
+            "rtsp://h/{camera}?start={start:%H%M%S}",
+            "rtsp://h/{camera}?start={start:%Y%m%d}",
+            "rtsp://h/{camera}?start={start:%Y%m%dT%H%M%S%Q}",
+            "rtsp://h/{camera}?start={start}",
+            "rtsp://h/{camera}?start={begin:%s}",
+            "rtsp://h/{camera}?end={end:%Y%m%dT%H%M%S}",
+        ] {
+            assert!(Template::new(template).is_err(), "{template}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A vendor's recorder: a listing over HTTP, playback by the times in the URL, see `vendor.py`.
+
+use serde_json::{Value, json};
+
+use crate::{
+    clock::{self, monotonic},
+    footage::Footage,
+    program::{Event, Program, START_WITHIN},
+    recorder::port_of,
+};
+
+/// A running stand-in and what it was asked so far.
+#[derive(Debug)]
+pub struct Vendor {
+    kind: &'static str,
+    port: u16,
+    program: Program,
+}
+
+/// How to set one up.
+#[must_use]
+#[derive(Clone, Debug)]
+pub struct Setup {
+    kind: &'static str,
+    arguments: Vec<String>,
+}
+
+impl Setup {
+    /// A `hikvision`, `dahua`, `axis` or `nx`.
+    pub fn of(kind: &'static str) -> Self {
+        Self {
+            kind,
+            arguments: Vec::new(),
+        }
+    }
+
+    /// Nothing was recorded from `from` to `to` (true time, milliseconds since 1970).
+    pub fn without(self, from: i64, to: i64) -> Self {
+        self.with(
+            "--hide",
+            &format!("{},{}", clock::iso(from), clock::iso(to)),
+        )
+    }
+
+    /// The zone of its local times.
+    pub fn zone(self, name: &str) -> Self {
+        self.with("--zone", name)
+    }
+
+    /// It demands Digest of this user, over HTTP and RTSP.
+    pub fn user(self, name: &str, password: &str) -> Self {
+        self.with("--user", &format!("{name}:{password}"))
+    }
+
+    /// What dates its pictures: `nothing`, `rtp-info`, `report` or `stamps`.
+    pub fn tells(self, what: &str) -> Self {
+        self.with("--tells", what)
+    }
+
+    fn with(mut self, option: &str, value: &str) -> Self {
+        self.arguments.push(format!("{option}={value}"));
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(&self, footage: &Footage) -> Vendor {
+        let mut arguments = vec![self.kind.to_owned(), footage.folder.display().to_string()];
+        arguments.extend(self.arguments.iter().cloned());
+        let program = Program::lab("vendor.py", &arguments);
+        match program.event_until(monotonic() + START_WITHIN) {
+            Some(Event::Ready { url, .. }) => Vendor {
+                kind: self.kind,
+                port: port_of(&url),
+                program,
+            },
+            other => panic!("the stand-in did not start: {other:?}"),
+        }
+    }
+}
+
+impl Vendor {
+    /// As a configuration names it.
+    pub fn recorder(&self) -> Value {
+        json!({
+            "kind": self.kind,
+            "url": format!("http://127.0.0.1:{}", self.port),
+            "rtsp": format!("rtsp://127.0.0.1:{}", self.port),
+        })
+    }
+
+    /// The camera's own name there.
+    pub fn remote(&self) -> &'static str {
+        match self.kind {
+            "hikvision" => "101",
+            "nx" => "cam1",
+            _ => "1",
+        }
+    }
+
+    /// The URLs that it was asked to play since it was last looked at.
+    pub fn played(&self) -> Vec<String> {
+        let events = std::iter::from_fn(|| self.program.event_until(std::time::Duration::ZERO));
+        let urls = events.filter_map(|event| match event {
+            // It tells the URL where the recorder tells the pace.
+            Event::Play { rate_control, .. } => Some(rate_control),
+            _ => None,
+        });
+        urls.collect()
+    }
+}
