@@ -17,6 +17,7 @@ mod listing;
 pub mod mediamtx;
 pub mod nx;
 pub mod onvif;
+pub mod pairing;
 pub mod recorder;
 pub mod replay;
 pub mod rtsp;

@@ -41,14 +41,14 @@ pub trait Recorder: Send + Sync {
         None
     }
 
-    /// How far its clock is ahead of ours; `None` when it does not tell.
-    fn clock_offset(&self) -> Answer<'_, Option<ClockOffset>> {
-        Box::pin(std::future::ready(Ok(None)))
+    /// How far its clock is ahead of ours; `None` when this kind cannot be asked.
+    fn clock_offset(&self) -> Option<Answer<'_, ClockOffset>> {
+        None
     }
 
-    /// The cameras that it has recordings of; `None` when it does not tell.
-    fn inventory(&self) -> Answer<'_, Option<Vec<RemoteCamera>>> {
-        Box::pin(std::future::ready(Ok(None)))
+    /// The cameras that it has recordings of; `None` when this kind cannot be asked.
+    fn inventory(&self) -> Option<Answer<'_, Vec<RemoteCamera>>> {
+        None
     }
 }
 

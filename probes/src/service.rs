@@ -25,7 +25,9 @@ use tower::{
 use crate::{
     clock::monotonic,
     health::RecorderHealth,
-    recorder::{ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera},
+    recorder::{
+        Answer, ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera,
+    },
 };
 
 /// Asks one recorder. Cheap to clone; all clones share limit, breaker and questions in flight.
@@ -112,18 +114,25 @@ impl RecorderClient {
         self.recorder.shows_gaps()
     }
 
-    /// How far its clock is ahead of ours; `None` when it does not tell.
+    /// How far its clock is ahead of ours; `None` when its kind cannot be asked.
     pub async fn clock_offset(&self) -> Result<Option<ClockOffset>, ProbeError> {
+        // Nothing is asked before an answer is waited for. One that is not asked says nothing about its health.
+        if self.recorder.clock_offset().is_none() {
+            return Ok(None);
+        }
         match self.ask(Question::Clock).await? {
-            Reply::Clock(offset) => Ok(offset),
+            Reply::Clock(offset) => Ok(Some(offset)),
             _ => unreachable!("a reply answers its question"),
         }
     }
 
-    /// The cameras that it has recordings of; `None` when it does not tell.
+    /// The cameras that it has recordings of; `None` when its kind cannot be asked.
     pub async fn inventory(&self) -> Result<Option<Arc<[RemoteCamera]>>, ProbeError> {
+        if self.recorder.inventory().is_none() {
+            return Ok(None);
+        }
         match self.ask(Question::Inventory).await? {
-            Reply::Inventory(cameras) => Ok(cameras),
+            Reply::Inventory(cameras) => Ok(Some(cameras)),
             _ => unreachable!("a reply answers its question"),
         }
     }
@@ -182,8 +191,8 @@ enum Reply {
     Coverage(Arc<Coverage>),
     Pong,
     Description(Arc<Description>),
-    Clock(Option<ClockOffset>),
-    Inventory(Option<Arc<[RemoteCamera]>>),
+    Clock(ClockOffset),
+    Inventory(Arc<[RemoteCamera]>),
 }
 
 type Outcome = Result<Reply, ProbeError>;
@@ -216,12 +225,20 @@ impl Service<Question> for Asked {
                 Question::Describe(remote) => {
                     Reply::Description(Arc::new(recorder.describe(remote).await?))
                 }
-                Question::Clock => Reply::Clock(recorder.clock_offset().await?),
+                Question::Clock => Reply::Clock(offered(recorder.clock_offset()).await?),
                 Question::Inventory => {
-                    Reply::Inventory(recorder.inventory().await?.map(Into::into))
+                    Reply::Inventory(offered(recorder.inventory()).await?.into())
                 }
             })
         })
+    }
+}
+
+/// The answer to a question that not every kind can be asked.
+async fn offered<T>(answer: Option<Answer<'_, T>>) -> Result<T, ProbeError> {
+    match answer {
+        Some(answer) => answer.await,
+        None => Err(ProbeError::NotFound),
     }
 }
 

@@ -227,6 +227,22 @@ impl Config {
         toml::to_string(&config).expect("every part has a TOML form")
     }
 
+    /// What `seamline <command>` with this configuration prints.
+    pub fn run(&self, command: &[&str]) -> String {
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let file = folder.path().join("seamline.toml");
+        fs::write(&file, self.toml(0, folder.path())).expect("the temporary folder can be written");
+        let output = Command::new(binary())
+            .args(command)
+            .arg("-c")
+            .arg(&file)
+            .output()
+            .expect("the program can be started");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{command:?}: {errors}");
+        String::from_utf8(output.stdout).expect("the program prints UTF-8")
+    }
+
     /// Starts `seamline serve` and waits until it accepts connections.
     pub fn serve(&self) -> Seamline {
         let port = free_port();

@@ -175,3 +175,55 @@ fn a_device_that_hangs_or_refuses_leaves_the_other_site_playing() {
         }
     }
 }
+
+#[test]
+fn recordings_of_two_devices_are_matched_by_what_they_say_of_their_cameras() {
+    let spans = "spans=2026-01-01T11:00:00Z/2026-01-01T12:00:00Z";
+    let of = |recordings: &[&str]| {
+        let described = recordings.iter().map(|text| format!("{text},{spans}"));
+        described.fold(Soap::default(), |soap, text| soap.recording(&text))
+    };
+    let primary = of(&[
+        "token=REC1,source=urn:uuid:c0ffee,name=Gate",
+        "token=REC2,source=2,name=Yard,address=http://10.0.0.2/",
+        "token=REC3,source=3,name=Cellar",
+    ])
+    .start_alone();
+    let secondary = of(&[
+        "token=A,source=urn:uuid:c0ffee,name=North,encoding=H265",
+        "token=B,source=x,name=Hof,address=10.0.0.2",
+    ])
+    .clock_ahead_ms(3_600_000)
+    .start_alone();
+    let config = Config::default()
+        .onvif("primary", &primary)
+        .onvif("secondary", &secondary);
+    let page = config.run(&[
+        "map",
+        "--primary",
+        "rec-primary",
+        "--secondary",
+        "rec-secondary",
+    ]);
+    println!("{page}");
+    let pasted: toml::Table = page.parse().expect("the page is TOML");
+    let cameras = pasted["camera"].as_array().expect("there are cameras");
+    let copies: Vec<Vec<&str>> = cameras
+        .iter()
+        .map(|camera| {
+            let copies = camera["copies"].as_array().expect("a camera has copies");
+            copies
+                .iter()
+                .filter_map(|copy| copy["remote"].as_str())
+                .collect()
+        })
+        .collect();
+    assert_eq!(copies, [["REC1", "A"], ["REC2", "B"]]);
+    for line in [
+        "Their codecs differ",
+        "clock +3600",
+        "\"REC3\" (Cellar): nothing at rec-secondary",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+}

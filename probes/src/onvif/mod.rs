@@ -312,19 +312,12 @@ impl Recorder for OnvifRecorder {
         MediaSource::RtspOnRequest(Arc::<Inner>::clone(&self.0))
     }
 
-    fn clock_offset(&self) -> Answer<'_, Option<ClockOffset>> {
-        Box::pin(async {
-            let offset = self.0.device.ask_clock().await;
-            match offset {
-                Ok(offset) => Ok(Some(offset)),
-                Err(error) if is_refusal_of_call(&error) => Ok(None),
-                Err(error) => Err(error.into()),
-            }
-        })
+    fn clock_offset(&self) -> Option<Answer<'_, ClockOffset>> {
+        Some(Box::pin(async { Ok(self.0.device.ask_clock().await?) }))
     }
 
-    fn inventory(&self) -> Answer<'_, Option<Vec<RemoteCamera>>> {
-        Box::pin(async { self.0.inventory().await.map(Some) })
+    fn inventory(&self) -> Option<Answer<'_, Vec<RemoteCamera>>> {
+        Some(Box::pin(self.0.inventory()))
     }
 }
 

@@ -511,7 +511,7 @@ async fn devices_without_digest_get_a_token_in_their_own_time() {
         created.since(at(NOW)) < Duration::from_secs(10) && at(NOW).since(created).is_zero(),
         "{created}"
     );
-    let offset = recorder.clock_offset().await.unwrap().unwrap();
+    let offset = recorder.clock_offset().unwrap().await.unwrap();
     assert!(
         (offset.micros - 3_600_500_000).abs() < 5_000_000,
         "{offset:?}"
@@ -811,7 +811,7 @@ async fn its_cameras_are_listed() {
         <tt:From>2026-01-02T00:00:00Z</tt:From><tt:Until>2026-01-02T03:00:00Z</tt:Until></tse:MediaAttributes>\
         </tse:GetMediaAttributesResponse>";
     answers(&device, "GetMediaAttributes", ok(attributes)).await;
-    let cameras = recorder(&device).inventory().await.unwrap().unwrap();
+    let cameras = recorder(&device).inventory().unwrap().await.unwrap();
     assert_eq!(cameras.len(), 3);
     assert_eq!(&*cameras[0].remote, "REC7");
     assert_eq!(cameras[0].source.as_deref(), Some("urn:cam:7"));

@@ -3,6 +3,7 @@
 mod check;
 mod coverage;
 mod logs;
+mod map;
 mod probe;
 mod serve;
 mod table;
@@ -37,6 +38,8 @@ enum Command {
     Coverage(CoverageArgs),
     /// Makes a `[[user]]` section of a name and a password.
     User(user::UserArgs),
+    /// Asks two recorders for their cameras and proposes which belong together.
+    Map(MapArgs),
     /// Plays the main job with two recorders of its own; needs no configuration.
     Demo(demo::DemoArgs),
     /// One of the demo's recorders; ends with its standard input.
@@ -95,6 +98,18 @@ struct CoverageArgs {
     json: bool,
 }
 
+#[derive(Debug, Args)]
+struct MapArgs {
+    /// The recorder whose copies come first.
+    #[arg(long, value_name = "RECORDER")]
+    primary: String,
+    /// The recorder whose cameras are to be found among the primary's.
+    #[arg(long, value_name = "RECORDER")]
+    secondary: String,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
 /// Why a command could not be carried out.
 #[derive(Debug, thiserror::Error)]
 pub enum CliError {
@@ -110,6 +125,20 @@ pub enum CliError {
     /// The configuration has no such camera.
     #[error("there is no camera {0:?}; `seamline check` lists them")]
     NoCamera(String),
+    /// The configuration has no such recorder.
+    #[error("there is no recorder {0:?}")]
+    NoRecorder(String),
+    /// Both are the same one.
+    #[error("--primary and --secondary are the same recorder")]
+    SameRecorder,
+    /// A recorder's cameras are not known.
+    #[error("recorder {recorder:?}: {why}")]
+    Inventory {
+        /// Its name.
+        recorder: String,
+        /// Why.
+        why: String,
+    },
     /// The end is not after the start.
     #[error("the end is not after the start")]
     Window,
@@ -136,6 +165,7 @@ impl Cli {
                 Command::Check(args) => check::check(&args).await,
                 Command::Coverage(args) => coverage::coverage(&args).await,
                 Command::User(args) => user::user(&args),
+                Command::Map(args) => map::map(&args).await,
                 Command::Demo(args) => {
                     logs::start_when_wanted()?;
                     Ok(demo::run(&args).await?)

@@ -40,9 +40,6 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         recorders,
         cameras,
     } = document;
-    if cameras.is_empty() {
-        problems.add(&(0..0), "no [[camera]]: there is nothing to play");
-    }
     let policy = policy.over(Policy::default());
     let mut checker = Checker { problems };
     let site_names = checker.names("site", &sites);

@@ -105,6 +105,15 @@ impl Default for Log {
 impl Config {
     /// Reads a file. Passwords are read from where it says, recorders are not contacted.
     pub fn load(path: &Path) -> Result<Self, LoadError> {
+        Self::load_with(path, true)
+    }
+
+    /// As [`Config::load`], where it is still to be found out which cameras there are.
+    pub fn load_without_cameras(path: &Path) -> Result<Self, LoadError> {
+        Self::load_with(path, false)
+    }
+
+    fn load_with(path: &Path, wants_cameras: bool) -> Result<Self, LoadError> {
         let unreadable = |source| LoadError::Unreadable {
             path: path.to_path_buf(),
             source,
@@ -117,19 +126,32 @@ impl Config {
             });
         }
         let text = std::fs::read_to_string(path).map_err(unreadable)?;
-        Ok(Self::parse(
+        Ok(Self::parse_with(
             &text,
             &path.display().to_string(),
             Clock::System,
+            wants_cameras,
         )?)
     }
 
     /// Reads the text of a file that errors call `name`.
     pub fn parse(text: &str, name: &str, clock: Clock) -> Result<Self, Problems> {
+        Self::parse_with(text, name, clock, true)
+    }
+
+    fn parse_with(
+        text: &str,
+        name: &str,
+        clock: Clock,
+        wants_cameras: bool,
+    ) -> Result<Self, Problems> {
         let mut problems = Problems::new(name, text);
         let Some(document) = document::read(text, &mut problems) else {
             return Err(problems);
         };
+        if wants_cameras && document.cameras.is_empty() {
+            problems.add(&(0..0), "no [[camera]]: there is nothing to play");
+        }
         let config = check::check(document, clock, &mut problems);
         if problems.is_empty() {
             Ok(config)
