@@ -359,13 +359,14 @@ impl Face {
     /// Asked by a URL with times.
     pub(crate) fn new(
         template: Template,
+        live: Option<String>,
         zone: ZoneOf,
         credentials: Option<Credentials>,
         clock: Clock,
     ) -> Self {
         let source = ByUrl {
             asking: Asking::Times(template),
-            live: None,
+            live,
             named: str::to_owned,
             onvif: true,
             zone,

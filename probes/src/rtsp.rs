@@ -33,6 +33,9 @@ pub struct RtspConfig {
     /// time is asked for in the URL and not by `Range`; FORMAT is that of strftime, or `ms` or `s` since
     /// 1970.
     pub url: String,
+    /// As `url`, of what a camera sees now. Without it the recorder is not asked for that.
+    #[serde(default)]
+    pub live: Option<String>,
     /// The zone of the times in the URL; UTC when not given.
     #[serde(default)]
     pub zone: Option<Zone>,
@@ -56,6 +59,7 @@ pub struct RtspSource {
     template: String,
     /// The template is one camera's URL.
     fixed: bool,
+    live: Option<String>,
     credentials: Option<Credentials>,
 }
 
@@ -66,6 +70,7 @@ impl RtspSource {
             // No part of what a recorder names is filled in.
             template: url.as_str().to_owned(),
             fixed: true,
+            live: None,
             credentials,
         }
     }
@@ -75,19 +80,28 @@ impl RtspSource {
         if self.fixed {
             return RtspUrl::parse(&self.template);
         }
-        let text = if self.template.contains(CAMERA) {
-            self.template.replace(CAMERA, remote)
-        } else {
-            let base = self.template.trim_end_matches('/');
-            format!("{base}/{}", remote.trim_start_matches('/'))
-        };
-        RtspUrl::parse(&text)
+        RtspUrl::parse(&filled(&self.template, remote))
+    }
+
+    /// The URL of what a camera sees now, where one is configured.
+    pub fn live_url(&self, remote: &str) -> Option<RtspUrl> {
+        let live = self.live.as_deref()?;
+        RtspUrl::parse(&filled(live, remote)).ok()
     }
 
     /// The credentials to play with.
     pub fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
     }
+}
+
+/// A template with a camera's own name where it belongs.
+fn filled(template: &str, remote: &str) -> String {
+    if template.contains(CAMERA) {
+        return template.replace(CAMERA, remote);
+    }
+    let base = template.trim_end_matches('/');
+    format!("{base}/{}", remote.trim_start_matches('/'))
 }
 
 /// A recorder that can be asked for what it plays.
@@ -110,6 +124,7 @@ impl RtspRecorder {
         let source = RtspSource {
             template: config.url.clone(),
             fixed: false,
+            live: config.live.clone(),
             credentials: login.read()?.map(|login| Credentials {
                 user: login.username,
                 password: login.password.reveal().to_owned(),
@@ -128,21 +143,32 @@ impl RtspRecorder {
                 "a zone is that of times in the URL, and it has none",
             ));
         }
-        // Places of times stand behind the host.
-        let sample = config.url.replace(CAMERA, "camera");
-        let (url, inline) =
-            RtspUrl::parse_with_credentials(&sample).map_err(|error| wrong(error.to_string()))?;
-        if url.is_secure() {
-            return Err(wrong("rtsps is not supported yet".to_owned()));
-        }
-        if inline.is_some() {
-            let url = "rtsp://…".to_owned();
-            let reason = "state user name and password in their own fields".to_owned();
-            return Err(BuildError::Url { url, reason });
+        for url in [Some(&config.url), config.live.as_ref()]
+            .into_iter()
+            .flatten()
+        {
+            // Places of times stand behind the host.
+            let sample = url.replace(CAMERA, "camera");
+            let (url, inline) = RtspUrl::parse_with_credentials(&sample)
+                .map_err(|error| wrong(error.to_string()))?;
+            if url.is_secure() {
+                return Err(wrong("rtsps is not supported yet".to_owned()));
+            }
+            if inline.is_some() {
+                let url = "rtsp://…".to_owned();
+                let reason = "state user name and password in their own fields".to_owned();
+                return Err(BuildError::Url { url, reason });
+            }
         }
         let by_url = template.map(|template| {
             let zone = ZoneOf::Configured(config.zone.clone().unwrap_or(Zone::UTC));
-            Face::new(template, zone, source.credentials.clone(), clock)
+            Face::new(
+                template,
+                config.live.clone(),
+                zone,
+                source.credentials.clone(),
+                clock,
+            )
         });
         Ok(Self {
             source: Arc::new(source),
@@ -307,6 +333,7 @@ mod tests {
     fn recorder(url: &str) -> RtspRecorder {
         let config = RtspConfig {
             url: url.to_owned(),
+            live: None,
             zone: None,
             username: Some("viewer".to_owned()),
             password: Some(Secret::from("secret".to_owned())),

@@ -10,7 +10,7 @@ use seamline_probes::{Lesson, MediaSource, ProbeError, Slot};
 use seamline_routing::director::{Failure, Lesson as Learned};
 use seamline_routing::health::FailureKind;
 use seamline_routing::plan::{Request, Step, next_step};
-use seamline_routing::policy::Policy;
+use seamline_routing::policy::{Holes, Policy};
 use seamline_routing::{CameraId, CopyIx, CopyRef, Held, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
 
@@ -67,9 +67,25 @@ pub struct CameraEntry {
     pub slot: Arc<Slot>,
     /// What its operator chose.
     pub policy: Policy,
+    /// What the camera sees now, and not what is recorded of it.
+    pub live: bool,
 }
 
 impl CameraEntry {
+    /// The same camera as it sees now: relayed from the best site that has it live.
+    #[must_use]
+    pub fn as_live(&self) -> Self {
+        CameraEntry {
+            slot: Arc::new(self.slot.of_what_is_live()),
+            policy: Policy {
+                // There is nothing to wait for in a hole of the present.
+                holes: Holes::Skip,
+                ..self.policy
+            },
+            live: true,
+        }
+    }
+
     /// Its id.
     pub fn id(&self) -> &CameraId {
         &self.slot.camera().id
@@ -153,6 +169,9 @@ impl CameraEntry {
 
     /// Asks all recorders at once when too little is known around `at`; returns when they answered or time is up.
     pub async fn look_up(&self, at: Timestamp) {
+        if self.live {
+            return;
+        }
         let policy = &self.policy;
         if self
             .slot

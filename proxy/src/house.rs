@@ -46,7 +46,11 @@ impl House {
         let access = Access::new(config.auth.into_users());
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
-            Some(CameraEntry { slot, policy })
+            Some(CameraEntry {
+                slot,
+                policy,
+                live: false,
+            })
         });
         let cameras = Arc::new(Cameras::new(entries, access, config.dialects, journal));
         House {

@@ -267,6 +267,24 @@ impl Slot {
         })
     }
 
+    /// The same camera at the same recorders, of which nothing is known: what is live has no past to know of, and what a
+    /// playback of it sees says nothing of what is recorded.
+    #[must_use]
+    pub fn of_what_is_live(&self) -> Self {
+        let copies = self.copies.iter().map(|copy| {
+            let slot = CopySlot::new(copy.recorder.clone(), None);
+            slot.description.store(copy.description.load_full());
+            slot
+        });
+        Self {
+            camera: self.camera.clone(),
+            copies: copies.collect(),
+            changes: watch::Sender::new(0),
+            origin: self.origin,
+            read_at: AtomicU64::new(0),
+        }
+    }
+
     fn copy(&self, ix: CopyIx) -> Option<(&CopySlot, &CopyRef)> {
         Some((self.copies.get(ix.index())?, self.camera.copy(ix)?))
     }

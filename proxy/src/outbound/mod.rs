@@ -34,6 +34,8 @@ pub struct Order {
     pub direction: Direction,
     /// Where the client's range ends: a leg may end there.
     pub until: Option<Timestamp>,
+    /// What the camera sees now, and not what is recorded.
+    pub live: bool,
     /// Where the recording that holds `from` is listed to end, when it is.
     pub recorded_until: Option<Timestamp>,
     /// Footage seconds a second that the client takes, about.
@@ -162,6 +164,11 @@ impl Leg {
     }
 
     async fn open_unhurried(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
+        if order.live {
+            return rtsp::RtspLeg::open_live(&source, order)
+                .await
+                .map(|leg| Leg::Rtsp(Box::new(leg)));
+        }
         match source {
             MediaSource::Rtsp(source) if order.direction == Direction::Reverse => {
                 rtsp::RewindLeg::open(source, order)

@@ -37,6 +37,7 @@ impl Playback {
             direction: self
                 .request
                 .map_or_else(Direction::default, |request| request.direction),
+            live: self.camera.live,
             recorded_until: self.camera.recorded_until(copy, from),
             frames: self.delivery.frames,
             rate: self.rate(),
@@ -232,6 +233,7 @@ impl Playback {
         let limit = self.camera.policy.reaction.stall_after;
         match leg.newest {
             None => limit,
+            Some(_) if self.camera.live => limit + leg.patience(),
             Some(newest) if clock::wall().micros_since(newest) < TAIL_US => leg.tail_patience(),
             Some(_) => limit + leg.patience(),
         }

@@ -232,9 +232,6 @@ impl Session {
     }
 
     async fn presentation(&mut self, target: &Target) -> Result<Presentation, u16> {
-        if target.live {
-            return Err(501);
-        }
         if let Some(known) = self
             .described
             .as_ref()
@@ -242,7 +239,10 @@ impl Session {
         {
             return Ok(known.clone());
         }
-        let camera = self.cameras.get(&target.camera).ok_or(404_u16)?;
+        let mut camera = self.cameras.get(&target.camera).ok_or(404_u16)?;
+        if target.live {
+            camera = Arc::new(camera.as_live());
+        }
         let description = camera.describe().await.map_err(|error| {
             tracing::warn!(camera = %camera.id(), %error, "no recorder describes the camera");
             503_u16
@@ -400,7 +400,16 @@ impl Session {
                 .as_ref()
                 .is_some_and(|playback| playback.active() || playback.paused());
         let scale = request.headers.scale().ok().flatten();
-        let window = if goes_on {
+        let window = if live.presentation.target.live {
+            // Whatever was named: there is one instant to start at.
+            Window {
+                start: clock::wall(),
+                end: None,
+                floor: None,
+                here: None,
+                pinned: true,
+            }
+        } else if goes_on {
             live.rest(scale.map_or(live.backwards(), Scale::is_reverse))
         } else {
             live.presentation.window

@@ -1,6 +1,7 @@
 //! A leg at an RTSP recorder: one replay session over interleaved TCP.
 
 mod by_url;
+mod live;
 mod open;
 mod rewind;
 mod wire;
@@ -15,6 +16,7 @@ use std::time::Instant;
 use bytes::BytesMut;
 use seamline_media::rtp::Packet;
 use seamline_media::{Assembler, Ending, Flags, LegFormat, Unit, rtcp};
+use seamline_probes::MediaSource;
 use seamline_probes::replay::ByUrl;
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
@@ -98,6 +100,11 @@ impl RtspLeg {
     /// Connects, describes, sets up the tracks that continue the client's, and asks to play.
     pub async fn open(source: &RtspSource, order: Order) -> Result<Self, LegFailure> {
         open::open(source, order).await
+    }
+
+    /// Opens a leg of what the camera sees now.
+    pub async fn open_live(source: &MediaSource, order: Order) -> Result<Self, LegFailure> {
+        live::open(source, order).await
     }
 
     /// As [`RtspLeg::open`], at a recorder that is told the time in the URL.
@@ -329,6 +336,10 @@ impl RtspLeg {
         let report = rtcp::parse(bytes.get(4..).unwrap_or_default());
         let offset_us = self.order.clock_offset_us;
         let sender = report.sender.and_then(|(ssrc, ntp, rtp_time)| {
+            if self.order.live {
+                // Sites' cameras tell the time apart; one clock dates them all, see `live`.
+                return None;
+            }
             let footage = match &self.by_url {
                 Some(leg) => leg.footage_time(ntp, offset_us, clock::wall())?,
                 None => ntp,

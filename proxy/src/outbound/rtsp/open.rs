@@ -321,7 +321,11 @@ impl Session {
                 &self.wire.client,
                 playing,
                 &markers,
-                self.by_url.as_ref().map(|leg| leg.start),
+                // What is live begins when it is agreed to.
+                self.by_url
+                    .as_ref()
+                    .map(|leg| leg.start)
+                    .or_else(|| order.live.then(clock::wall)),
             ),
             by_url: self.by_url,
             wire: self.wire,
