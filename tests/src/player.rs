@@ -74,6 +74,11 @@ impl Player {
         Self::onvif_with(url, start, Some(stop), &[&format!("--rate={rate}")])
     }
 
+    /// As [`Self::onvif_between`], key frames alone.
+    pub fn onvif_keys(url: &str, start: i64, stop: i64) -> Self {
+        Self::onvif_with(url, start, Some(stop), &["--key-frames"])
+    }
+
     /// GStreamer in ONVIF mode with `Rate-Control: no`.
     pub fn onvif_unpaced(url: &str, start: i64, stop: Option<i64>) -> Self {
         Self::onvif_with(url, start, stop, &["--unpaced"])

@@ -312,7 +312,8 @@ fn ranges_and_rates_that_mean_nothing_are_refused_or_read_as_documented() {
         }
     }
     let reversed = probe.request("PLAY", &[("Range", &range), ("Scale", "-1.0")]);
-    assert_eq!(reversed.status, 501);
+    // Back from there to the start of the window that the URL names, or nothing before it.
+    assert!(matches!(reversed.status, 200 | 457), "{reversed:?}");
     scenario.assert_undisturbed();
 }
 

@@ -154,7 +154,7 @@ impl Live {
             },
             (Direction::Reverse, true) => Window {
                 here,
-                floor: last.request.until,
+                floor: last.floor(),
                 ..window
             },
             _ => Window { here, ..window },
@@ -210,6 +210,9 @@ impl Live {
         let Some(playback) = &self.playback else {
             return answer;
         };
+        // In paced reverse play the RTP time of the first packet is when its picture is shown, last of its group: GStreamer
+        // takes the distance for footage that has passed, and ends the play early.
+        let shown_late = self.backwards() && playback.delivery().pacing.is_some();
         let infos: Vec<String> = self
             .tracks
             .iter()
@@ -221,7 +224,7 @@ impl Live {
                     RtpInfo {
                         url,
                         seq: Some(info.seq),
-                        rtptime: Some(info.rtptime),
+                        rtptime: Some(info.rtptime).filter(|_| !shown_late),
                     }
                     .to_string(),
                 )

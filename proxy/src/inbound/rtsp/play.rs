@@ -126,6 +126,12 @@ impl Play {
         now.onvif |= before.onvif;
     }
 
+    /// The earlier instant of its range, when it goes back in time.
+    pub(super) fn floor(&self) -> Option<Timestamp> {
+        let until = self.request.until?;
+        Some(until.shift(INCLUSIVE_US))
+    }
+
     /// The `Scale` in use.
     pub(super) fn scale(&self) -> Scale {
         let rate = self.delivery.pacing.unwrap_or(1.0);
@@ -138,7 +144,13 @@ impl Play {
 
     /// The range that is really played, from its first unit on, in the unit that the client used.
     pub(super) fn answer(&self, first: Timestamp, window: Window) -> Range {
-        let until = self.request.until;
+        let until = self
+            .request
+            .until
+            .map(|until| match self.request.direction {
+                Direction::Reverse => until.shift(INCLUSIVE_US),
+                Direction::Forward => until,
+            });
         // The picture of the asked instant belongs to a range that ends there on its way back: see `backward`.
         let first = match self.request.direction {
             Direction::Reverse if first == self.request.at => first.shift(-INCLUSIVE_US),
@@ -162,8 +174,8 @@ impl Play {
     }
 }
 
-/// Reverse play includes the picture of the instant that it starts at: play starts at the random access point at or before
-/// (ONVIF Streaming, playback), and a [`PlayRequest`] begins behind what it plays.
+/// Reverse play includes the pictures of both its instants: it starts at the random access point at or before the first (ONVIF
+/// Streaming, playback), and a [`PlayRequest`] begins behind what it plays and ends before the last instant that it names.
 const INCLUSIVE_US: i64 = 1;
 
 /// The two instants of a range, as they stand in it.
@@ -221,7 +233,7 @@ fn backward(
     }
     Ok(PlayRequest {
         at: asked.shift(INCLUSIVE_US),
-        until,
+        until: until.map(|until| until.shift(-INCLUSIVE_US)),
         direction: Direction::Reverse,
     })
 }
@@ -383,7 +395,7 @@ mod tests {
             let play = back(range).unwrap();
             let expected = PlayRequest {
                 at: later.shift(1),
-                until,
+                until: until.map(|until: Timestamp| until.shift(-1)),
                 direction: Direction::Reverse,
             };
             assert_eq!(play.request, expected, "{range}");

@@ -212,7 +212,11 @@ impl Fetcher {
         &mut self,
         playing: Option<Plan>,
     ) -> Result<Option<Vec<Vec<Unit>>>, LegFailure> {
-        if self.order.until.is_some_and(|until| self.before <= until) {
+        if self
+            .order
+            .until
+            .is_some_and(|until| self.before.shift(-1) <= until)
+        {
             return Ok(None);
         }
         let mut asked = playing.is_some();
