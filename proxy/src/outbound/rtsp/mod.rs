@@ -60,6 +60,8 @@ pub struct RtspLeg {
     mapping: Vec<Option<usize>>,
     /// Low bytes of the `CSeq` of the PLAY before the latest, and of the latest.
     cseqs: (Option<u8>, u8),
+    /// The recorder is gone.
+    closed: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -284,6 +286,7 @@ impl RtspLeg {
 
     /// Ends the leg; units that are whole go out first.
     fn fail(&mut self, failure: LegFailure) {
+        self.closed = true;
         self.assembler.flush(Ending::Lost, &mut self.units);
         self.over = Some(if self.byes > 0 {
             Over::Ended

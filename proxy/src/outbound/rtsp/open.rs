@@ -341,6 +341,7 @@ impl Session {
             order,
             mapping,
             cseqs: (None, (playing.cseq & 0xff) as u8),
+            closed: false,
         };
         let says_start = playing.starts.iter().any(|start| start.rtptime.is_some());
         if let Some(by_url) = leg.by_url.as_mut().filter(|_| !says_start) {

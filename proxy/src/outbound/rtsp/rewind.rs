@@ -299,12 +299,13 @@ impl Fetcher {
                     self.heard.fetch_add(1, Ordering::Relaxed);
                     answered = true;
                 }
-                Ok(Arrival::Ended) => break,
+                Ok(Arrival::Ended) if session.closed => break,
+                // A goodbye may be that of the stretch before, on its way when this one was asked for.
+                Ok(Arrival::Ended | Arrival::Group(_)) => {}
                 Ok(Arrival::Failed(failure)) => {
                     self.session = None;
                     return Err(failure);
                 }
-                Ok(Arrival::Group(_)) => {}
                 Err(_) if questions > 0 && !answered => {
                     self.session = None;
                     return Err(lost("silent in the middle of a stretch"));
@@ -406,7 +407,7 @@ impl Fetcher {
         let Some(session) = &mut self.session else {
             return Ok(None);
         };
-        let patience = self.order.reaction.first_unit;
+        let mut patience = self.order.reaction.first_unit;
         loop {
             match timeout(patience, poll_fn(|cx| session.poll_next(cx))).await {
                 Ok(Arrival::Unit(unit)) if unit.track == self.order.master => {
@@ -417,8 +418,11 @@ impl Fetcher {
                     self.session = None;
                     return Err(failure);
                 }
-                Ok(Arrival::Ended) | Err(_) => return Ok(None),
+                Ok(Arrival::Ended) if session.closed => return Ok(None),
+                // A goodbye may be that of the stretch before.
+                Ok(Arrival::Ended) => patience = QUIET * 2,
                 Ok(_) => {}
+                Err(_) => return Ok(None),
             }
         }
     }
