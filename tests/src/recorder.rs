@@ -52,6 +52,11 @@ impl Setup {
         self.with("--speed-max", &speed.to_string())
     }
 
+    /// Its packets are as large as this.
+    pub fn mtu(self, bytes: u32) -> Self {
+        self.with("--mtu", &bytes.to_string())
+    }
+
     /// It wants Digest answers of this user.
     pub fn user(self, name: &str, password: &str) -> Self {
         self.with("--user", &format!("{name}:{password}"))

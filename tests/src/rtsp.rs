@@ -13,6 +13,19 @@ use crate::clock::monotonic;
 /// How long a response may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
+/// Connects from this address.
+pub fn connect_from(address: &str, to: SocketAddr) -> TcpStream {
+    let from = SocketAddr::new(address.parse().expect("an address"), 0);
+    let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)
+        .and_then(|socket| {
+            socket.bind(&from.into())?;
+            socket.connect(&to.into())?;
+            Ok(socket)
+        })
+        .unwrap_or_else(|error| panic!("{to} from {address}: {error}"));
+    socket.into()
+}
+
 /// A response.
 #[derive(Clone, Debug)]
 pub struct Response {
@@ -79,16 +92,8 @@ impl Client {
     /// As [`Self::connect`], from this address.
     pub fn connect_from(address: &str, url: &str) -> Self {
         let authority = url.split('/').nth(2).expect("an URL has a host");
-        let to: SocketAddr = authority.parse().expect("ours are addresses");
-        let from = SocketAddr::new(address.parse().expect("an address"), 0);
-        let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)
-            .and_then(|socket| {
-                socket.bind(&from.into())?;
-                socket.connect(&to.into())?;
-                Ok(socket)
-            })
-            .unwrap_or_else(|error| panic!("{url} from {address}: {error}"));
-        Self::on(socket.into())
+        let to = authority.parse().expect("ours are addresses");
+        Self::on(connect_from(address, to))
     }
 
     fn on(socket: TcpStream) -> Self {

@@ -2,11 +2,10 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{Shutdown, TcpStream, UdpSocket},
     time::Duration,
 };
 
-use rustix::net::{AddressFamily, SocketType};
 use seamline_tests::{
     clock::{FRAME_MS, monotonic, noon},
     footage::{Footage, Recipe},
@@ -14,6 +13,7 @@ use seamline_tests::{
     probe::Probe,
     recorder::{Bridge, Recorder, Setup},
     report::judge,
+    rtsp::{Client, connect_from},
     seamline::{Config, Seamline},
 };
 
@@ -30,11 +30,14 @@ struct Scenario {
 
 impl Scenario {
     fn new(config: Config) -> Self {
+        Self::with(config, &Setup::default())
+    }
+
+    /// With recorders of this kind.
+    fn with(config: Config, setup: &Setup) -> Self {
         let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
-        let first = Setup::default()
-            .without(noon(4.0), noon(8.0))
-            .start(&primary);
-        let second = Setup::default().start(&secondary);
+        let first = setup.clone().without(noon(4.0), noon(8.0)).start(&primary);
+        let second = setup.start(&secondary);
         let config = config.policy("failback", "never");
         let seamline = config
             .site("primary", &first)
@@ -60,7 +63,11 @@ impl Scenario {
     }
 
     /// Panics unless the player shows every picture of the window once and ends.
-    fn assert_plays(&self, name: &str, mut player: Player) {
+    fn assert_plays(&self, name: &str, player: Player) {
+        assert_eq!(self.watch(name, player).errors, [""; 0], "{name}");
+    }
+
+    fn watch(&self, name: &str, mut player: Player) -> Player {
         player.watch_to_end(SOON);
         let report = judge(
             &player.pictures,
@@ -71,7 +78,7 @@ impl Scenario {
         assert_eq!(report.sites(), ["primary", "secondary"], "{name}");
         assert!(report.runs[0].first <= noon(2.0), "{name}");
         assert_eq!(report.runs[1].last, noon(6.0) - FRAME_MS, "{name}");
-        assert_eq!(player.errors, [""; 0], "{name}");
+        player
     }
 }
 
@@ -106,16 +113,6 @@ fn through_a_websocket_players_see_no_seam() {
         scenario.assert_plays("FFmpeg", Player::ffmpeg(&bridge.through(&url)));
         assert!(bridge.complaints().is_empty(), "{:?}", bridge.complaints());
     }
-}
-
-/// Connects from an address of the loopback.
-fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
-    let socket = rustix::net::socket(AddressFamily::INET, SocketType::STREAM, None)
-        .expect("sockets can be made");
-    let from: SocketAddr = format!("{from}:0").parse().expect("an address");
-    rustix::net::bind(&socket, &from).expect("all of 127 is ours");
-    rustix::net::connect(&socket, &to).expect("it listens");
-    socket.into()
 }
 
 /// Half of a tunnel, by hand.
@@ -269,4 +266,228 @@ fn tunnels_take_their_halves_in_any_order_and_nobody_elses() {
     let mut silent = Half(TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens"));
     silent.say("G");
     assert_eq!(silent.hear("\0", Duration::from_secs(14)), "");
+}
+
+#[test]
+fn over_udp_players_see_no_seam() {
+    // Recorders' packets over TCP may be larger than any datagram.
+    for setup in [Setup::default(), Setup::default().mtu(60_000)] {
+        let scenario = Scenario::with(Config::default(), &setup);
+        let url = scenario.url("rtsp");
+        scenario.assert_plays("FFmpeg", Player::ffmpeg_over("udp", &url));
+        scenario.assert_plays("GStreamer", Player::gstreamer_over("udp", &url));
+    }
+}
+
+#[test]
+fn an_outage_under_a_player_over_udp_loses_nothing() {
+    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    let busy = || Setup::default().no_faster_than(1.2);
+    let (mut first, second) = (busy().start(&primary), busy().start(&secondary));
+    let seamline = Config::default()
+        .policy("failback", "never")
+        .site("primary", &first)
+        .site("secondary", &second)
+        .serve();
+    let url = seamline.url_from(noon(2.0), Some(noon(9.0)));
+    let mut player = Player::ffmpeg_over("udp", &url);
+    player.watch_until(noon(4.0), SOON);
+    first.kill();
+    player.watch_to_end(SOON);
+    let report = judge(
+        &player.pictures,
+        &[("primary", &primary), ("secondary", &secondary)],
+    );
+    println!("{report}");
+    report.assert_nothing_lost(Duration::from_secs(2));
+    assert_eq!(report.sites(), ["primary", "secondary"]);
+    assert_eq!(report.runs[1].last, noon(9.0) - FRAME_MS);
+}
+
+#[test]
+fn where_udp_is_switched_off_players_take_tcp() {
+    let scenario = Scenario::new(Config::default().top("udp", false));
+    let url = scenario.url("rtsp");
+    let ffmpeg = scenario.watch("FFmpeg", Player::ffmpeg_over("udp+tcp", &url));
+    assert_eq!(
+        ffmpeg.errors,
+        ["method SETUP failed: 461 Unsupported Transport"]
+    );
+    scenario.assert_plays("GStreamer", Player::gstreamer_over("udp+tcp", &url));
+}
+
+/// A client's pair of ports, and the session that sends there.
+struct Receiver {
+    client: Client,
+    url: String,
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+    /// Where the server says that it sends from.
+    server: (u16, u16),
+}
+
+impl Receiver {
+    fn open(url: &str) -> Self {
+        let socket = || UdpSocket::bind(("127.0.0.1", 0)).expect("a port is free");
+        let (media, control) = (socket(), socket());
+        let port = |socket: &UdpSocket| socket.local_addr().expect("it is bound").port();
+        let transport = format!(
+            "RTP/AVP;unicast;client_port={}-{}",
+            port(&media),
+            port(&control)
+        );
+        let mut client = Client::connect(url);
+        let answer = client.request(
+            "SETUP",
+            &format!("{url}/trackID=1"),
+            &[("Transport", &transport)],
+        );
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let agreed = answer.header("Transport").expect("a transport");
+        let field = |name: &str| agreed.split(';').find_map(|field| field.strip_prefix(name));
+        assert_eq!(field("source="), Some("127.0.0.1"), "{agreed}");
+        assert!(
+            field("ssrc=").is_some_and(|ssrc| ssrc.len() == 8),
+            "{agreed}"
+        );
+        let ports = field("server_port=").and_then(|pair| pair.split_once('-'));
+        let (first, second) = ports.expect("a pair");
+        let server = (
+            first.parse().expect("a port"),
+            second.parse().expect("a port"),
+        );
+        assert_eq!((server.0 % 2, server.1), (0, server.0 + 1));
+        Self {
+            client,
+            url: url.to_owned(),
+            rtp: media,
+            rtcp: control,
+            server,
+        }
+    }
+
+    /// Whether media comes within a second, and from where it should.
+    fn receives(&self) -> bool {
+        let mut packet = vec![0; 65_536];
+        // What had come before does not count.
+        self.rtp.set_nonblocking(true).expect("sockets can");
+        while self.rtp.recv(&mut packet).is_ok() {}
+        self.rtp.set_nonblocking(false).expect("sockets can");
+        let patience = Some(Duration::from_secs(1));
+        self.rtp
+            .set_read_timeout(patience)
+            .expect("a positive timeout");
+        match self.rtp.recv_from(&mut packet) {
+            Ok((bytes, from)) => {
+                assert!(
+                    (12..=1428).contains(&bytes) && packet[0] >> 6 == 2,
+                    "{bytes}"
+                );
+                assert_eq!(from, ([127, 0, 0, 1], self.server.0).into());
+                true
+            }
+            Err(_) => false,
+        }
+    }
+}
+
+#[test]
+fn a_session_over_udp_outlives_its_connection_for_its_owner_alone() {
+    let recorder = Setup::default().mtu(60_000);
+    let recorder = recorder.start(&Recipe::secondary().make());
+    let seamline = Config::default().site("primary", &recorder).serve();
+    let url = seamline.url();
+    let mut receiver = Receiver::open(&url);
+    let session = receiver.client.session().expect("a session").to_owned();
+    assert_eq!(receiver.client.request("PLAY", &url, &[]).status, 200);
+    assert!(receiver.receives());
+    // Its sender reports come from the odd port.
+    let mut report = [0; 512];
+    let (_, from) = receiver.rtcp.recv_from(&mut report).expect("a report");
+    assert_eq!((report[1], from.port()), (200, receiver.server.1));
+
+    let ask = |mut client: Client, method: &str| {
+        client.claim(Some(&session));
+        client.request(method, &url, &[]).status
+    };
+    // While its connection lives the session is nobody else's.
+    for method in ["GET_PARAMETER", "PAUSE", "TEARDOWN"] {
+        assert_eq!(ask(Client::connect(&url), method), 454, "{method}");
+    }
+    assert!(receiver.receives());
+
+    // Without it the media goes on, and another connection of the same client takes the session over.
+    receiver.client = Client::connect(&url);
+    seamline.await_log(&["the session goes on"], SOON);
+    assert!(receiver.receives());
+    assert_eq!(
+        ask(Client::connect_from("127.0.0.2", &url), "TEARDOWN"),
+        454
+    );
+    assert!(receiver.receives());
+    receiver.client.claim(Some(&session));
+    let url = receiver.url.clone();
+    assert_eq!(
+        receiver.client.request("GET_PARAMETER", &url, &[]).status,
+        200
+    );
+    assert!(receiver.receives());
+    assert_eq!(receiver.client.request("PAUSE", &url, &[]).status, 200);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!receiver.receives());
+    assert_eq!(receiver.client.request("PLAY", &url, &[]).status, 200);
+    assert!(receiver.receives());
+    // And again, at once.
+    receiver.client = Client::connect(&url);
+    receiver.client.claim(Some(&session));
+    assert_eq!(receiver.client.request("TEARDOWN", &url, &[]).status, 200);
+    std::thread::sleep(Duration::from_millis(200));
+    assert!(!receiver.receives());
+    assert_eq!(ask(Client::connect(&url), "GET_PARAMETER"), 454);
+}
+
+#[test]
+fn no_packet_goes_to_a_third_address_or_to_a_port_of_the_systems() {
+    let recorder = Setup::default().start(&Recipe::secondary().make());
+    let seamline = Config::default()
+        .top("udp_ports", "38000-38001")
+        .site("primary", &recorder)
+        .serve();
+    let url = seamline.url();
+    let set_up = |client: &mut Client, transport: &str| {
+        let answer = client.request(
+            "SETUP",
+            &format!("{url}/trackID=1"),
+            &[("Transport", transport)],
+        );
+        (answer.status, answer.header("Transport").map(str::to_owned))
+    };
+    let mut client = Client::connect(&url);
+    for refused in [
+        "RTP/AVP;unicast;client_port=0-1",
+        "RTP/AVP;unicast;client_port=53-54",
+        "RTP/AVP;unicast;client_port=5000-5001;destination=127.0.0.2",
+        "RTP/AVP;unicast;client_port=5000-5001;destination=localhost",
+        "RTP/AVP;unicast;client_port=65535-65536",
+        "RTP/AVP;unicast",
+        "RTP/AVP;multicast;client_port=5000-5001",
+    ] {
+        assert_eq!(set_up(&mut client, refused).0, 461, "{refused}");
+    }
+    // The range is taken from, and where it is used up the next offer counts.
+    let offers = "RTP/AVP;unicast;client_port=50000-50001,RTP/AVP/TCP;unicast;interleaved=0-1";
+    let (status, agreed) = set_up(&mut client, offers);
+    assert!(
+        status == 200 && agreed.is_some_and(|agreed| agreed.contains("server_port=38000-38001"))
+    );
+    let mut late = Client::connect(&url);
+    assert_eq!(
+        set_up(&mut late, "RTP/AVP;unicast;client_port=50002-50003").0,
+        461
+    );
+    let (status, agreed) = set_up(&mut late, offers);
+    assert!(status == 200 && agreed.is_some_and(|agreed| agreed.contains("interleaved=0-1")));
+    assert_eq!(client.request("TEARDOWN", &url, &[]).status, 200);
+    let (_, agreed) = set_up(&mut Client::connect(&url), offers);
+    assert!(agreed.is_some_and(|agreed| agreed.contains("server_port=38000-38001")));
 }

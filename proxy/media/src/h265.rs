@@ -6,7 +6,7 @@ pub(crate) const VPS: u8 = 32;
 pub(crate) const SPS: u8 = 33;
 pub(crate) const PPS: u8 = 34;
 const DELIMITER: u8 = 35;
-const AGGREGATE: u8 = 48;
+pub(crate) const AGGREGATE: u8 = 48;
 pub(crate) const FU: u8 = 49;
 const HEADER_BYTES: usize = 2;
 

@@ -10,6 +10,7 @@ mod bitstream;
 mod capture;
 mod codec;
 mod dropped;
+mod fragment;
 mod gop;
 pub mod h264;
 pub mod h265;

@@ -6,6 +6,7 @@ use std::io::IoSlice;
 
 use bytes::{Buf, BytesMut};
 
+use crate::packets::Frames;
 use crate::rtp::first_frame_bytes;
 
 /// Bytes for one connection, in order.
@@ -112,6 +113,14 @@ impl OutQueue {
             filled += 1;
         }
         filled
+    }
+
+    /// The whole frames that wait, in order; none is partly written. Messages are passed over.
+    pub fn frames(&self) -> impl Iterator<Item = &[u8]> {
+        self.chunks.iter().flat_map(|chunk| match chunk {
+            Chunk::Frames(frames) => Frames { rest: frames },
+            Chunk::Message(_) => Frames { rest: &[] },
+        })
     }
 
     /// Takes off what was written, at most what there is.

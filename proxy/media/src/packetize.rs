@@ -1,11 +1,11 @@
 //! Frames of an archive as RTP packets with the replay extension.
 
 use bytes::BytesMut;
-use smallvec::SmallVec;
 use thiserror::Error;
 
 use crate::abac::Replay;
 use crate::bitstream::{annex_b, length_prefixed};
+use crate::fragment::{self, fragment_header, nal_header_bytes};
 use crate::gop::{Gop, is_disposable, is_random_access};
 use crate::nal::{Contents, Nal};
 use crate::rewrite::{self, Extension, Header, Turn};
@@ -178,30 +178,16 @@ impl Writer {
         while let Some(nal) = nals.next() {
             contents |= meaning(self.codec, nal);
             let last = nals.peek().is_none();
-            if nal.len() <= PAYLOAD_BYTES_MAX {
-                self.packet(&[], nal, last);
-            } else {
-                self.fragments(nal, last);
-            }
+            fragment::nal(
+                self.codec,
+                nal,
+                PAYLOAD_BYTES_MAX,
+                |(prefix, piece, end)| {
+                    self.packet(prefix, piece, last && end);
+                },
+            );
         }
         contents
-    }
-
-    fn fragments(&mut self, nal: &[u8], last: bool) {
-        let (header, body) = nal.split_at(nal_header_bytes(self.codec));
-        let (indicator, kind) = fragment_header(self.codec, header);
-        let size = PAYLOAD_BYTES_MAX - indicator.len() - 1;
-        let count = body.len().div_ceil(size);
-        let mut prefix = indicator;
-        prefix.push(0);
-        for (index, piece) in body.chunks(size).enumerate() {
-            let end = index + 1 == count;
-            let start = if index == 0 { 0x80 } else { 0 };
-            if let Some(fu) = prefix.last_mut() {
-                *fu = start | if end { 0x40 } else { 0 } | kind;
-            }
-            self.packet(&prefix, piece, last && end);
-        }
     }
 
     /// RFC 3640 `AAC-hbr`: one frame a packet, or fragments that each name the whole length.
@@ -273,10 +259,6 @@ impl Writer {
     }
 }
 
-fn nal_header_bytes(codec: Codec) -> usize {
-    if codec == Codec::H265 { 2 } else { 1 }
-}
-
 fn meaning(codec: Codec, nal: &[u8]) -> Contents {
     let Some((header, body)) = nal.split_at_checked(nal_header_bytes(codec)) else {
         return Contents::NONE;
@@ -296,21 +278,6 @@ fn meaning(codec: Codec, nal: &[u8]) -> Contents {
         h265::meaning(&nal)
     } else {
         h264::meaning(&nal)
-    }
-}
-
-/// The payload header of a fragment of a NAL with this header, and the NAL's type.
-fn fragment_header(codec: Codec, header: &[u8]) -> (SmallVec<[u8; 4]>, u8) {
-    match (codec, header) {
-        (Codec::H265, &[first, second]) => (
-            SmallVec::from_slice(&[(first & 0x81) | (h265::FU << 1), second]),
-            (first >> 1) & 0x3f,
-        ),
-        (_, &[first, ..]) => (
-            SmallVec::from_slice(&[(first & 0xe0) | h264::FU_A]),
-            first & 0x1f,
-        ),
-        (_, []) => (SmallVec::new(), 0),
     }
 }
 

@@ -100,8 +100,9 @@ impl Packets {
     }
 }
 
-struct Frames<'a> {
-    rest: &'a [u8],
+/// Whole frames, back to back.
+pub(crate) struct Frames<'a> {
+    pub(crate) rest: &'a [u8],
 }
 
 impl<'a> Iterator for Frames<'a> {

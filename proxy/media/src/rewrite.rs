@@ -83,51 +83,30 @@ pub(crate) fn in_place(frame: &mut [u8], header: &Header, turn: Turn) -> usize {
     length.saturating_sub(PLAIN_HEADER_BYTES + 4 + 4 * words)
 }
 
-/// Appends `frame` to `out` with a fresh header; gives back its payload length. What is no RTP packet
-/// becomes an empty one, so that the numbering stays dense: the assembler lets none through.
-pub(crate) fn rebuild(
-    out: &mut BytesMut,
-    frame: &[u8],
-    header: &Header,
-    turn: Turn,
-    extension: bool,
-    combined: bool,
-) -> usize {
-    let (marker, payload, tail) = match Packet::parse_frame(frame) {
-        Ok(packet) => {
-            let tail = packet
-                .extension
-                .filter(|_| combined)
-                .and_then(|(id, words)| jpeg::tail(id, words));
-            (packet.marker, packet.payload, tail)
-        }
-        Err(_) => (false, &[][..], None),
-    };
-    let turn = Turn {
-        marker: Some(turn.marker.unwrap_or(marker)),
-        ..turn
-    };
-    let extension = Extension {
-        replay: extension,
-        tail: tail.as_deref().unwrap_or_default(),
-    };
-    build_parts(out, &[], payload, header, turn, extension);
-    payload.len()
+/// What of a frame is kept when it is built anew.
+#[derive(Debug, Default)]
+pub(crate) struct Content<'a> {
+    pub(crate) marker: bool,
+    pub(crate) payload: &'a [u8],
+    /// Words of JPEG's extension, where `combined` asks for them.
+    pub(crate) tail: Option<BytesMut>,
 }
 
-/// Appends one frame around `payload`.
-pub(crate) fn build(
-    out: &mut BytesMut,
-    payload: &[u8],
-    header: &Header,
-    turn: Turn,
-    extension: bool,
-) {
-    let extension = Extension {
-        replay: extension,
-        tail: &[],
+/// Reads a frame to be built anew. What is no RTP packet becomes an empty one, so that the numbering stays dense: the
+/// assembler lets none through.
+pub(crate) fn content(frame: &[u8], combined: bool) -> Content<'_> {
+    let Ok(packet) = Packet::parse_frame(frame) else {
+        return Content::default();
     };
-    build_parts(out, &[], payload, header, turn, extension);
+    let tail = packet
+        .extension
+        .filter(|_| combined)
+        .and_then(|(id, words)| jpeg::tail(id, words));
+    Content {
+        marker: packet.marker,
+        payload: packet.payload,
+        tail,
+    }
 }
 
 /// The header extension of a packet to be built.

@@ -32,6 +32,8 @@ pub struct OutTrack {
     pub codec: Codec,
     /// The parameter sets of our SDP.
     pub announced: ParameterSets,
+    /// Longest RTP packet, headers included: NAL units that are longer are sent in fragments.
+    pub packet_bytes_max: usize,
 }
 
 /// A PLAY of the client.
@@ -234,7 +236,14 @@ impl Splice {
         track.note_written(&unit, how.preroll);
 
         let header = track.header(&place, flags, self.cseq);
-        let mut writer = Writer::new(header, track.next_seq, flags, marker, self.extension);
+        let mut writer = Writer::new(
+            header,
+            track.next_seq,
+            flags,
+            marker,
+            self.extension,
+            &track.format,
+        );
         writer.combined = track.format.codec == Codec::Jpeg && jpeg::needs_extension(&unit.packets);
         writer.unit(unit.packets, &lead, out);
         track.count(&writer);

@@ -1,7 +1,7 @@
 //! Names resolved, passwords read, recorders made; whatever does not fit is reported where it stands.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 use seamline_archive::PatternError;
@@ -18,7 +18,7 @@ use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, Tls
 use super::problems::Problems;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
 use crate::inbound::is_reserved;
-use crate::inbound::{Certificates, Limits, Settings, TlsError};
+use crate::inbound::{Certificates, Limits, Settings, TlsError, UdpSettings};
 
 /// Longest name of anything.
 const NAME_BYTES_MAX: usize = 256;
@@ -84,12 +84,17 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         .into_iter()
         .filter_map(|entry| Some((entry.table?, entry.span)))
         .collect();
+    let udp = UdpSettings {
+        refused: top.udp == Some(false),
+        ports: top.udp_ports.and_then(|ports| checker.ports(&ports)),
+    };
     let auth = auth::check(auth, users, &camera_ids, problems);
     Config {
         listen: top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0),
         inbound: Settings {
             limits: limits_of(&limits),
             certificates,
+            udp,
         },
         log,
         auth,
@@ -342,6 +347,23 @@ impl Checker<'_> {
             );
         }
         fits
+    }
+
+    /// A range with at least one even port and the next.
+    fn ports(&mut self, text: &Spanned<String>) -> Option<RangeInclusive<u16>> {
+        let range = text.get_ref().split_once('-').and_then(|(first, last)| {
+            let first: u16 = first.trim().parse().ok()?;
+            let last: u16 = last.trim().parse().ok()?;
+            let even = first.checked_add(first % 2)?;
+            (first > 0 && even < last).then_some(first..=last)
+        });
+        if range.is_none() {
+            self.wrong(
+                &text.span(),
+                "udp_ports is a range with an even port and the next, such as \"30000-30999\"",
+            );
+        }
+        range
     }
 
     fn certificates(&mut self, table: TlsTable) -> Option<Arc<Certificates>> {

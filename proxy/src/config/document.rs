@@ -81,15 +81,15 @@ struct Reader<'p> {
 impl Reader<'_> {
     /// Reads what is left when the tables are taken out.
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
-        let listen = root.remove_entry("listen");
+        let ours = ["listen", "udp", "udp_ports"].map(|key| root.remove_entry(key));
         for key in root.keys() {
-            let known = "listen, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, udp, udp_ports, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),
             );
         }
-        self.table(listen.into_iter().collect(), 0..0)
+        self.table(ours.into_iter().flatten().collect(), 0..0)
             .unwrap_or_default()
     }
 

@@ -19,6 +19,8 @@ use super::policy::PolicyTable;
 #[serde(deny_unknown_fields)]
 pub(super) struct TopTable {
     pub(super) listen: Option<Addresses>,
+    pub(super) udp: Option<bool>,
+    pub(super) udp_ports: Option<Spanned<String>>,
 }
 
 /// One address, or a list of them.

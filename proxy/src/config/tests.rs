@@ -127,6 +127,32 @@ fn one_address_or_a_list_of_them() {
 }
 
 #[test]
+fn ports_for_udp_are_whole_pairs() {
+    let camera = "[[camera]]\nid = 'gate'\ncopies = [{ recorder = 'nvr-1', remote = '7' }]";
+    let udp = |lines: &str| parse(&format!("{lines}\n{HOUSE}\n{camera}"));
+    let settings = udp("udp_ports = \"30000-30999\"").unwrap().inbound.udp;
+    assert_eq!(
+        (settings.refused, settings.ports),
+        (false, Some(30_000..=30_999))
+    );
+    assert!(udp("udp = false").unwrap().inbound.udp.refused);
+    for wrong in [
+        "30000",
+        "30001-30002",
+        "30999-30000",
+        "1-70000",
+        "0-9",
+        "a-b",
+    ] {
+        let problems = udp(&format!("udp_ports = {wrong:?}")).err();
+        let problems = problems.map(|problems| problems.to_string());
+        let told =
+            |text: &String| text.starts_with("seamline.toml:1:") && text.contains("udp_ports");
+        assert!(problems.as_ref().is_some_and(told), "{wrong}: {problems:?}");
+    }
+}
+
+#[test]
 fn every_error_is_found_and_has_its_line() {
     let text = r#"listen = "nowhere"
 lisetn = "0.0.0.0:8554"
@@ -188,7 +214,7 @@ cameras = ["attic"]
 "#;
     let expected = r#"
 seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
-seamline.toml:2: unknown key `lisetn`; there are listen, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -209,7 +235,7 @@ seamline.toml:48: missing field `remote`
 seamline.toml:49: a user has one of password, password_file, password_env, password_hash, and ha1 with or without ha1_sha256; `seamline user` makes such a section
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::http::Tunnels;
+use super::rtsp::{Sessions, UdpSettings};
 use super::tls::Certificates;
 use crate::cameras::Cameras;
 
@@ -13,4 +14,8 @@ pub(super) struct Hall {
     pub(super) certificates: Option<Arc<Certificates>>,
     /// RTSP over HTTP, also half of it.
     pub(super) tunnels: Tunnels,
+    /// Whether media goes over UDP, and from where.
+    pub(super) udp: UdpSettings,
+    /// Sessions over UDP, with or without a connection.
+    pub(super) sessions: Sessions,
 }

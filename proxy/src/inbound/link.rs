@@ -26,7 +26,7 @@ pub(super) struct Link {
     peer: SocketAddr,
     local: SocketAddr,
     /// Its place among the connections, given back with it.
-    _seat: Seat,
+    seat: Seat,
 }
 
 enum Io {
@@ -41,7 +41,7 @@ impl Link {
             io: Io::Plain(stream),
             ahead: BytesMut::new(),
             peer,
-            _seat: seat,
+            seat,
         })
     }
 
@@ -55,6 +55,11 @@ impl Link {
             Io::Sealed(_) => return Err(ErrorKind::InvalidData.into()),
         };
         Ok(self)
+    }
+
+    /// Closes it and keeps its place.
+    pub(super) fn into_seat(self) -> Seat {
+        self.seat
     }
 
     pub(in crate::inbound) fn is_sealed(&self) -> bool {

@@ -16,6 +16,7 @@ use super::greet::greet;
 use super::hall::Hall;
 use super::http::Tunnels;
 use super::link::Link;
+use super::rtsp::{Sessions, UdpSettings};
 use super::tls::Certificates;
 use crate::cameras::Cameras;
 
@@ -47,6 +48,8 @@ pub struct Settings {
     pub limits: Limits,
     /// What TLS is answered with; `None` refuses it.
     pub certificates: Option<Arc<Certificates>>,
+    /// Whether their media goes over UDP.
+    pub udp: UdpSettings,
 }
 
 /// Somebody else listens there, or we may not.
@@ -102,6 +105,8 @@ impl Listener {
             cameras,
             certificates: self.settings.certificates.clone(),
             tunnels: Tunnels::default(),
+            udp: self.settings.udp.clone(),
+            sessions: Sessions::default(),
         });
         let mut connections = JoinSet::new();
         let by_address: Arc<DashMap<IpAddr, usize>> = Arc::default();

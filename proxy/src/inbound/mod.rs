@@ -10,6 +10,7 @@ mod sniff;
 mod tls;
 
 pub use listener::{BindError, Limits, Listener, Settings};
+pub use rtsp::UdpSettings;
 pub use rtsp::{Alias, Dialects};
 pub(crate) use rtsp::{is_reserved, vendors};
 pub use tls::{Certificates, TlsError};

@@ -353,8 +353,10 @@ impl Playback {
     /// which then waits for ever.
     fn farewell(&mut self, now: Instant, out: &mut OutQueue) -> Option<Progress> {
         let end = self.end?;
-        let last = self.sent_at.filter(|_| self.delivery.pacing.is_some());
-        if let Some(due) = last.map(|at| at + LAST_LASTS).filter(|due| *due > now) {
+        let paced = self.delivery.pacing.map(|_| LAST_LASTS);
+        let wait = self.farewell_after.or(paced);
+        let due = self.sent_at.zip(wait).map(|(last, wait)| last + wait);
+        if let Some(due) = due.filter(|due| *due > now) {
             self.due = Some(due);
             return None;
         }

@@ -129,6 +129,8 @@ pub struct Playback {
     fresh: bool,
     /// Where the play is to be held, as the client asked ahead of it.
     hold_at: Option<Timestamp>,
+    /// How long after the last unit the goodbye comes, where it may overtake.
+    farewell_after: Option<Duration>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -181,8 +183,14 @@ impl Playback {
             last_key: None,
             fresh: false,
             hold_at: None,
+            farewell_after: None,
             timer: Box::pin(tokio::time::sleep(TICK)),
         }
+    }
+
+    /// The goodbye travels beside the media and may overtake it: it comes so long after the last unit.
+    pub fn part_after(&mut self, farewell_after: Duration) {
+        self.farewell_after = Some(farewell_after);
     }
 
     /// Starts or replaces the play.

@@ -3,8 +3,9 @@
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use crate::rewrite::{self, Header, Turn};
-use crate::{Flags, OutQueue, Packets, abac};
+use crate::rewrite::{self, Extension, Header, Turn};
+use crate::rtp::{FRAME_HEADER_BYTES, HEADER_BYTES};
+use crate::{Codec, Flags, OutQueue, OutTrack, Packets, abac, fragment};
 
 /// What goes ahead of a unit.
 #[derive(Debug, Default)]
@@ -43,6 +44,9 @@ pub(super) struct Writer {
     flags: Flagging,
     marker: MarkerRule,
     extension: bool,
+    codec: Codec,
+    /// Longest packet of RTP.
+    packet_bytes_max: usize,
     /// The picture needs JPEG's extension beside the replay extension.
     pub(super) combined: bool,
     pub(super) next_seq: u16,
@@ -58,12 +62,15 @@ impl Writer {
         flags: Flagging,
         marker: MarkerRule,
         extension: bool,
+        format: &OutTrack,
     ) -> Self {
         Self {
             header,
             flags,
             marker,
             extension,
+            codec: format.codec,
+            packet_bytes_max: format.packet_bytes_max,
             combined: false,
             next_seq,
             packets: 0,
@@ -88,17 +95,20 @@ impl Writer {
 
     fn sets(&mut self, sets: &[Bytes], last: bool, out: &mut OutQueue) {
         let mut built = BytesMut::new();
+        let (codec, max) = (self.codec, self.payload_bytes_max());
         for (index, set) in sets.iter().enumerate() {
             let last = last && index + 1 == sets.len();
-            let turn = self.turn(Some(last), last);
-            rewrite::build(&mut built, set, &self.header, turn, self.extension);
-            self.octets += set.len();
+            fragment::nal(codec, set, max, |(prefix, piece, end)| {
+                let turn = self.turn(Some(last && end), last && end);
+                self.build(&mut built, prefix, piece, turn, &[]);
+            });
         }
         out.push_bytes(built);
     }
 
     fn packets(&mut self, mut packets: Packets, last: bool, out: &mut OutQueue) {
         let (extension, combined) = (self.extension, self.combined);
+        let frame_bytes_max = self.packet_bytes_max.saturating_add(FRAME_HEADER_BYTES);
         let count = packets.count();
         let rule = self.marker;
         let marker = move |index: usize| match rule {
@@ -106,10 +116,9 @@ impl Writer {
             MarkerRule::First => Some(index == 0),
             MarkerRule::Keep => None,
         };
-        if packets
-            .iter()
-            .all(|frame| rewrite::fits(frame, extension, combined))
-        {
+        if packets.iter().all(|frame| {
+            frame.len() <= frame_bytes_max && rewrite::fits(frame, extension, combined)
+        }) {
             for (index, frame) in packets.iter_mut().enumerate() {
                 let turn = self.turn(marker(index), last && index + 1 == count);
                 self.octets += rewrite::in_place(frame, &self.header, turn);
@@ -120,13 +129,43 @@ impl Writer {
             return;
         }
         self.rebuilt = true;
+        let (codec, max) = (self.codec, self.payload_bytes_max());
         let mut built = BytesMut::with_capacity(packets.len_bytes() + count * abac::BYTES);
         for (index, frame) in packets.iter().enumerate() {
-            let turn = self.turn(marker(index), last && index + 1 == count);
-            self.octets +=
-                rewrite::rebuild(&mut built, frame, &self.header, turn, extension, combined);
+            let content = rewrite::content(frame, combined);
+            let mut tail = content.tail.as_deref().unwrap_or_default();
+            let mark = marker(index).unwrap_or(content.marker);
+            fragment::payload(codec, content.payload, max, |(prefix, piece, end)| {
+                // The marker of a talk spurt is on its first packet, that of a picture on its last.
+                let mark = mark && (end || rule == MarkerRule::First);
+                let turn = self.turn(Some(mark), last && end && index + 1 == count);
+                self.build(&mut built, prefix, piece, turn, std::mem::take(&mut tail));
+            });
         }
         out.push_bytes(built);
+    }
+
+    /// Room for the payload, when all else of a packet is as large as it gets.
+    fn payload_bytes_max(&self) -> usize {
+        let extension = if self.extension { abac::BYTES } else { 0 };
+        self.packet_bytes_max
+            .saturating_sub(HEADER_BYTES + extension)
+    }
+
+    fn build(
+        &mut self,
+        built: &mut BytesMut,
+        prefix: &[u8],
+        piece: &[u8],
+        turn: Turn,
+        tail: &[u8],
+    ) {
+        let extension = Extension {
+            replay: self.extension,
+            tail,
+        };
+        rewrite::build_parts(built, prefix, piece, &self.header, turn, extension);
+        self.octets += prefix.len() + piece.len();
     }
 
     fn turn(&mut self, marker: Option<bool>, last: bool) -> Turn {

@@ -139,6 +139,7 @@ pub(crate) fn out_track(codec: Codec, ssrc: u32) -> OutTrack {
         clock_rate: 90_000,
         codec,
         announced: ParameterSets::default(),
+        packet_bytes_max: usize::MAX,
     }
 }
 

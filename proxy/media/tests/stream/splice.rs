@@ -491,3 +491,44 @@ fn what_cannot_be_written_is_refused() {
         Err(Refused::Empty)
     );
 }
+
+#[test]
+fn what_no_datagram_takes_goes_in_fragments_of_one_numbering() {
+    let mut track = out_track(Codec::H264, 1);
+    track.packet_bytes_max = 1428;
+    let mut splice = Splice::new(vec![track]);
+    splice.start_play(play(UNPACED, 1.0));
+    splice.begin_leg(LegFormat::default());
+    let picture: Vec<u8> = std::iter::once(0x65)
+        .chain((0..9000).map(|n| n as u8))
+        .collect();
+    let mut out = OutQueue::new();
+    for us in [0, FRAME_US] {
+        let unit = unit(us, &[SPS, PPS, &picture], true);
+        let written = splice.write(unit, How::NORMAL, &mut out).unwrap();
+        assert_eq!(written.packets, 2 + 9000_usize.div_ceil(1398));
+    }
+    let frames: Vec<Vec<u8>> = out.frames().map(<[u8]>::to_vec).collect();
+    assert!(frames.iter().all(|frame| frame.len() <= 4 + 1428));
+    let mut pictures = Vec::new();
+    for (index, frame) in frames.iter().enumerate() {
+        let packet = seamline_media::rtp::Packet::parse_frame(frame).unwrap();
+        assert_eq!(packet.sequence, 65_000_u16.wrapping_add(index as u16));
+        assert!(
+            packet.replay().is_some(),
+            "the extension is on every packet"
+        );
+        let last = packet.payload[0] & 0x1f == 28 && packet.payload[1] & 0x40 != 0;
+        assert_eq!(packet.marker, last);
+        if packet.payload[0] & 0x1f == 28 {
+            if packet.payload[1] & 0x80 != 0 {
+                pictures.push(vec![0x65]);
+            }
+            pictures
+                .last_mut()
+                .unwrap()
+                .extend_from_slice(&packet.payload[2..]);
+        }
+    }
+    assert_eq!(pictures, [picture.clone(), picture]);
+}

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,7 @@ use seamline_rtsp::{FrameError, Framer, Incoming, Method, Request, Response};
 use tokio::sync::watch;
 
 use super::session::Session;
+use super::sessions::outlive;
 use super::wire::Wire;
 use crate::clock;
 use crate::inbound::hall::Hall;
@@ -24,13 +26,13 @@ const REPLIES_BYTES_MAX: usize = 64 * 1024;
 /// A request must be whole this long after its first byte.
 const REQUEST_DEADLINE: Duration = Duration::from_secs(10);
 /// A connection without a session may be idle this long.
-const IDLE_MAX: Duration = Duration::from_secs(60);
+pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 /// A client that takes nothing for this long is gone.
 const BLOCKED_MAX: Duration = Duration::from_secs(600);
 /// Chunks handed to one write.
 const SLICES: usize = 64;
 /// How often deadlines are looked at.
-const TICK: Duration = Duration::from_secs(1);
+pub(super) const TICK: Duration = Duration::from_secs(1);
 
 pub(super) struct Connection {
     wire: Wire,
@@ -51,6 +53,15 @@ pub(super) struct Connection {
     closing: bool,
 }
 
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// The client went away, or the network did.
+    Lost,
+    /// We ended it.
+    Ours,
+}
+
 /// What a wire is ready for.
 enum Ready {
     Read,
@@ -58,10 +69,10 @@ enum Ready {
 }
 
 impl Connection {
-    pub(super) fn new(wire: Wire, hall: &Hall) -> Self {
+    pub(super) fn new(wire: Wire, hall: &Arc<Hall>) -> Self {
         let now = clock::now();
         let peer = wire.peer();
-        let session = Session::new(hall.cameras.clone(), peer, wire.local(), wire.is_sealed());
+        let session = Session::new(hall.clone(), &wire);
         Connection {
             wire,
             peer,
@@ -78,38 +89,51 @@ impl Connection {
         }
     }
 
+    /// Serves the client to its end, and a session over UDP beyond that.
     pub(super) async fn serve(mut self, mut shutdown: watch::Receiver<bool>) {
         tracing::debug!(peer = %self.peer, "connected");
+        let ending = self.run(&mut shutdown).await;
+        tracing::debug!(peer = %self.peer, "disconnected");
+        let heard = self.heard;
+        if ending == Ending::Lost
+            && let Some(live) = self.session.take_udp()
+            && let Some(seat) = self.wire.into_seat()
+        {
+            outlive(live, seat, heard, shutdown).await;
+        }
+    }
+
+    async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) -> Ending {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             self.answer_requests().await;
             if let Err(error) = self.write() {
                 tracing::debug!(peer = %self.peer, %error, "client gone");
-                break;
+                return Ending::Lost;
             }
             let blocked = !self.out.is_empty() || self.wire.holds_back();
             if self.closing && !blocked {
-                break;
+                return Ending::Ours;
             }
             let listening =
                 !self.closing && self.refusal.is_none() && self.requests.len() < PIPELINE_MAX;
             let idle = !self.session.playing();
             let Self {
                 wire, session, out, ..
-            } = &mut self;
+            } = self;
             tokio::select! {
                 biased;
                 ready = poll_fn(|cx| poll_ready(wire, cx, listening, blocked)), if listening || blocked => {
                     match ready {
                         Ok(Ready::Write) => {}
                         Ok(Ready::Read) if self.read().is_ok() => {}
-                        Ok(Ready::Read) | Err(_) => break,
+                        Ok(Ready::Read) | Err(_) => return Ending::Lost,
                     }
                 }
                 down = shutdown.wait_for(|down| *down), if idle => {
                     let _ = down;
-                    break;
+                    return Ending::Ours;
                 }
                 _ = tick.tick() => {
                     self.session.keep_alive();
@@ -118,13 +142,18 @@ impl Connection {
                     }
                     if let Some(why) = self.overdue() {
                         tracing::info!(peer = %self.peer, why, "connection closed");
-                        break;
+                        return Ending::Ours;
                     }
                 }
-                () = session.progress(out), if !blocked => {}
+                claim = session.progress(out), if !blocked => {
+                    // Somebody else's, unless this connection is gone and nobody had noticed.
+                    if let Some(claim) = claim && self.read().is_err() {
+                        self.session.yield_to(claim);
+                        return Ending::Lost;
+                    }
+                }
             }
         }
-        tracing::debug!(peer = %self.peer, "disconnected");
     }
 
     fn read(&mut self) -> Result<(), ()> {
@@ -244,8 +273,13 @@ impl Connection {
         if since(self.flowed) > BLOCKED_MAX {
             return Some("client takes nothing");
         }
-        // While media flows the client proves by taking it that it is there.
-        if !self.session.playing() && since(self.heard) > IDLE_MAX + TICK * 10 {
+        // While media flows the client proves by taking it that it is there; over UDP it proves nothing.
+        let proves = self.session.playing() && !self.session.is_udp();
+        let heard = self
+            .session
+            .heard()
+            .map_or(self.heard, |last| last.max(self.heard));
+        if !proves && since(heard) > IDLE_MAX + TICK * 10 {
             return Some("no request within the session's timeout");
         }
         None

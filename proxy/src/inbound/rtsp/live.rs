@@ -1,20 +1,29 @@
 //! A session between its first SETUP and TEARDOWN: tracks, channels, the playback and its answers.
 
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Instant;
 
-use seamline_media::{Codec, OutTrack, Splice};
+use seamline_media::{Codec, OutQueue, OutTrack, Splice};
+use seamline_routing::director::End;
 use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
-use seamline_rtsp::headers::{RtpInfo, SESSION_TIMEOUT_S, Scale, Transport};
+use seamline_rtsp::headers::{Lower, RtpInfo, SESSION_TIMEOUT_S, Scale, Transport};
 use seamline_rtsp::sdp::Track;
 use seamline_rtsp::{Request, Response};
 
+use super::carrier::Carrier;
 use super::play::{Play, Window};
+use super::sessions::{Claim, Listed};
 use super::target::Target;
+use super::udp::{Datagrams, FAREWELL_AFTER, PACKET_BYTES_MAX};
 use crate::cameras::CameraEntry;
+use crate::clock;
+use crate::inbound::hall::Hall;
 use crate::journal::Journal;
 use crate::outbound::parameter_sets;
-use crate::playback::Playback;
+use crate::playback::{Playback, Progress};
 
 /// A camera's tracks as this client knows them.
 #[derive(Clone)]
@@ -34,6 +43,29 @@ pub(super) struct Live {
     /// The play that was asked for last.
     last: Option<Play>,
     pub(super) pending: Option<Pending>,
+    /// Who set it up, where users are known.
+    user: Option<String>,
+    /// Media beside the connection.
+    datagrams: Option<Datagrams>,
+    /// The entry by which another connection may go on with it.
+    listed: Option<Listed>,
+}
+
+/// What driving a session came to.
+pub(super) enum News {
+    /// Media was written.
+    Wrote,
+    /// PLAY can be answered.
+    Answer(Response),
+    /// Another connection names the session.
+    Claim(Claim),
+}
+
+/// Where a connection ends, and what it shares with others.
+pub(super) struct Ends<'a> {
+    pub(super) hall: &'a Hall,
+    pub(super) peer: IpAddr,
+    pub(super) local: IpAddr,
 }
 
 /// A track as the client set it up.
@@ -52,7 +84,7 @@ pub(super) struct Pending {
 }
 
 impl Live {
-    pub(super) fn new(presentation: Presentation) -> Self {
+    pub(super) fn new(presentation: Presentation, user: Option<String>) -> Self {
         Live {
             id: format!("{:016x}", rand::random::<u64>()),
             tracks: vec![None; presentation.tracks.len()],
@@ -60,6 +92,135 @@ impl Live {
             playback: None,
             last: None,
             pending: None,
+            user,
+            datagrams: None,
+            listed: None,
+        }
+    }
+
+    /// Whether media flows or is about to.
+    pub(super) fn playing(&self) -> bool {
+        self.playback.as_ref().is_some_and(Playback::active)
+    }
+
+    /// Whether media goes beside the connection.
+    pub(super) fn is_udp(&self) -> bool {
+        self.datagrams.is_some()
+    }
+
+    /// When the client last said something beside the connection.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.datagrams.as_ref()?.heard()
+    }
+
+    /// Whether a claim is by the same user at the same address.
+    pub(super) fn is_of(&self, claim: &Claim) -> bool {
+        let same_place = |datagrams: &Datagrams| datagrams.is_of(claim.peer);
+        self.user == claim.user && self.datagrams.as_ref().is_some_and(same_place)
+    }
+
+    /// Keeps recorders' sessions alive while nothing is read from them.
+    pub(super) fn keep_alive(&mut self) {
+        if let Some(playback) = &mut self.playback {
+            playback.keep_alive(clock::now());
+        }
+    }
+
+    /// Throws away media that waits to be sent.
+    pub(super) fn discard_media(&mut self, out: &mut OutQueue) {
+        out.discard_frames();
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.queue.discard_frames();
+        }
+    }
+
+    /// Drives the playback until it wrote something, into `out` where media goes with the connection. Pending while there
+    /// is nothing to drive; wakers are left for all that can bring some.
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<News> {
+        if let Some(listed) = &mut self.listed
+            && let Poll::Ready(claim) = listed.poll_claim(cx)
+        {
+            return Poll::Ready(News::Claim(claim));
+        }
+        let out = match &mut self.datagrams {
+            None => out,
+            Some(datagrams) => {
+                datagrams.poll_receive(cx);
+                ready!(datagrams.poll_send(cx));
+                &mut datagrams.queue
+            }
+        };
+        let Some(playback) = &mut self.playback else {
+            return Poll::Pending;
+        };
+        let answer = match ready!(playback.poll(cx, out)) {
+            Progress::Wrote => None,
+            Progress::Started { at } => self
+                .pending
+                .take()
+                .map(|pending| self.play_answer(&pending, at)),
+            Progress::Over(end) => self.pending.take().map(|pending| {
+                let status = if end == End::Outage { 503 } else { 457 };
+                self.answer(&pending.request, status)
+            }),
+        };
+        Poll::Ready(answer.map_or(News::Wrote, News::Answer))
+    }
+
+    /// How the other tracks' media travels.
+    pub(super) fn settled(&self, track: usize) -> Option<Lower> {
+        let others = self
+            .tracks
+            .iter()
+            .enumerate()
+            .filter(|(ix, _)| *ix != track);
+        let set_up = others.filter_map(|(_, set_up)| set_up.as_ref()).count() > 0;
+        let lower = if self.is_udp() {
+            Lower::Udp
+        } else {
+            Lower::Tcp
+        };
+        set_up.then_some(lower)
+    }
+
+    /// Agrees on how a track's media travels; `None` when it cannot.
+    pub(super) fn carry(
+        &mut self,
+        track: usize,
+        carrier: Carrier,
+        ends: &Ends<'_>,
+    ) -> Option<((u8, u8), Transport)> {
+        match carrier {
+            Carrier::Interleaved { channels } => {
+                let channels = self.channels(track, channels)?;
+                // All tracks go one way: there is no other by UDP.
+                self.datagrams = None;
+                self.listed = None;
+                Some((channels, Transport::interleaved(channels.0, channels.1)))
+            }
+            Carrier::Udp { ports } => {
+                let channel = u8::try_from(2 * track).ok()?;
+                let mut datagrams = self
+                    .datagrams
+                    .take()
+                    .unwrap_or_else(|| Datagrams::new(ends.peer, self.tracks.len()));
+                let opened = datagrams.open(track, ends.local, ports, &ends.hall.udp);
+                let ours = opened
+                    .inspect_err(
+                        |error| tracing::warn!(peer = %ends.peer, %error, "no ports for UDP"),
+                    )
+                    .ok()?;
+                self.datagrams = Some(datagrams);
+                if self.listed.is_none() {
+                    self.listed = Some(ends.hall.sessions.list(&self.id));
+                }
+                let transport = Transport {
+                    server_port: Some(ours),
+                    source: Some(ends.local.to_canonical().to_string()),
+                    ..Transport::udp(ports.0, ports.1)
+                };
+                Some(((channel, channel + 1), transport))
+            }
         }
     }
 
@@ -69,7 +230,7 @@ impl Live {
     }
 
     /// The channels that the client offered for `track`, or the next free pair; `None` when another track has them.
-    pub(super) fn channels(&self, track: usize, offered: &Transport) -> Option<(u8, u8)> {
+    fn channels(&self, track: usize, offered: Option<(u8, u8)>) -> Option<(u8, u8)> {
         let taken = |channel: u8| {
             let others = self
                 .tracks
@@ -81,7 +242,7 @@ impl Live {
                 .clone()
                 .any(|set_up| set_up.channels.0 == channel || set_up.channels.1 == channel)
         };
-        match offered.interleaved {
+        match offered {
             Some((media, control)) => {
                 (media != control && !taken(media) && !taken(control)).then_some((media, control))
             }
@@ -103,8 +264,14 @@ impl Live {
             presentation,
             tracks,
             playback,
+            datagrams,
             ..
         } = self;
+        let packet_bytes_max = if datagrams.is_some() {
+            PACKET_BYTES_MAX
+        } else {
+            usize::MAX
+        };
         playback.get_or_insert_with(|| {
             let wanted: Arc<[bool]> = tracks.iter().map(Option::is_some).collect();
             let outputs = presentation
@@ -126,16 +293,21 @@ impl Live {
                         clock_rate: track.clock_rate,
                         codec: Codec::from_encoding(&track.encoding),
                         announced: parameter_sets(track),
+                        packet_bytes_max,
                     }
                 });
             let splice = Splice::new(outputs.collect());
-            Playback::new(
+            let mut playback = Playback::new(
                 presentation.camera.clone(),
                 journal,
                 presentation.tracks.clone(),
                 wanted,
                 splice,
-            )
+            );
+            if datagrams.is_some() {
+                playback.part_after(FAREWELL_AFTER);
+            }
+            playback
         })
     }
 
@@ -191,6 +363,9 @@ impl Live {
     pub(super) fn begin(&mut self, request: &Request, mut play: Play, journal: Journal) {
         // What was sent before is no part of it.
         play.delivery.discontinuity |= self.last.is_some();
+        if let Some(datagrams) = &mut self.datagrams {
+            datagrams.set_paced(play.delivery.pacing.is_some());
+        }
         self.playback(journal).play(play.request, play.delivery);
         self.last = Some(play.clone());
         self.pending = Some(Pending {

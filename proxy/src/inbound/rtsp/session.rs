@@ -3,23 +3,26 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use seamline_media::OutQueue;
-use seamline_routing::director::End;
 use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::auth::server::{Ask, Login};
-use seamline_rtsp::headers::{Lower, NptTime, ONVIF_REPLAY, Range, Scale, Transport};
+use seamline_rtsp::headers::{NptTime, ONVIF_REPLAY, Range, Scale, Transport};
 use seamline_rtsp::sdp::Description;
 use seamline_rtsp::{Method, Request, Response, RtspUrl};
 
-use super::live::{Live, Presentation, SetUp};
+use super::carrier::{self, Terms};
+use super::live::{Ends, Live, News, Presentation, SetUp};
 use super::play::{Play, Window, clock_time};
+use super::sessions::Claim;
 use super::target::{Target, TargetError};
+use super::wire::Wire;
 use crate::access::Refusal;
-use crate::cameras::Cameras;
 use crate::clock;
-use crate::playback::{Playback, Progress};
+use crate::inbound::hall::Hall;
+use crate::playback::Playback;
 
 /// Clients choose their keep-alive from this list.
 const PUBLIC: &str =
@@ -27,28 +30,26 @@ const PUBLIC: &str =
 
 /// What one connection has asked for so far.
 pub(super) struct Session {
-    cameras: Arc<Cameras>,
+    hall: Arc<Hall>,
     peer: SocketAddr,
     local: SocketAddr,
     /// Nobody on the way can read what is sent (TLS).
     secure: bool,
     login: Login,
+    /// Whether media may go beside this connection: in the clear, as all that goes over it.
+    udp: bool,
     described: Option<Presentation>,
-    live: Option<Live>,
+    live: Option<Box<Live>>,
 }
 
 impl Session {
-    pub(super) fn new(
-        cameras: Arc<Cameras>,
-        peer: SocketAddr,
-        local: SocketAddr,
-        secure: bool,
-    ) -> Self {
+    pub(super) fn new(hall: Arc<Hall>, wire: &Wire) -> Self {
         Session {
-            cameras,
-            peer,
-            local,
-            secure,
+            udp: wire.is_plain() && !hall.udp.refused,
+            hall,
+            peer: wire.peer(),
+            local: wire.local(),
+            secure: wire.is_sealed(),
             login: Login::default(),
             described: None,
             live: None,
@@ -57,7 +58,29 @@ impl Session {
 
     /// Whether media flows or is about to.
     pub(super) fn playing(&self) -> bool {
-        self.playback().is_some_and(Playback::active)
+        self.live.as_ref().is_some_and(|live| live.playing())
+    }
+
+    /// Whether media goes beside the connection.
+    pub(super) fn is_udp(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.is_udp())
+    }
+
+    /// When the client last said something beside the connection.
+    pub(super) fn heard(&self) -> Option<Instant> {
+        self.live.as_ref()?.heard()
+    }
+
+    /// The session, when it can go on without this connection.
+    pub(super) fn take_udp(&mut self) -> Option<Box<Live>> {
+        self.live.take_if(|live| live.is_udp())
+    }
+
+    /// Gives the session up, to who may have it; the connection must be gone.
+    pub(super) fn yield_to(&mut self, claim: Claim) {
+        if let Some(live) = self.live.take_if(|live| live.is_of(&claim)) {
+            claim.grant(live);
+        }
     }
 
     /// Whether a PLAY waits for its answer, so that later requests must wait.
@@ -73,33 +96,24 @@ impl Session {
 
     /// Keeps recorders' sessions alive while nothing is read from them.
     pub(super) fn keep_alive(&mut self) {
-        if let Some(playback) = self.live.as_mut().and_then(|live| live.playback.as_mut()) {
-            playback.keep_alive(clock::now());
+        if let Some(live) = &mut self.live {
+            live.keep_alive();
         }
     }
 
-    /// Drives the playback until it wrote something into `out`. Never returns while there is nothing to drive.
-    pub(super) async fn progress(&mut self, out: &mut OutQueue) {
+    /// Drives the playback until it wrote something, into `out` where media goes with the connection. Never returns while
+    /// there is nothing to drive. `Some` when another connection names the session.
+    pub(super) async fn progress(&mut self, out: &mut OutQueue) -> Option<Claim> {
         let Some(live) = &mut self.live else {
             return std::future::pending().await;
         };
-        let Some(playback) = &mut live.playback else {
-            return std::future::pending().await;
-        };
-        let progress = poll_fn(|cx| playback.poll(cx, out)).await;
-        let answer = match progress {
-            Progress::Wrote => return,
-            Progress::Started { at } => live
-                .pending
-                .take()
-                .map(|pending| live.play_answer(&pending, at)),
-            Progress::Over(end) => live.pending.take().map(|pending| {
-                let status = if end == End::Outage { 503 } else { 457 };
-                live.answer(&pending.request, status)
-            }),
-        };
-        if let Some(answer) = answer {
-            out.push_message(answer.encode());
+        match poll_fn(|cx| live.poll(cx, out)).await {
+            News::Wrote => None,
+            News::Answer(answer) => {
+                out.push_message(answer.encode());
+                None
+            }
+            News::Claim(claim) => Some(claim),
         }
     }
 
@@ -112,9 +126,10 @@ impl Session {
         if request.cseq().is_none() {
             return Some(Response::new(400));
         }
-        if let Some(refusal) = self.authenticate(request).await {
-            return Some(refusal);
-        }
+        let user = match self.authenticate(request).await {
+            Ok(user) => user,
+            Err(refusal) => return Some(refusal),
+        };
         // What a proxy does not know it must refuse too (RFC 2326 §12.27, §12.32).
         let unsupported: Vec<&str> = request
             .headers
@@ -125,7 +140,7 @@ impl Session {
         if !unsupported.is_empty() {
             return Some(Response::to(request, 551).with("Unsupported", unsupported.join(", ")));
         }
-        if let Some(refusal) = self.wrong_session(request) {
+        if let Some(refusal) = self.wrong_session(request, user.as_deref()).await {
             return Some(refusal);
         }
         match request.method {
@@ -136,7 +151,7 @@ impl Session {
                     .unwrap_or_else(|status| Response::to(request, status)),
             ),
             Method::Setup => Some(
-                self.set_up(request)
+                self.set_up(request, user)
                     .await
                     .unwrap_or_else(|status| self.to(request, status)),
             ),
@@ -167,10 +182,11 @@ impl Session {
         }
     }
 
-    /// Nothing but OPTIONS goes further without a known user; nothing is asked of a recorder before.
-    async fn authenticate(&mut self, request: &Request) -> Option<Response> {
+    /// Nothing but OPTIONS goes further without a known user; nothing is asked of a recorder before. Gives back who it is,
+    /// where users are known.
+    async fn authenticate(&mut self, request: &Request) -> Result<Option<String>, Response> {
         if request.method == Method::Options {
-            return None;
+            return Ok(None);
         }
         let ask = Ask {
             method: request.method.as_str(),
@@ -180,23 +196,25 @@ impl Session {
             now_s: (clock::wall().as_unix_ms() / 1000).max(0) as u64,
         };
         let admitted = self
+            .hall
             .cameras
             .access
             .admit(ask, self.peer.ip(), &mut self.login);
         let user = match admitted.await {
-            Ok(user) => user?,
+            Ok(Some(user)) => user,
+            Ok(None) => return Ok(None),
             Err(Refusal::Challenge(values)) => {
                 let answer = Response::to(request, 401);
                 let challenged = values.into_iter().fold(answer, |answer, value| {
                     answer.with("WWW-Authenticate", value)
                 });
-                return Some(challenged);
+                return Err(challenged);
             }
             Err(Refusal::Damped(wait)) => {
                 let wait_s = wait.as_secs() + 1;
-                return Some(Response::to(request, 403).with("Retry-After", wait_s));
+                return Err(Response::to(request, 403).with("Retry-After", wait_s));
             }
-            Err(Refusal::Busy) => return Some(Response::to(request, 503)),
+            Err(Refusal::Busy) => return Err(Response::to(request, 503)),
         };
         // A URL that names no camera reaches none.
         let named = self.target(request).ok().map(|target| target.camera);
@@ -207,28 +225,37 @@ impl Session {
         let hidden = named
             .iter()
             .chain(playing)
-            .find(|camera| !user.may_see(camera.as_str()))?;
-        tracing::warn!(peer = %self.peer, user = user.name, camera = %hidden, "not this user's camera");
-        Some(Response::to(request, 403))
+            .find(|camera| !user.may_see(camera.as_str()));
+        let Some(camera) = hidden else {
+            return Ok(Some(user.name.clone()));
+        };
+        tracing::warn!(peer = %self.peer, user = user.name, %camera, "not this user's camera");
+        Err(Response::to(request, 403))
     }
 
     /// What a request names: in a vendor's words where it is a name of one of our cameras, else in ours.
     fn target(&self, request: &Request) -> Result<Target, TargetError> {
-        self.cameras
+        self.hall
+            .cameras
             .dialects
             .target(&request.uri)
             .unwrap_or_else(|| Target::parse(&request.uri))
     }
 
-    /// 454 for a session that is not this connection's.
-    fn wrong_session(&self, request: &Request) -> Option<Response> {
-        let ours = self.live.as_ref().map(|live| live.id.as_str());
-        match request.headers.session() {
-            Ok(None) => None,
-            Ok(Some(session)) if Some(session.id.as_str()) == ours => None,
-            Ok(Some(_)) => Some(Response::to(request, 454)),
-            Err(error) => Some(Response::to(request, error.status())),
+    /// 454 for a session that is neither this connection's nor one that lost its own.
+    async fn wrong_session(&mut self, request: &Request, user: Option<&str>) -> Option<Response> {
+        let named = match request.headers.session() {
+            Ok(None) => return None,
+            Ok(Some(session)) => session.id,
+            Err(error) => return Some(Response::to(request, error.status())),
+        };
+        if self.live.is_none() && self.udp {
+            let sessions = &self.hall.sessions;
+            let user = user.map(str::to_owned);
+            self.live = sessions.claim(&named, self.peer.ip(), user).await;
         }
+        let ours = self.live.as_ref().is_some_and(|live| live.id == named);
+        (!ours).then(|| Response::to(request, 454))
     }
 
     async fn presentation(&mut self, target: &Target) -> Result<Presentation, u16> {
@@ -239,7 +266,7 @@ impl Session {
         {
             return Ok(known.clone());
         }
-        let mut camera = self.cameras.get(&target.camera).ok_or(404_u16)?;
+        let mut camera = self.hall.cameras.get(&target.camera).ok_or(404_u16)?;
         if target.live {
             camera = Arc::new(camera.as_live());
         }
@@ -323,21 +350,21 @@ impl Session {
         format!("{scheme}://{}", url.authority())
     }
 
-    async fn set_up(&mut self, request: &Request) -> Result<Response, u16> {
+    async fn set_up(&mut self, request: &Request, user: Option<String>) -> Result<Response, u16> {
         let target = self.target(request).map_err(TargetError::status)?;
         if self.playing() || self.playback().is_some_and(Playback::paused) {
             return Err(455);
         }
-        let transports = request.headers.transports();
-        let offered = transports
-            .iter()
-            .find(|transport| {
-                transport.plain_avp
-                    && transport.lower == Lower::Tcp
-                    && !transport.multicast
-                    && !transport.record
-            })
-            .ok_or(461_u16)?;
+        let offers = request.headers.transports();
+        let terms = Terms {
+            peer: self.peer.ip(),
+            udp: self.udp,
+            settled: None,
+        };
+        // Before a recorder is asked for anything.
+        if carrier::acceptable(&offers, terms).next().is_none() {
+            return Err(461);
+        }
         let presentation = match &self.live {
             Some(live) if live.presentation.target.same_presentation(&target) => {
                 live.presentation.clone()
@@ -354,9 +381,21 @@ impl Session {
         if track >= presentation.tracks.len() {
             return Err(404);
         }
-        let live = self.live.get_or_insert_with(|| Live::new(presentation));
-        let channels = live.channels(track, offered);
-        let Some(channels) = channels else {
+        let ends = Ends {
+            hall: &self.hall,
+            peer: self.peer.ip(),
+            local: self.local.ip(),
+        };
+        let live = self
+            .live
+            .get_or_insert_with(|| Box::new(Live::new(presentation, user)));
+        let terms = Terms {
+            settled: live.settled(track),
+            ..terms
+        };
+        let agreed = carrier::acceptable(&offers, terms)
+            .find_map(|carrier| live.carry(track, carrier, &ends));
+        let Some((channels, transport)) = agreed else {
             if live.tracks.iter().all(Option::is_none) {
                 self.live = None;
             }
@@ -378,7 +417,7 @@ impl Session {
         live.playback = None;
         let transport = Transport {
             ssrc: Some(ssrc),
-            ..Transport::interleaved(channels.0, channels.1)
+            ..transport
         };
         Ok(live.answer(request, 200).with("Transport", transport))
     }
@@ -434,8 +473,8 @@ impl Session {
         if camera.holds_nothing(&play.request) {
             return Some(live.answer(request, 457));
         }
-        out.discard_frames();
-        let journal = self.cameras.journal.clone();
+        live.discard_media(out);
+        let journal = self.hall.cameras.journal.clone();
         live.begin(request, play, journal);
         None
     }

@@ -8,6 +8,7 @@ use bytes::BytesMut;
 
 use crate::inbound::http::{Tunnel, WebSocket};
 use crate::inbound::link::Link;
+use crate::inbound::listener::Seat;
 
 /// What carries RTSP.
 pub(in crate::inbound) enum Wire {
@@ -25,6 +26,19 @@ impl Wire {
 
     pub(in crate::inbound) fn web_socket(socket: WebSocket) -> Self {
         Wire::WebSocket(Box::new(socket))
+    }
+
+    /// Whether it is a connection of its own, and in the clear.
+    pub(super) fn is_plain(&self) -> bool {
+        matches!(self, Wire::Direct(link) if !link.is_sealed())
+    }
+
+    /// Closes it; its place among the connections, where one session may outlive it.
+    pub(super) fn into_seat(self) -> Option<Seat> {
+        match self {
+            Wire::Direct(link) => Some(link.into_seat()),
+            Wire::Tunnel(_) | Wire::WebSocket(_) => None,
+        }
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
