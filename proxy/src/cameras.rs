@@ -16,6 +16,7 @@ use seamline_rtsp::sdp::Description;
 
 use crate::access::Access;
 use crate::clock;
+use crate::clocks::CopyClocks;
 use crate::inbound::Dialects;
 use crate::journal::Journal;
 
@@ -69,6 +70,8 @@ pub struct CameraEntry {
     pub policy: Policy,
     /// What the camera sees now, and not what is recorded of it.
     pub live: bool,
+    /// What was measured of its copies' clocks.
+    pub clocks: Arc<CopyClocks>,
 }
 
 impl CameraEntry {
@@ -106,9 +109,14 @@ impl CameraEntry {
             .map_or_else(|| Arc::from(""), |copy| copy.remote.clone())
     }
 
-    /// The copy's clock minus the timeline's, µs.
+    /// The copy's clock minus the timeline's, µs, as configured.
     pub fn clock_offset_us(&self, copy: CopyIx) -> i64 {
         self.copy(copy).map_or(0, |copy| copy.clock_offset_us)
+    }
+
+    /// What counts of a copy's measured offset for footage of `at`, µs, on top of what is configured.
+    pub fn measured_offset_us(&self, copy: CopyIx, at: Timestamp) -> i64 {
+        self.clocks.in_use(copy, at, &self.policy)
     }
 
     /// How a copy is played.
@@ -173,6 +181,7 @@ impl CameraEntry {
             return;
         }
         let policy = &self.policy;
+        self.clocks.ask(&self.slot, clock::now());
         if self
             .slot
             .is_stale(at, policy.ttl, policy.tail_ttl, clock::now())

@@ -11,6 +11,7 @@ use tokio::sync::watch;
 use crate::access::Access;
 use crate::cameras::{CameraEntry, Cameras};
 use crate::clock;
+use crate::clocks::CopyClocks;
 use crate::config::Config;
 use crate::inbound::Listener;
 use crate::journal::Journal;
@@ -46,10 +47,12 @@ impl House {
         let access = Access::new(config.auth.into_users());
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
+            let clocks = CopyClocks::new(slot.camera().copies.len());
             Some(CameraEntry {
                 slot,
                 policy,
                 live: false,
+                clocks,
             })
         });
         let cameras = Arc::new(Cameras::new(entries, access, config.dialects, journal));

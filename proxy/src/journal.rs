@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use seamline_routing::camera::CameraId;
+use seamline_routing::camera::{CameraId, CopyIx};
 use seamline_routing::time::{TimeRange, Timestamp};
 use tokio::sync::broadcast;
 
@@ -161,6 +161,25 @@ impl Journal {
                 why: why.to_owned(),
             },
         );
+    }
+
+    /// A leg goes on in the same elementary stream, behind so many pictures that were sent already.
+    pub fn joined(&self, camera: &CameraEntry, site: &str, at: Timestamp, known: usize) {
+        tracing::info!(camera = %camera.id(), site, capture = %at, pictures = known, "same stream: joined without preroll");
+    }
+
+    /// Two copies date the same pictures that far apart.
+    pub fn skew(
+        &self,
+        camera: &CameraEntry,
+        copy: CopyIx,
+        against: CopyIx,
+        at: Timestamp,
+        offset_us: i64,
+    ) {
+        let (site, against) = (camera.site(copy), camera.site(against));
+        let ms = offset_us as f64 / 1e3;
+        tracing::info!(camera = %camera.id(), site, against, capture = %at, ms, "skew measured");
     }
 
     /// The playback is over.

@@ -8,6 +8,7 @@ pub mod cameras;
 mod chart;
 pub mod cli;
 pub mod clock;
+pub mod clocks;
 pub mod config;
 mod demo;
 pub mod house;

@@ -13,6 +13,8 @@ pub struct Policy {
     pub min_stay: Duration,
     /// Largest disagreement of two copies' capture times, after each copy's clock offset, that passes for the same time.
     pub max_skew: Duration,
+    /// Whether clock offsets that were measured count, besides those that are configured.
+    pub clock_skew: ClockSkew,
     /// What happens where no copy has footage.
     pub holes: Holes,
     /// What happens where the next copy's codec is not the one that plays.
@@ -40,6 +42,7 @@ impl Default for Policy {
             min_gap: Duration::from_millis(500),
             min_stay: Duration::from_secs(2),
             max_skew: Duration::from_secs(1),
+            clock_skew: ClockSkew::default(),
             holes: Holes::default(),
             mismatch: Mismatch::default(),
             reaction: Reaction::default(),
@@ -51,6 +54,16 @@ impl Default for Policy {
             probe_deadline: Duration::from_secs(2),
         }
     }
+}
+
+/// Which clock offsets of copies count.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ClockSkew {
+    /// Those that are configured. What is measured is reported only.
+    #[default]
+    Configured,
+    /// What is measured is added to them, up to `max_skew`.
+    Measured,
 }
 
 /// When a better copy that is back may take over from the one that plays.

@@ -60,6 +60,7 @@ fn playing(copies: &[CopyFacts<'_>], now: Instant) -> (Director, LegId) {
             master: true,
             random_access: picture == 0,
             leading: false,
+            shown_early: false,
         };
         director.sent(leg, &head);
     }

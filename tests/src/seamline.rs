@@ -278,7 +278,7 @@ impl Config {
             program,
             port,
             log,
-            _folder: folder,
+            folder,
         }
     }
 }
@@ -306,7 +306,7 @@ pub struct Seamline {
     program: Program,
     port: u16,
     log: Arc<Mutex<Vec<String>>>,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Seamline {
@@ -331,6 +331,17 @@ impl Seamline {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// What `seamline coverage --json` says of the camera between two instants.
+    pub fn coverage_json(&self, from: &str, to: &str) -> Value {
+        let output = Command::new(binary())
+            .args(["coverage", "-c"])
+            .arg(self.folder.path().join("seamline.toml"))
+            .args(["gate", "--json", "--from", from, "--to", to])
+            .output()
+            .expect("the program runs");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {output:?}"))
     }
 
     /// Waits until it has logged a line with all of these; panics when it does not `within` that time.

@@ -228,6 +228,19 @@ impl Assembler {
         let leading = track
             .gop
             .leads(codec, building.contents, random_access, building.rtp_time);
+        let refresh_pictures = if codec == Codec::H264
+            && random_access
+            && building.contents.has(Contents::RECOVERY)
+            && !building.contents.has(Contents::IRAP)
+        {
+            let payloads = building
+                .packets
+                .iter()
+                .filter_map(|frame| Packet::parse_frame(frame).ok());
+            h264::refresh_pictures(payloads.map(|packet| packet.payload))
+        } else {
+            0
+        };
         let stamp = self.clock.stamp(index, building.rtp_time, building.ntp);
         self.source = Some(stamp.source);
         self.counts.units += 1;
@@ -238,6 +251,8 @@ impl Assembler {
             random_access,
             leading,
             disposable: is_disposable(codec, building.contents),
+            shown_early: building.contents.has(Contents::RADL),
+            refresh_pictures,
             flags: building.flags.without(Flags::CLEAN),
             packets: building.packets,
         });

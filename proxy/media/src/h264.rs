@@ -79,7 +79,7 @@ pub fn meaning(nal: &Nal<'_>) -> Contents {
         1 | 2 => slice | slice_header(nal.body),
         3 | 4 => slice,
         IDR => slice | Contents::IRAP | Contents::CLOSED | slice_header(nal.body),
-        SEI if has_recovery_point(nal.body) => Contents::RECOVERY,
+        SEI if recovery_pictures(nal.body).is_some() => Contents::RECOVERY,
         SPS => Contents::SPS,
         PPS => Contents::PPS,
         DELIMITER => Contents::DELIMITER,
@@ -98,21 +98,37 @@ fn slice_header(body: &[u8]) -> Contents {
     }
 }
 
-fn has_recovery_point(body: &[u8]) -> bool {
+/// Pictures until decoding is exact that starts at the recovery point in one of these packets; 0 without one.
+pub(crate) fn refresh_pictures<'a>(payloads: impl IntoIterator<Item = &'a [u8]>) -> u16 {
+    let mut found = 0;
+    let mut fragments = Fragments::default();
+    for payload in payloads {
+        let _ = visit(payload, &mut fragments, |nal| {
+            if nal.kind == SEI {
+                let pictures = recovery_pictures(nal.body).unwrap_or(0);
+                found = found.max(pictures.min(REFRESH_PICTURES_MAX));
+            }
+        });
+    }
+    found
+}
+
+/// A recovery point that is further off is none: frame numbers have 16 bits at most (ITU-T H.264, 7.4.2.1.1).
+const REFRESH_PICTURES_MAX: u16 = 1024;
+
+/// `recovery_frame_cnt` of the recovery point among the messages, if there is one.
+fn recovery_pictures(body: &[u8]) -> Option<u16> {
     let mut bytes = Rbsp::new(body);
     loop {
-        let Some(kind) = sei_number(&mut bytes) else {
-            return false;
-        };
-        let Some(size) = sei_number(&mut bytes) else {
-            return false;
-        };
+        let kind = sei_number(&mut bytes)?;
+        let size = sei_number(&mut bytes)?;
         if kind == SEI_RECOVERY_POINT {
-            return true;
+            let pictures = Bits::of(bytes).ue().unwrap_or(0);
+            return Some(u16::try_from(pictures).unwrap_or(u16::MAX));
         }
         // Skipping ends at the end of the NAL: the cost is bounded by its length.
-        if size > 0 && bytes.nth(size as usize - 1).is_none() {
-            return false;
+        if size > 0 {
+            bytes.nth(size as usize - 1)?;
         }
     }
 }
@@ -196,6 +212,10 @@ mod tests {
         assert!(recovery(&[0, 2, 7, 7, 6, 1, 0xc4, 0x80]));
         // A size with an emulation prevention byte inside the message: 0 0 (3) 1 is three bytes.
         assert!(recovery(&[5, 3, 0, 0, 3, 1, 6, 1, 0xc4, 0x80]));
+        // 12 pictures: ue(12) is 0001101.
+        let gradual = [&[0x06][..], &[6, 1, 0x1a, 0x80]].concat();
+        assert_eq!(refresh_pictures([&gradual[..], &[0x41, 0x9a]]), 12);
+        assert_eq!(refresh_pictures([&[0x06, 6, 1, 0xc4, 0x80][..]]), 0);
         assert!(!recovery(&[5, 4, 6, 1, 0xc4, 0x80]));
         // Payload type 255 + 6 is another message.
         assert!(!recovery(&[0xff, 6, 1, 0xc4, 0x80]));

@@ -84,6 +84,7 @@ pub fn meaning(nal: &Nal<'_>) -> Contents {
         slice
     };
     match nal.kind {
+        6 | 7 => slice() | Contents::RADL,
         8 | 9 => slice() | Contents::RASL,
         // IDR_W_RADL and IDR_N_LP.
         19 | 20 => slice() | Contents::IRAP | Contents::CLOSED,
@@ -123,8 +124,10 @@ mod tests {
         let disposable = Contents::SLICE | Contents::FIRST_SLICE;
         let first = disposable | Contents::REFERENCE;
         for (kinds, expected) in [
-            (vec![0, 6], disposable),
-            (vec![1, 7], first),
+            (vec![0], disposable),
+            (vec![1], first),
+            (vec![6], disposable | Contents::RADL),
+            (vec![7], first | Contents::RADL),
             (vec![8], disposable | Contents::RASL),
             (vec![9], first | Contents::RASL),
             (vec![16, 17, 18, 21], first | Contents::IRAP),

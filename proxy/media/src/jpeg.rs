@@ -30,6 +30,21 @@ const ONVIF_OTHER: u16 = 0xFFFF;
 /// Huffman tables, where they are not the standard ones.
 const MARKER_DHT: u8 = 0xC4;
 
+/// Hands on what is coded in one packet: size, sampling and tables with the first, the scan with each.
+pub(crate) fn coded(payload: &[u8], mut each: impl FnMut(&[u8])) -> Option<()> {
+    let header = header(payload).ok()?;
+    if header.offset == 0 {
+        each(payload.get(4..5)?);
+        each(payload.get(6..HEADER_BYTES)?);
+        match header.tables {
+            Some(tables) => each(tables),
+            None => each(&[header.quality]),
+        }
+    }
+    each(payload.get(payload.len().checked_sub(header.data_bytes)?..)?);
+    Some(())
+}
+
 /// What a payload says of its picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header<'a> {

@@ -14,6 +14,7 @@ mod fragment;
 mod gop;
 pub mod h264;
 pub mod h265;
+pub mod identity;
 mod jpeg;
 mod metadata;
 mod nal;

@@ -55,6 +55,8 @@ impl Contents {
     /// Picture parameter set.
     pub const PPS: Self = Self(1 << 9);
 
+    /// H.265 random access decodable leading picture.
+    pub const RADL: Self = Self(1 << 12);
     /// The first slice of a picture.
     pub const FIRST_SLICE: Self = Self(1 << 10);
     /// Picture data that other pictures may refer to (`nal_ref_idc` of H.264; in H.265 no type that ends in `_N`).
@@ -181,8 +183,13 @@ pub(crate) struct Bits<'a> {
 
 impl<'a> Bits<'a> {
     pub(crate) fn new(body: &'a [u8]) -> Self {
+        Self::of(Rbsp::new(body))
+    }
+
+    /// What is left of `bytes`.
+    pub(crate) fn of(bytes: Rbsp<'a>) -> Self {
         Self {
-            bytes: Rbsp::new(body),
+            bytes,
             byte: 0,
             left: 0,
         }

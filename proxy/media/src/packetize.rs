@@ -9,6 +9,7 @@ use crate::fragment::{self, fragment_header, nal_header_bytes};
 use crate::gop::{Gop, is_disposable, is_random_access};
 use crate::nal::{Contents, Nal};
 use crate::rewrite::{self, Extension, Header, Turn};
+use crate::rtp::Packet;
 use crate::{Codec, Flags, Packets, Unit, h264, h265, jpeg, ntp};
 
 /// RTP payload of one packet.
@@ -101,6 +102,18 @@ impl Packetizer {
         let leading = self
             .gop
             .leads(self.codec, contents, random_access, frame.rtp_time);
+        let refresh_pictures = if self.codec == Codec::H264
+            && random_access
+            && contents.has(Contents::RECOVERY)
+            && !contents.has(Contents::IRAP)
+        {
+            let payloads = packets
+                .iter()
+                .filter_map(|frame| Packet::parse_frame(frame).ok());
+            h264::refresh_pictures(payloads.map(|packet| packet.payload))
+        } else {
+            0
+        };
         Ok(Unit {
             track: self.track,
             capture_us: frame.capture_us,
@@ -108,6 +121,8 @@ impl Packetizer {
             random_access,
             leading,
             disposable: is_disposable(self.codec, contents),
+            shown_early: contents.has(Contents::RADL),
+            refresh_pictures,
             flags: frame.flags.without(Flags::CLEAN),
             packets,
         })
@@ -284,7 +299,6 @@ fn meaning(codec: Codec, nal: &[u8]) -> Contents {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtp::Packet;
 
     fn frame(data: &[u8], framing: Framing) -> Frame<'_> {
         Frame {

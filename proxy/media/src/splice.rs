@@ -195,6 +195,12 @@ impl Splice {
         self.timeline.seam(Some(from_us));
     }
 
+    /// The leg that was begun last goes on in the same elementary stream as the one before it: no picture of it is preroll,
+    /// and the first may be shown before the last one written.
+    pub fn goes_on(&mut self) {
+        self.tracks.iter_mut().for_each(Track::goes_on);
+    }
+
     /// Whether a unit decodes after what was written of this leg: not before its first random access
     /// point, and not when it leads that point. The owner drops the others.
     pub fn decodable(&self, unit: &Unit) -> bool {

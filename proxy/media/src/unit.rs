@@ -4,6 +4,10 @@ use crate::{Flags, Packets};
 
 /// One access unit or audio frame on its way from a recorder to a client.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of a picture that do not depend on each other"
+)]
 pub struct Unit {
     /// Index of the track in the client's session.
     pub track: usize,
@@ -19,6 +23,11 @@ pub struct Unit {
     pub leading: bool,
     /// No other picture refers to it: what `Frames: predicted` leaves out.
     pub disposable: bool,
+    /// A leading picture that decodes (RADL): shown before the point that it follows, and nothing but its like refers to it.
+    pub shown_early: bool,
+    /// At a random access point that refreshes the picture little by little (H.264 recovery point): pictures until decoding
+    /// is exact; 0 where it is at once.
+    pub refresh_pictures: u16,
     /// E, D and T as the recorder set them.
     pub flags: Flags,
     /// The bytes.

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use futures::future::join_all;
 use seamline_probes::ProbeError;
 use seamline_routing::plan::{Direction, Plan, Request, Step, plan};
-use seamline_routing::{Camera, Coverage, TimeRange, Timestamp};
+use seamline_routing::skew::Basis;
+use seamline_routing::{Camera, Coverage, Estimate, TimeRange, Timestamp};
 use serde_json::{Value, json};
 
-use super::{CliError, CoverageArgs, PAGE_COLUMNS, colour, load};
+use super::{CliError, CoverageArgs, PAGE_COLUMNS, clocks, colour, load};
 use crate::cameras::CameraEntry;
 use crate::chart::Chart;
 use crate::clock;
@@ -42,6 +43,9 @@ pub(super) async fn coverage(args: &CoverageArgs) -> Result<ExitCode, CliError> 
 
 /// What is known of one copy.
 struct Row {
+    /// Its clock against the first copy's: as people read it, and in numbers.
+    clock: String,
+    skew: Option<Estimate>,
     site: String,
     recorder: String,
     remote: String,
@@ -71,6 +75,8 @@ impl Report {
                 None
             };
             Row {
+                clock: String::new(),
+                skew: None,
                 site: copy.site.to_string(),
                 recorder: copy.recorder.to_string(),
                 remote: copy.remote.to_string(),
@@ -81,7 +87,12 @@ impl Report {
                 error,
             }
         });
-        let rows: Vec<Row> = join_all(rows).await;
+        let mut rows: Vec<Row> = join_all(rows).await;
+        let skews = clocks::compare(entry, asked).await;
+        for (row, skew) in rows.iter_mut().zip(skews).skip(1) {
+            row.clock = clocks::words(skew.as_ref(), entry);
+            row.skew = skew;
+        }
         let window = shown(asked, &rows).ok_or(CliError::Window)?;
         let request = Request {
             at: window.start(),
@@ -137,6 +148,9 @@ impl Report {
                 lines.push(format!("{name}  {line}"));
                 name = " ".repeat(width);
             }
+        }
+        for row in self.rows.iter().filter(|row| !row.clock.is_empty()) {
+            lines.push(format!("{:width$}  clock {}", row.site, row.clock));
         }
         let mut name = format!("{:width$}", "merged");
         for step in &self.merged.steps {
@@ -251,6 +265,11 @@ impl Row {
             "recorder": self.recorder,
             "remote": self.remote,
             "lists": self.lists,
+            "skew": self.skew.map(|skew| json!({
+                "offset_ms": skew.offset_us as f64 / 1e3,
+                "within_ms": skew.within_us as f64 / 1e3,
+                "basis": match skew.basis { Basis::Pictures(_) => "pictures", Basis::Clocks => "clocks" },
+            })),
             "error": self.error.as_ref().map(ToString::to_string),
             "recorded": ranges(self.coverage.periods()),
             "known": ranges(self.coverage.windows()),

@@ -1,6 +1,7 @@
 //! The command line.
 
 mod check;
+mod clocks;
 mod coverage;
 mod logs;
 mod map;

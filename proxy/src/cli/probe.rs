@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use seamline_probes::{MediaSource, ProbeError, RecorderClient, Slot};
-use seamline_routing::{CopyIx, CopyRef, Coverage, TimeRange};
+use seamline_routing::{CopyIx, CopyRef, Coverage, Estimate, TimeRange};
 use seamline_rtsp::sdp::Description;
 
+use super::clocks;
 use super::table::Table;
+use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::house::House;
 
@@ -25,18 +27,41 @@ pub(super) async fn probe(house: &House) -> (Table, bool) {
     });
     let answers =
         join_all(questions.map(|(slot, ix, copy, recorder)| ask(slot, ix, copy, recorder))).await;
+    // Once it is known what each holds.
+    let compared = entries
+        .iter()
+        .map(|entry| async move { (entry, clocks::compare(entry, TimeRange::ALL).await) });
+    let clocks: Vec<String> = join_all(compared)
+        .await
+        .into_iter()
+        .flat_map(|(entry, estimates)| clock_cells(entry, &estimates))
+        .collect();
     let mut table = Table::new([
-        "camera", "site", "recorder", "remote", "answers", "tracks", "recorded",
+        "camera", "site", "recorder", "remote", "answers", "tracks", "recorded", "clock",
     ]);
     let well = answers.iter().all(|answer| answer.well);
-    for answer in answers {
-        table.row(answer.cells);
+    for (answer, clock) in answers.into_iter().zip(clocks) {
+        let mut cells = answer.cells;
+        if let Some(cell) = cells.last_mut() {
+            *cell = clock;
+        }
+        table.row(cells);
     }
     (table, well)
 }
 
+/// For each copy what its clock is ahead of the first one's.
+fn clock_cells(entry: &CameraEntry, estimates: &[Option<Estimate>]) -> Vec<String> {
+    let cell = |(ix, estimate): (usize, &Option<Estimate>)| match ix {
+        0 => "-".to_owned(),
+        _ => clocks::words(estimate.as_ref(), entry),
+    };
+    estimates.iter().enumerate().map(cell).collect()
+}
+
 struct Answered {
-    cells: [String; 7],
+    /// The last one is filled in when the clocks are known.
+    cells: [String; 8],
     well: bool,
 }
 
@@ -84,6 +109,7 @@ async fn ask(slot: &Slot, ix: CopyIx, copy: &CopyRef, recorder: &RecorderClient)
             None if reached => "cannot be listed, learned by playing".to_owned(),
             None => "-".to_owned(),
         },
+        String::new(),
     ];
     Answered { cells, well }
 }

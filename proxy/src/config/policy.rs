@@ -3,7 +3,7 @@
 use std::fmt;
 use std::num::NonZeroU32;
 
-use seamline_routing::policy::{Failback, Holes, Mismatch, Policy};
+use seamline_routing::policy::{ClockSkew, Failback, Holes, Mismatch, Policy};
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
@@ -17,6 +17,7 @@ pub(super) struct PolicyTable {
     min_gap: Option<Humane>,
     min_stay: Option<Humane>,
     max_skew: Option<Humane>,
+    clock_skew: Option<ClockSkewValue>,
     holes: Option<HolesValue>,
     mismatch: Option<MismatchValue>,
     reaction: ReactionTable,
@@ -46,6 +47,13 @@ struct FlapTable {
 
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[serde(rename_all = "lowercase")]
+enum ClockSkewValue {
+    Configured,
+    Measured,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum HolesValue {
     Skip,
     Wait,
@@ -67,6 +75,7 @@ impl PolicyTable {
         set(&mut policy.min_gap, self.min_gap.map(|value| value.0));
         set(&mut policy.min_stay, self.min_stay.map(|value| value.0));
         set(&mut policy.max_skew, self.max_skew.map(|value| value.0));
+        set(&mut policy.clock_skew, self.clock_skew.map(ClockSkew::from));
         set(&mut policy.holes, self.holes.map(Holes::from));
         set(&mut policy.mismatch, self.mismatch.map(Mismatch::from));
         set(
@@ -111,6 +120,15 @@ impl PolicyTable {
 fn set<T>(knob: &mut T, value: Option<T>) {
     if let Some(value) = value {
         *knob = value;
+    }
+}
+
+impl From<ClockSkewValue> for ClockSkew {
+    fn from(value: ClockSkewValue) -> Self {
+        match value {
+            ClockSkewValue::Configured => ClockSkew::Configured,
+            ClockSkewValue::Measured => ClockSkew::Measured,
+        }
     }
 }
 
@@ -227,6 +245,7 @@ mod tests {
             min_gap = '1s'
             min_stay = '2s'
             max_skew = '3s'
+            clock_skew = 'measured'
             holes = 'wait'
             mismatch = 'skip'
             prefetch = '4s'
@@ -266,6 +285,7 @@ mod tests {
             (turned.holes, turned.mismatch, turned.flap.switches_max),
             (Holes::Wait, Mismatch::Skip, 13)
         );
+        assert_eq!(turned.clock_skew, ClockSkew::Measured);
     }
 
     #[test]

@@ -30,6 +30,7 @@ impl Playback {
     ) {
         let site = self.camera.site(copy);
         tracing::debug!(camera = %self.camera.id(), site, capture = %from, %reason, %id, "open");
+        let measured_us = self.camera.measured_offset_us(copy, from);
         let order = Order {
             remote: self.camera.remote(copy),
             from,
@@ -41,7 +42,7 @@ impl Playback {
             recorded_until: self.camera.recorded_until(copy, from),
             frames: self.delivery.frames,
             rate: self.rate(),
-            clock_offset_us: self.camera.clock_offset_us(copy),
+            clock_offset_us: self.camera.clock_offset_us(copy) + measured_us,
             tracks: self.tracks.clone(),
             wanted: self.wanted.clone(),
             master: self.master,
@@ -60,7 +61,9 @@ impl Playback {
             frames: self.delivery.frames,
             lookahead: self.lookahead(),
         };
-        self.legs.push(Running::new(id, copy, opening, lanes, now));
+        let mut leg = Running::new(id, copy, opening, lanes, now);
+        leg.measured_us = measured_us;
+        self.legs.push(leg);
     }
 
     pub(super) fn close_leg(&mut self, id: LegId) {
@@ -136,6 +139,7 @@ impl Playback {
                 let (copy, newest) = (leg.copy, leg.newest);
                 match sign {
                     Sign::First(first) => {
+                        let settles = leg.settles_after();
                         self.camera.report_up(copy, now);
                         let wall = clock::wall();
                         self.direct(
@@ -146,6 +150,9 @@ impl Playback {
                             },
                             now,
                         );
+                        if settles > 0 {
+                            self.director.settles_after(id, settles);
+                        }
                     }
                     Sign::Recovered => {
                         self.camera.report_up(copy, now);

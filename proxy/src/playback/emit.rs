@@ -82,6 +82,7 @@ impl Playback {
 
     /// Drops what incoming legs hold before the point where they can take over.
     fn ready_incoming(&mut self) {
+        self.compare_clocks();
         let source = self.director.source();
         for leg in &mut self.legs {
             if Some(leg.id) == source || !leg.announced() {
@@ -107,6 +108,9 @@ impl Playback {
 
     fn turn(&mut self, source: LegId, now: Instant) -> Turn {
         let unpaced = self.delivery.pacing.is_none();
+        if let Some(turn) = self.decide_join(source, now) {
+            return turn;
+        }
         let (frames, last_key, hold_at) = (self.delivery.frames, self.last_key, self.hold_at);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return Turn::Rest;
@@ -139,6 +143,9 @@ impl Playback {
             _ => true,
         };
         if !ends {
+            if verdict == Verdict::Handover {
+                self.director.keep_until(head.capture);
+            }
             verdict = Verdict::Send;
         }
         match verdict {
@@ -255,6 +262,7 @@ impl Playback {
         self.sent_at = Some(now);
         self.report(now, out);
         let how = self.how(source, verdict, now);
+        self.remember(source);
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return;
         };

@@ -65,6 +65,7 @@ impl Group {
                 master: true,
                 random_access: true,
                 leading: false,
+                shown_early: false,
             })
             .collect()
     }

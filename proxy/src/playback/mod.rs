@@ -10,6 +10,7 @@ mod group;
 mod pace;
 mod reverse;
 mod running;
+mod same;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::journal::Journal;
 use pace::Pace;
 use reverse::Backwards;
 use running::Running;
+use same::History;
 
 /// How the client takes its footage.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -106,6 +108,8 @@ pub struct Playback {
     director: Director,
     changes: Changes,
     legs: Vec<Running>,
+    /// What was sent, to tell copies of one stream.
+    history: History,
     splice: Splice,
     pace: Pace,
     delivery: Delivery,
@@ -161,6 +165,7 @@ impl Playback {
             master,
             reference_us: 0,
             legs: Vec::new(),
+            history: History::default(),
             splice,
             pace: Pace::new(),
             delivery: Delivery {
@@ -196,6 +201,7 @@ impl Playback {
     /// Starts or replaces the play.
     pub fn play(&mut self, request: Request, delivery: Delivery) {
         let now = clock::now();
+        self.history.clear();
         self.delivery = delivery;
         self.pace.release(self.delivery.speed);
         if self.request.is_none() {

@@ -50,6 +50,14 @@ pub(super) struct Running {
     draining: bool,
     master: usize,
     wanted_tracks: usize,
+    /// Of `clock_offset_us`, what was measured rather than configured, and what the leg was set right by since, µs.
+    pub(super) measured_us: i64,
+    /// What its times were set right by since it was opened, µs.
+    redated_us: i64,
+    /// Whether it goes on from what was sent before it.
+    pub(super) joining: Joining,
+    /// Whether its clock was compared with that of the leg before it.
+    pub(super) clock: ClockCheck,
     /// Newest capture time of the master track; in reverse the oldest.
     pub(super) newest: Option<Timestamp>,
     /// Newest capture time of each track, and when it came.
@@ -90,6 +98,29 @@ pub(super) enum LegTurn {
     RangeDone,
 }
 
+/// Whether a leg is known to go on from what was sent before it, in the same elementary stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Joining {
+    /// Not looked at yet.
+    Undecided,
+    /// Equal so far.
+    Comparing {
+        /// When that began.
+        since: Instant,
+    },
+    /// Looked at, and acted on where it does.
+    Decided,
+}
+
+/// Whether a leg's clock was compared with that of the leg before it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ClockCheck {
+    /// Once it has shown enough.
+    Due,
+    /// It was.
+    Done,
+}
+
 /// The tracks of the client's session.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lanes {
@@ -123,6 +154,8 @@ pub(super) enum Sign {
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// Most that is read of a leg whose recorder is gone.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Footage that is read of a leg to find the last picture sent in it: a group of pictures and a clock that is ahead.
+const COMPARED_MAX: Duration = Duration::from_secs(20);
 /// Pictures that encoders put between a picture and one that refers to it, at most.
 const REORDERED_MAX: usize = 8;
 /// Recorders drop clients that take nothing for about this long; that is no fault of theirs.
@@ -173,6 +206,10 @@ impl Running {
             draining: false,
             master,
             wanted_tracks,
+            measured_us: 0,
+            redated_us: 0,
+            joining: Joining::Undecided,
+            clock: ClockCheck::Due,
             newest: None,
             shown: SmallVec::from_elem(None, tracks),
             gaps: SmallVec::new(),
@@ -239,6 +276,9 @@ impl Running {
         if self.draining {
             return self.queued_bytes < DRAIN_BYTES_MAX;
         }
+        if matches!(self.joining, Joining::Comparing { .. }) {
+            return self.queued_bytes < DRAIN_BYTES_MAX && self.span() < COMPARED_MAX;
+        }
         let span = self.span();
         let lags = || {
             self.wanted_tracks > 1
@@ -260,6 +300,50 @@ impl Running {
             .take(REORDERED_MAX)
             .map(|unit| Timestamp::from_micros(unit.capture_us));
         captures.all(is_beyond)
+    }
+
+    /// What waits of the master track, in decoding order.
+    pub(super) fn master_units(&self) -> impl Iterator<Item = &Unit> {
+        self.queues.get(self.master).into_iter().flatten()
+    }
+
+    /// Capture time of the next unit of the master track.
+    pub(super) fn first_of_master(&self) -> Option<Timestamp> {
+        let first = self.master_units().next()?;
+        Some(Timestamp::from_micros(first.capture_us))
+    }
+
+    /// Pictures from its first one until decoding is exact.
+    pub(super) fn settles_after(&self) -> u32 {
+        self.master_units()
+            .next()
+            .map_or(0, |unit| u32::from(unit.refresh_pictures))
+    }
+
+    /// Leaves out the first units of the master track.
+    pub(super) fn skip_master(&mut self, count: usize) {
+        if let Some(queue) = self.queues.get_mut(self.master) {
+            let skipped = queue.drain(..count.min(queue.len()));
+            let bytes: usize = skipped.map(|unit| unit.packets.len_bytes()).sum();
+            self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Its clock turned out to be that much ahead: what waits and what comes is dated right.
+    pub(super) fn redate(&mut self, ahead_us: i64) {
+        self.measured_us += ahead_us;
+        self.redated_us += ahead_us;
+        for unit in self.queues.iter_mut().flatten() {
+            unit.capture_us -= ahead_us;
+        }
+        let earlier = |at: Timestamp| at.shift(ahead_us.saturating_neg());
+        self.newest = self.newest.map(earlier);
+        for (at, _) in self.shown.iter_mut().flatten() {
+            *at = earlier(*at);
+        }
+        for (behind, _) in &mut self.gaps {
+            *behind = earlier(*behind);
+        }
     }
 
     /// The unit that is next by capture time.
@@ -397,6 +481,7 @@ impl Running {
             master: unit.track == self.master,
             random_access: unit.random_access,
             leading: unit.leading,
+            shown_early: unit.shown_early,
         }
     }
 
@@ -493,7 +578,8 @@ impl Running {
                         self.alive = now;
                     }
                 }
-                Arrival::Unit(unit) => {
+                Arrival::Unit(mut unit) => {
+                    unit.capture_us -= self.redated_us;
                     self.unread = None;
                     if unit.track == self.master && unit_counts(&unit, self.announced()) {
                         let silence = now.saturating_duration_since(self.alive);

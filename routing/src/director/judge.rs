@@ -13,6 +13,10 @@ use crate::time::Timestamp;
 
 /// What the director needs to know of an access unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "facts of a picture that do not depend on each other"
+)]
 pub struct Head {
     /// Capture time, in the camera's timeline.
     pub capture: Timestamp,
@@ -22,6 +26,8 @@ pub struct Head {
     pub random_access: bool,
     /// A leading picture of an open group: it refers to pictures before the random access point it follows.
     pub leading: bool,
+    /// A leading picture that decodes (RADL): shown before the point that it follows, and no later one refers to it.
+    pub shown_early: bool,
 }
 
 /// What to do with a unit at the head of a leg's queue.
@@ -93,10 +99,17 @@ impl Director {
         if head.leading && at < first {
             return Verdict::Drop;
         }
+        let shown = self
+            .last
+            .is_some_and(|last| at <= last.saturating_add(self.tolerance()));
+        if head.shown_early && at < first && shown {
+            return Verdict::Drop;
+        }
         if at.saturating_add(PREROLL_MAX_US) < first {
             return Verdict::Wrong;
         }
         if let Some(cut) = leg.cut
+            && !leg.joined
             && at <= cut.saturating_add(self.tolerance())
         {
             return Verdict::Preroll;
@@ -157,6 +170,61 @@ impl Director {
             Some(Cut::At(cut)) => at >= cut.saturating_sub(self.tolerance()),
             Some(Cut::Preroll { bound }) => at > bound.saturating_add(self.tolerance()),
             None => false,
+        }
+    }
+
+    /// A picture behind the seam must be sent, because one ahead of it refers to it: the seam moves behind it, so that it is
+    /// shown once, in its place. What the next leg holds up to there is decoding preroll.
+    pub fn keep_until(&mut self, capture: Timestamp) {
+        let at = self.progress(capture);
+        if let Some(handover) = &mut self.handover {
+            handover.cut = handover.cut.map(|cut| match cut {
+                Cut::At(_) => Cut::Preroll { bound: at },
+                Cut::Preroll { bound } => Cut::Preroll {
+                    bound: bound.max(at),
+                },
+            });
+        }
+    }
+
+    /// The leg that waits for its turn starts where decoding is exact only after some more pictures (gradual refresh): the
+    /// current one plays on until then, if it can.
+    pub fn settles_after(&mut self, leg: LegId, pictures: u32) {
+        let settle_us = i64::from(pictures).saturating_mul(self.interval_us);
+        if self.current.is_none() {
+            return;
+        }
+        let Some(handover) = &mut self.handover else {
+            return;
+        };
+        if handover.ready() != Some(leg) {
+            return;
+        }
+        if let Some(Cut::At(at)) = handover.cut {
+            let exact = at.saturating_add(settle_us);
+            let bound = match handover.goal {
+                Goal::Forced { bound } => exact.min(bound),
+                Goal::Start | Goal::Better => exact,
+            };
+            if bound > at {
+                handover.cut = Some(Cut::Preroll { bound });
+            }
+        }
+    }
+
+    /// The current leg's next picture follows the last one that was sent in the same elementary stream: nothing of it is
+    /// preroll. Its times turned out to be `ahead_us` (µs) too late and are set right from here on.
+    pub fn goes_on_exactly(&mut self, leg: LegId, ahead_us: i64) {
+        let ahead_progress = self.progress(Timestamp::from_micros(ahead_us));
+        if let Some(current) = self.current.as_mut().filter(|current| current.id == leg) {
+            current.joined = true;
+            let earlier = |at: Timestamp| at.shift(ahead_us.saturating_neg());
+            current.first = current.first.map(earlier);
+            current.from = earlier(current.from);
+            current.end = current.end.map(|end| end.saturating_sub(ahead_progress));
+            current.jump_allowed = current
+                .jump_allowed
+                .map(|allowed| allowed.saturating_sub(ahead_progress));
         }
     }
 

@@ -56,6 +56,8 @@ struct Leg {
     first: Option<Timestamp>,
     /// Units at or before this progress were sent by an earlier leg.
     cut: Option<i64>,
+    /// Its pictures follow the last one sent in the same elementary stream.
+    joined: bool,
     /// It ended or failed.
     over: bool,
     stalled: bool,

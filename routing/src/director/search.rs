@@ -63,6 +63,7 @@ impl Director {
             reason,
             first: None,
             cut: None,
+            joined: false,
             over: false,
             stalled: false,
             end: None,

@@ -58,6 +58,8 @@ struct Leg {
     foreign_sets: bool,
     /// Units were written.
     begun: bool,
+    /// Its pictures follow the last one written in the same elementary stream, in decoding order.
+    goes_on: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -122,6 +124,11 @@ impl Track {
         if let Some(latest) = &mut self.latest {
             latest.rtp_time = None;
         }
+    }
+
+    pub(super) fn goes_on(&mut self) {
+        self.leg.goes_on = true;
+        self.leg.points = Points::Later;
     }
 
     pub(super) fn decodable(&self, unit: &Unit) -> bool {
@@ -295,9 +302,9 @@ impl Track {
     }
 
     fn is_reordered(&self, unit: &Unit, latest: Latest) -> bool {
-        let shown_before = latest
-            .rtp_time
-            .is_some_and(|time| (unit.rtp_time.wrapping_sub(time) as i32) < 0);
+        let shown_before = latest.rtp_time.map_or(self.leg.goes_on, |time| {
+            (unit.rtp_time.wrapping_sub(time) as i32) < 0
+        });
         let near = latest.capture_us.abs_diff(unit.capture_us) <= REORDER_US_MAX;
         self.format.codec.has_references() && shown_before && near
     }

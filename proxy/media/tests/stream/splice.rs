@@ -31,6 +31,8 @@ fn unit(us: i64, payloads: &[&[u8]], extension: bool) -> Unit {
         random_access: payloads.contains(&IDR),
         leading: false,
         disposable: false,
+        shown_early: false,
+        refresh_pictures: 0,
         flags: Flags::NONE,
         packets,
     }
@@ -531,4 +533,29 @@ fn what_no_datagram_takes_goes_in_fragments_of_one_numbering() {
         }
     }
     assert_eq!(pictures, [picture.clone(), picture]);
+}
+
+#[test]
+fn reordered_pictures_behind_an_exact_join_keep_their_times() {
+    for joined in [true, false] {
+        let mut splice = splice(UNPACED, 1.0);
+        let mut out = OutQueue::new();
+        for us in [0, 4 * FRAME_US] {
+            splice
+                .write(unit(us, &[P], true), How::NORMAL, &mut out)
+                .unwrap();
+        }
+        splice.begin_leg(LegFormat::default());
+        if joined {
+            splice.goes_on();
+            assert!(splice.decodable(&unit(2 * FRAME_US, &[P], true)));
+        }
+        for us in [2 * FRAME_US, FRAME_US] {
+            splice
+                .write(unit(us, &[P], true), How::NORMAL, &mut out)
+                .unwrap();
+        }
+        let kept = splice.counts().clamped == 0;
+        assert_eq!(kept, joined);
+    }
 }

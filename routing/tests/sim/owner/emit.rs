@@ -169,5 +169,6 @@ fn head(unit: &Unit) -> Head {
         master: true,
         random_access: unit.random_access,
         leading: false,
+        shown_early: false,
     }
 }
