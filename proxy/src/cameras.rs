@@ -86,6 +86,7 @@ impl CameraEntry {
                 ..self.policy
             },
             live: true,
+            clocks: Arc::clone(&self.clocks),
         }
     }
 

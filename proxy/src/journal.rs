@@ -168,6 +168,11 @@ impl Journal {
         tracing::info!(camera = %camera.id(), site, capture = %at, pictures = known, "same stream: joined without preroll");
     }
 
+    /// A seam inside signed video: who verifies it must begin anew behind it.
+    pub fn signatures_broken(&self, camera: &CameraEntry, site: &str, at: Timestamp) {
+        tracing::warn!(camera = %camera.id(), site, capture = %at, "signed video: its chain of signatures ends at this seam");
+    }
+
     /// Two copies date the same pictures that far apart.
     pub fn skew(
         &self,

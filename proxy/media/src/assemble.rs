@@ -253,6 +253,7 @@ impl Assembler {
             disposable: is_disposable(codec, building.contents),
             shown_early: building.contents.has(Contents::RADL),
             refresh_pictures,
+            signed: building.contents.has(Contents::SIGNATURE),
             flags: building.flags.without(Flags::CLEAN),
             packets: building.packets,
         });

@@ -6,6 +6,8 @@ use crate::ntp;
 
 /// A sender report within this of now is on the wall clock, when the footage asked for is older.
 const WALL_CLOCK_US: i64 = 600 * US_PER_S;
+/// Footage that begins so much before the asked instant is of another time, whatever a report says.
+const EARLY_US_MAX: i64 = 3_600 * US_PER_S;
 /// A stamp further than this from what the RTP clock says starts a new section.
 const SECTION_US: i64 = US_PER_S;
 const US_PER_S: i64 = 1_000_000;
@@ -115,6 +117,10 @@ impl CaptureClock {
         let Some(stamp_us) = ntp::to_unix_us(ntp) else {
             return;
         };
+        // Nothing was recorded in the future.
+        if stamp_us.saturating_sub(WALL_CLOCK_US) > now_us.saturating_add(self.offset_us.max(0)) {
+            return;
+        }
         let near_now = |us: i64| us.abs_diff(now_us) < WALL_CLOCK_US as u64;
         if near_now(stamp_us) && !near_now(self.requested_us) {
             return;
@@ -148,12 +154,18 @@ impl CaptureClock {
         let extension_us = extension_ntp
             .and_then(ntp::to_unix_us)
             .map(|us| us.saturating_sub(self.offset_us));
+        let earliest_us = if self.scale > 0.0 {
+            self.requested_us.saturating_sub(EARLY_US_MAX)
+        } else {
+            i64::MIN
+        };
         let Some(track) = self.tracks.get_mut(track) else {
             return Stamp {
                 capture_us: extension_us.unwrap_or(fallback_us),
                 source: Source::Elapsed,
             };
         };
+        track.doubt_report(rtp_time, earliest_us, self.scale);
         let stamp = track.stamp(rtp_time, extension_us, fallback_us, self.scale);
         self.latest_us = Some(stamp.capture_us);
         stamp
@@ -190,6 +202,19 @@ impl Track {
         Stamp {
             capture_us: anchor.at(ticks, self.clock_rate, scale),
             source: anchor.source,
+        }
+    }
+
+    /// Forgets a sender report that would put the first unit far before what was asked for: of another source, or of a
+    /// recorder whose clock is absurd.
+    fn doubt_report(&mut self, rtp_time: u32, earliest_us: i64, scale: f64) {
+        let Some(anchor) = self.anchor.filter(|_| self.ticks.is_none()) else {
+            return;
+        };
+        let ticks = anchor.ticks + i64::from(rtp_time.wrapping_sub(anchor.ticks as u32) as i32);
+        let early = anchor.at(ticks, self.clock_rate, scale) < earliest_us;
+        if anchor.source == Source::SenderReport && early {
+            self.anchor = None;
         }
     }
 
@@ -333,6 +358,22 @@ mod tests {
         let mut clock = self::clock();
         clock.url_start(0, START_US, 0x4000_0000);
         assert_eq!(stamp(&mut clock, 0), (0, Source::Elapsed));
+    }
+
+    #[test]
+    fn absurd_reports_are_no_footage_time() {
+        let far = 400 * 86_400 * US_PER_S;
+        let report = |stamp_us: i64, rtp_time: u32| {
+            let mut clock = clock();
+            clock.sender_report(0, ntp::from_unix_us(stamp_us), rtp_time, NOW_US);
+            stamp(&mut clock, 0)
+        };
+        assert_eq!(report(START_US, RTP), (0, Source::SenderReport));
+        // In the future, long before the asked instant, of a source with another numbering.
+        assert_eq!(report(NOW_US + far, RTP), (0, Source::Elapsed));
+        assert_eq!(report(START_US - far, RTP), (0, Source::Elapsed));
+        let other = RTP.wrapping_add(90_000 * 7_200);
+        assert_eq!(report(START_US, other), (0, Source::Elapsed));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! H.264 payloads (RFC 6184): which NAL units a packet holds and what they mean for random access.
 
-use crate::nal::{Bits, Contents, Fragments, Nal, PayloadError, Rbsp, aggregate};
+use crate::nal::{Bits, Contents, Fragments, Nal, PayloadError, Rbsp, aggregate, is_signature};
 
 const IDR: u8 = 5;
 const SEI: u8 = 6;
@@ -80,6 +80,7 @@ pub fn meaning(nal: &Nal<'_>) -> Contents {
         3 | 4 => slice,
         IDR => slice | Contents::IRAP | Contents::CLOSED | slice_header(nal.body),
         SEI if recovery_pictures(nal.body).is_some() => Contents::RECOVERY,
+        SEI if is_signature(nal.body) => Contents::SIGNATURE,
         SPS => Contents::SPS,
         PPS => Contents::PPS,
         DELIMITER => Contents::DELIMITER,

@@ -1,11 +1,13 @@
 //! H.265 payloads (RFC 7798): which NAL units a packet holds and what they mean for random access.
 
-use crate::nal::{Contents, Fragments, Nal, PayloadError, aggregate};
+use crate::nal::{Contents, Fragments, Nal, PayloadError, aggregate, is_signature};
 
 pub(crate) const VPS: u8 = 32;
 pub(crate) const SPS: u8 = 33;
 pub(crate) const PPS: u8 = 34;
 const DELIMITER: u8 = 35;
+/// A message ahead of the picture.
+const SEI: u8 = 39;
 pub(crate) const AGGREGATE: u8 = 48;
 pub(crate) const FU: u8 = 49;
 const HEADER_BYTES: usize = 2;
@@ -90,6 +92,7 @@ pub fn meaning(nal: &Nal<'_>) -> Contents {
         19 | 20 => slice() | Contents::IRAP | Contents::CLOSED,
         16..=23 => slice() | Contents::IRAP,
         0..=31 => slice(),
+        SEI if is_signature(nal.body) => Contents::SIGNATURE,
         VPS => Contents::VPS,
         SPS => Contents::SPS,
         PPS => Contents::PPS,

@@ -57,6 +57,8 @@ impl Contents {
 
     /// H.265 random access decodable leading picture.
     pub const RADL: Self = Self(1 << 12);
+    /// A message (SEI) with signatures over the pictures before it.
+    pub const SIGNATURE: Self = Self(1 << 13);
     /// The first slice of a picture.
     pub const FIRST_SLICE: Self = Self(1 << 10);
     /// Picture data that other pictures may refer to (`nal_ref_idc` of H.264; in H.265 no type that ends in `_N`).
@@ -120,6 +122,19 @@ impl Fragments {
         self.open = !end;
         Ok(start)
     }
+}
+
+/// The message type that vendors use for their own content.
+const SEI_UNREGISTERED: u8 = 5;
+/// Names signed video (Signed Video Framework, open source): "Signed Video...0".
+const SIGNED_VIDEO: &[u8; 16] = b"Signed Video...0";
+
+/// Whether a message carries signatures.
+pub(crate) fn is_signature(sei: &[u8]) -> bool {
+    sei.first() == Some(&SEI_UNREGISTERED)
+        && sei
+            .get(..64.min(sei.len()))
+            .is_some_and(|head| head.windows(16).any(|name| name == SIGNED_VIDEO))
 }
 
 /// Splits the `u16 size, NAL` list of an aggregation packet. Empty entries are passed over.

@@ -123,6 +123,7 @@ impl Packetizer {
             disposable: is_disposable(self.codec, contents),
             shown_early: contents.has(Contents::RADL),
             refresh_pictures,
+            signed: contents.has(Contents::SIGNATURE),
             flags: frame.flags.without(Flags::CLEAN),
             packets,
         })

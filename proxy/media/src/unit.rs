@@ -28,6 +28,8 @@ pub struct Unit {
     /// At a random access point that refreshes the picture little by little (H.264 recovery point): pictures until decoding
     /// is exact; 0 where it is at once.
     pub refresh_pictures: u16,
+    /// It brings signatures over the pictures before it (signed video): a seam breaks their chain.
+    pub signed: bool,
     /// E, D and T as the recorder set them.
     pub flags: Flags,
     /// The bytes.

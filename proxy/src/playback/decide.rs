@@ -91,6 +91,9 @@ impl Playback {
             &seam.reason.named(self.camera.slot.camera()).to_string(),
             took,
         );
+        if let Some(from) = from.filter(|_| self.history.signed) {
+            self.journal.signatures_broken(&self.camera, from, seam.at);
+        }
         let starting = matches!(self.state, State::Starting { .. });
         if starting {
             let start = self.play_start(seam);

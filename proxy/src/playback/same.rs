@@ -33,6 +33,8 @@ pub(super) struct History {
     shown: Vec<Shown>,
     /// How many of the last ones are of one copy, which one, and what was taken off its times besides the configured offset.
     of_one: Option<(CopyIx, i64, usize)>,
+    /// Signatures over pictures were among what was sent.
+    pub(super) signed: bool,
 }
 
 impl History {
@@ -59,13 +61,13 @@ impl History {
 }
 
 impl Playback {
-    /// Whether pictures are remembered: not of cameras that nothing else could continue, nor in reverse.
+    /// Whether pictures are remembered: not of cameras that nothing else could continue, nor in reverse, nor of what is live.
     pub(super) fn compares(&self) -> bool {
         let forward = self
             .request
             .is_some_and(|request| request.direction == Direction::Forward);
         let all = self.delivery.frames == Frames::All;
-        forward && all && self.camera.slot.camera().copies.len() > 1
+        forward && all && !self.camera.live && self.camera.slot.camera().copies.len() > 1
     }
 
     fn codec(&self) -> Codec {
@@ -83,6 +85,7 @@ impl Playback {
         let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
             return;
         };
+        self.history.signed |= leg.front().is_some_and(|unit| unit.signed);
         let picture = leg.front().filter(|unit| unit.track == self.master);
         let shown = picture.and_then(|unit| Shown::of(codec, unit));
         if let Some(shown) = shown {

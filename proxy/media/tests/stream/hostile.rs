@@ -4,10 +4,10 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 use proptest::prelude::*;
-use seamline_media::rtp::Packet;
+use seamline_media::rtp::{Packet, RtpError};
 use seamline_media::{
-    Assembler, Codec, Ending, Flags, Fragments, How, LegFormat, Markers, OutQueue, Pacing,
-    ParameterSets, Play, Splice, Unit, h264, h265, rtcp,
+    Assembler, Codec, Dropped, Ending, Flags, Fragments, How, LegFormat, Markers, OutQueue, Pacing,
+    ParameterSets, PayloadError, Play, Splice, Unit, h264, h265, rtcp,
 };
 
 use crate::recorder::{
@@ -205,5 +205,162 @@ proptest! {
             }
             Err(_) => prop_assert!(independent.is_err() || bytes.last() == Some(&0)),
         }
+    }
+}
+
+/// Sends one packet that is wrong.
+type Faulty = Box<dyn Fn(&mut Recorder) -> BytesMut>;
+
+/// A recorder's packets, and what becomes of each: rows 21 and 22 of hostile inputs, one guard a row.
+#[test]
+fn each_fault_of_a_packet_is_named_and_the_next_picture_comes() {
+    let whole = |recorder: &mut Recorder| recorder.send(IDR, true).frames().remove(0);
+    let changed = |change: fn(&mut Vec<u8>)| {
+        move |recorder: &mut Recorder| {
+            let mut bytes = recorder.send(IDR, true).frames().remove(0).to_vec();
+            change(&mut bytes);
+            let length = (bytes.len() - 4) as u16;
+            bytes[2..4].copy_from_slice(&length.to_be_bytes());
+            BytesMut::from(&bytes[..])
+        }
+    };
+    let sent = |payload: &'static [u8]| {
+        move |recorder: &mut Recorder| recorder.send(payload, true).frames().remove(0)
+    };
+    let faults: Vec<(Dropped, Faulty)> = vec![
+        (
+            RtpError::Short.into(),
+            Box::new(changed(|bytes| bytes.truncate(4 + 11))),
+        ),
+        (
+            RtpError::Version.into(),
+            Box::new(changed(|bytes| bytes[4] = 0x50)),
+        ),
+        (
+            RtpError::Padding.into(),
+            Box::new(changed(|bytes| {
+                bytes[4] |= 0x20;
+                *bytes.last_mut().unwrap() = 0xff;
+            })),
+        ),
+        (
+            RtpError::Extension.into(),
+            Box::new(changed(|bytes| bytes[18] = 0xff)),
+        ),
+        (
+            RtpError::Sources.into(),
+            Box::new(changed(|bytes| {
+                bytes[4] = 0x8f;
+                bytes.truncate(4 + 20);
+            })),
+        ),
+        (
+            Dropped::PayloadType,
+            Box::new(changed(|bytes| bytes[5] = 97)),
+        ),
+        (
+            PayloadError::Fragment.into(),
+            Box::new(sent(&[0x7c, 0x45, 1])),
+        ),
+        (
+            PayloadError::Aggregate.into(),
+            Box::new(sent(&[0x78, 0, 99, 0x65, 0x88])),
+        ),
+        (
+            PayloadError::Interleaved.into(),
+            Box::new(sent(&[0x79, 0, 0, 0, 1, 0x65])),
+        ),
+        (PayloadError::Short.into(), Box::new(sent(&[0x7c]))),
+        (PayloadError::Headless.into(), Box::new(sent(P_REST))),
+    ];
+    for (expected, fault) in faults {
+        let mut recorder = Recorder::new();
+        let mut units = VecDeque::new();
+        let mut assembler = Assembler::new(vec![video(Codec::H264, Markers::Trusted)], clock(1));
+        recorder.at(0);
+        let refused = assembler.push(0, fault(&mut recorder), &mut units);
+        assert_eq!(refused, Err(expected));
+        assert_eq!(assembler.counts().dropped(), 1, "{expected}");
+        recorder.at(40_000);
+        assert_eq!(
+            assembler.push(0, whole(&mut recorder), &mut units),
+            Ok(()),
+            "{expected}"
+        );
+        assert_eq!(units.len(), 1, "{expected}");
+        assert_eq!(units[0].capture_us, START_US + 40_000);
+    }
+}
+
+#[test]
+fn a_timestamp_that_stands_still_joins_nothing_and_holds_nothing() {
+    let mut assembler = Assembler::new(vec![video(Codec::H264, Markers::Unknown)], clock(1));
+    let mut units = VecDeque::new();
+    let mut recorder = Recorder::new();
+    recorder.at(0).send(IDR, true);
+    for _ in 0..40_000 {
+        recorder.next.timestamp = 7;
+        recorder.next.replay = None;
+        recorder.send(P, true);
+        for frame in recorder.frames() {
+            let _ = assembler.push(0, frame, &mut units);
+        }
+    }
+    // One picture is told from another by its time: the rest is given up, and nothing of it is held.
+    assembler.flush(Ending::Clean, &mut units);
+    assert!(units.len() <= 2);
+    assert_eq!(assembler.counts().damaged_units, 1);
+}
+
+#[test]
+fn signatures_over_pictures_are_seen() {
+    let mut signature = vec![0x06, 5, 40];
+    signature.extend(b"Signed Video...0");
+    signature.extend([7; 24]);
+    for (message, signed) in [(&signature[..], true), (RECOVERY_SEI, false)] {
+        let mut recorder = Recorder::new();
+        recorder.at(0).send(message, false).send(IDR, true);
+        let mut assembler = Assembler::new(vec![video(Codec::H264, Markers::Trusted)], clock(1));
+        let mut units = VecDeque::new();
+        for frame in recorder.frames() {
+            assembler.push(0, frame, &mut units).unwrap();
+        }
+        assert_eq!(units[0].signed, signed);
+    }
+}
+
+proptest! {
+    /// Row 27: whatever a recorder's clock does, the time that a client reads never steps back in forward play.
+    #[test]
+    fn footage_time_never_steps_back(
+        legs in prop::collection::vec(prop::collection::vec(-5_000_000i64..5_000_000, 1..12), 1..4),
+        rate_controlled: bool,
+    ) {
+        let pacing = if rate_controlled { Pacing::RateControlled } else { Pacing::Unpaced { reference_us: START_US } };
+        let mut splice = Splice::new(vec![out_track(Codec::H264, 1)]);
+        splice.start_play(Play { cseq: 1, pacing, scale: 1.0, start_us: START_US, extension: true, hole_us: 0 });
+        let mut out = OutQueue::new();
+        for steps in legs {
+            splice.begin_leg(LegFormat::default());
+            let mut recorder = Recorder::new();
+            let mut assembler = Assembler::new(vec![video(Codec::H264, Markers::Trusted)], clock(1));
+            let mut units = VecDeque::new();
+            let mut us = 0;
+            for (index, step) in (1i64..).zip(steps) {
+                us += step;
+                recorder.at(us);
+                // The RTP clock goes on: it is the clock of the stamps that was stepped.
+                recorder.next.timestamp = (index * 3600) as u32;
+                recorder.send(if index == 1 { IDR } else { P }, true);
+            }
+            for frame in recorder.frames() {
+                let _ = assembler.push(0, frame, &mut units);
+            }
+            for unit in units {
+                splice.write(unit, How::NORMAL, &mut out).expect("it has packets");
+            }
+        }
+        let times: Vec<u64> = read(&drain(&mut out, 999)).iter().filter_map(|packet| packet.replay).map(|replay| replay.ntp).collect();
+        prop_assert!(times.windows(2).all(|pair| pair[0] <= pair[1]), "{times:?}");
     }
 }

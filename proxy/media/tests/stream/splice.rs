@@ -33,6 +33,7 @@ fn unit(us: i64, payloads: &[&[u8]], extension: bool) -> Unit {
         disposable: false,
         shown_early: false,
         refresh_pictures: 0,
+        signed: false,
         flags: Flags::NONE,
         packets,
     }
