@@ -121,6 +121,8 @@ async fn show(
         clock_offset_us: entry.clock_offset_us(copy),
         direction: Direction::Forward,
         until: None,
+        live: false,
+        recorded_until: entry.recorded_until(copy, at),
         rate: 1.0,
         frames: Frames::All,
         tracks,
