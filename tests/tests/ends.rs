@@ -1,16 +1,20 @@
 //! The ends of footage: a tail that still grows, the last picture there is, and how each client learns of it.
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::Path,
+    time::{Duration, SystemTime},
+};
 
 use seamline_tests::{
-    clock::{FRAME_MS, noon},
+    clock::{FRAME_MS, iso, noon},
     footage::{Footage, Recipe},
     player::Player,
     probe::Probe,
     recorder::{Recorder, Setup},
     report::judge,
     seamline::{Config, Seamline},
-    stream::{Onvif, assert_one_stream, longest_stall, uneven_steps, units},
+    stream::{Onvif, assert_one_stream, assert_stamped, longest_stall, uneven_steps, units},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -148,4 +152,44 @@ fn a_start_behind_all_footage_is_refused() {
     assert_eq!(probe.play(noon(10.0), None, &[]).status, 200);
     probe.receive_until(noon(11.0), SOON);
     assert!(longest_stall(&units(&probe.tracks[0])).0 < Duration::from_millis(500));
+}
+
+#[test]
+fn delivery_goes_on_when_recording_does() {
+    let files = Recipe::default().mp4().make();
+    let later = [noon(20.0), noon(30.0), noon(40.0), noon(50.0), noon(60.0)];
+    let folder = files.archive_without(&later);
+    let back_then = SystemTime::UNIX_EPOCH + Duration::from_millis(noon(70.0).unsigned_abs());
+    let finished = |file: &Path| {
+        let file = fs::File::options().write(true).open(file);
+        file.and_then(|file| file.set_modified(back_then))
+            .expect("a file of our own can be dated back");
+    };
+    for entry in fs::read_dir(folder.path()).expect("the folder was just made") {
+        finished(&entry.expect("a folder can be listed").path());
+    }
+    let seamline = Config::default().archive("archive", folder.path()).serve();
+    let mut probe = Probe::open(&seamline.url());
+    let answer = probe.play(noon(18.0), None, &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    probe.receive_to_end(SOON);
+    assert_eq!(probe.last_capture(), Some(noon(20.0) - FRAME_MS));
+    // Recording goes on after ten seconds of nothing.
+    let name = "20260101T120030Z.mp4";
+    let file = folder.path().join(name);
+    fs::copy(files.folder.join(name), &file).expect("recordings can be copied");
+    finished(&file);
+    probe.receive_until(noon(39.0), SOON);
+    assert_eq!(probe.byes(), 0);
+    assert_one_stream(&probe.tracks[0]);
+    assert_stamped(&probe.tracks[0], probe.client.cseq());
+    let units = units(&probe.tracks[0]);
+    let steps = uneven_steps(&units, FRAME_MS);
+    let jump = (iso(noon(20.0) - FRAME_MS), iso(noon(30.0)));
+    assert_eq!(steps, [jump], "more than the pause is missing");
+    // Its media time goes on as if nothing had been in between.
+    for pair in units.windows(2) {
+        let step = pair[1].rtp_time.wrapping_sub(pair[0].rtp_time);
+        assert!((3_590..=3_610).contains(&step), "RTP time moves by {step}");
+    }
 }

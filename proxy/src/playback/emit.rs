@@ -7,6 +7,7 @@ use seamline_routing::director::{End, Event, Failure, Head, LegId, Outlook, Verd
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
 
+use super::resume::{Known, known};
 use super::running::LegTurn;
 use super::{OUT_HIGH, Playback, Progress, State};
 use crate::clock;
@@ -112,6 +113,7 @@ impl Playback {
             return turn;
         }
         let (frames, last_key, hold_at) = (self.delivery.frames, self.last_key, self.hold_at);
+        let reviving = self.reviving;
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return Turn::Rest;
         };
@@ -134,6 +136,21 @@ impl Playback {
         {
             self.pause();
             return Turn::Rest;
+        }
+        if verdict == Verdict::Send {
+            match known(reviving, head.capture, leg.newest, leg.over()) {
+                Known::No => {}
+                Known::Needed if head.master => verdict = Verdict::Preroll,
+                Known::Needed => {
+                    leg.pop();
+                    return Turn::Again;
+                }
+                Known::Wait => return Turn::Rest,
+                Known::Useless => {
+                    leg.clear();
+                    return Turn::Again;
+                }
+            }
         }
         let left_out = head.master && comes_too_soon(frames, last_key, head.capture);
         // In decoding order a picture behind an end may come before one ahead of it that refers to it.
@@ -269,6 +286,9 @@ impl Playback {
         let Some(unit) = leg.pop() else { return };
         let head = leg.head(&unit);
         if head.master {
+            if verdict == Verdict::Send {
+                self.reviving = None;
+            }
             self.fresh = false;
             self.last_key = Some(head.capture);
         }
@@ -377,8 +397,14 @@ impl Playback {
             .ended(&self.camera, self.position(), &end.to_string());
         let open_end = self.request.is_none_or(|request| request.until.is_none());
         let started = !self.starting();
-        // Plain players wait for ever without a BYE. An ONVIF client with an open range has E and T, and may ask for more.
-        if started && !(self.delivery.onvif && open_end && end == End::Footage) {
+        // Plain players wait for ever without a BYE. An ONVIF client with an open range has E and T, and more comes by itself
+        // where recording goes on (ONVIF Streaming, playback).
+        let may_grow = self.delivery.onvif && open_end && end == End::Footage;
+        if started && may_grow && !self.reverse() {
+            self.state = State::Awaiting(self.awaits(clock::now()));
+            return Progress::Over(end);
+        }
+        if started && !may_grow {
             let media_us = self.pace.media_us(clock::now()).unwrap_or(0);
             for track in self.set_up_tracks() {
                 if let Some(goodbye) =

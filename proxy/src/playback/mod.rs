@@ -8,6 +8,7 @@ mod decide;
 mod emit;
 mod group;
 mod pace;
+mod resume;
 mod reverse;
 mod running;
 mod same;
@@ -30,6 +31,7 @@ use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
 use pace::Pace;
+use resume::Awaiting;
 use reverse::Backwards;
 use running::Running;
 use same::History;
@@ -93,6 +95,8 @@ enum State {
     },
     Playing,
     Paused,
+    /// At the end of the footage, until recording goes on.
+    Awaiting(Awaiting),
     Over(End),
 }
 
@@ -131,6 +135,10 @@ pub struct Playback {
     last_key: Option<Timestamp>,
     /// The first packet of the play is still to be sent, and marked.
     fresh: bool,
+    /// The end of the footage that it stood at last.
+    awaited: Option<Awaiting>,
+    /// It looks for footage behind this again: what comes before was sent.
+    reviving: Option<Timestamp>,
     /// Where the play is to be held, as the client asked ahead of it.
     hold_at: Option<Timestamp>,
     /// How long after the last unit the goodbye comes, where it may overtake.
@@ -187,6 +195,8 @@ impl Playback {
             back: Backwards::default(),
             last_key: None,
             fresh: false,
+            awaited: None,
+            reviving: None,
             hold_at: None,
             farewell_after: None,
             timer: Box::pin(tokio::time::sleep(TICK)),
@@ -217,6 +227,8 @@ impl Playback {
         self.back = Backwards::default();
         self.last_key = None;
         self.fresh = delivery.discontinuity;
+        self.awaited = None;
+        self.reviving = None;
         self.hold_at = None;
         self.director.space_pictures(match delivery.frames {
             Frames::Intra { .. } => self.spacing(),
@@ -261,7 +273,7 @@ impl Playback {
 
     /// Holds delivery; returns the capture time at which it goes on.
     pub fn pause(&mut self) -> Timestamp {
-        if matches!(self.state, State::Playing | State::Starting { .. }) {
+        if self.active() {
             self.state = State::Paused;
             self.direct(Event::Pause, clock::now());
         }
@@ -306,8 +318,13 @@ impl Playback {
     }
 
     /// Whether media is flowing or about to.
-    pub fn active(&self) -> bool {
+    pub fn flowing(&self) -> bool {
         matches!(self.state, State::Starting { .. } | State::Playing)
+    }
+
+    /// Whether a play runs: media flows, or will as soon as there is some.
+    pub fn active(&self) -> bool {
+        self.flowing() || matches!(self.state, State::Awaiting(_))
     }
 
     /// Whether the play is held by the client.
@@ -344,6 +361,14 @@ impl Playback {
         }
         loop {
             let now = clock::now();
+            if let State::Awaiting(awaiting) = self.state
+                && let Some(wake) = self.await_footage(awaiting, now)
+            {
+                if self.poll_timer(cx, wake).is_pending() {
+                    return Poll::Pending;
+                }
+                continue;
+            }
             if self.overdue(now) {
                 return Poll::Ready(self.give_up());
             }

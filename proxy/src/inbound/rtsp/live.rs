@@ -100,7 +100,7 @@ impl Live {
 
     /// Whether media flows or is about to.
     pub(super) fn playing(&self) -> bool {
-        self.playback.as_ref().is_some_and(Playback::active)
+        self.playback.as_ref().is_some_and(Playback::flowing)
     }
 
     /// Whether media goes beside the connection.
