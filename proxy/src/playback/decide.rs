@@ -16,9 +16,6 @@ use super::{Playback, State, TICK};
 use crate::clock;
 use crate::outbound::{Leg, LegFailure, Order};
 
-/// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
-const TAIL_US: i64 = 20_000_000;
-
 impl Playback {
     pub(super) fn open_leg(
         &mut self,
@@ -244,7 +241,7 @@ impl Playback {
         match leg.newest {
             None => limit,
             Some(_) if self.camera.live => limit + leg.patience(),
-            Some(newest) if clock::wall().micros_since(newest) < TAIL_US => leg.tail_patience(),
+            Some(_) if leg.grows(clock::wall()) => leg.tail_patience(),
             Some(_) => limit + leg.patience(),
         }
     }

@@ -17,7 +17,7 @@ use crate::outbound::LegFailure;
 const REPORT_EVERY: Duration = Duration::from_secs(4);
 /// How long the last unit of a paced play lasts.
 const LAST_LASTS: Duration = Duration::from_millis(40);
-/// Without pacing a leg that shows nothing new for this long gives out what is held back.
+/// Without pacing a leg at the growing end of a recording that shows nothing new for this long gives out what is held back.
 const HOLD_BACK_MAX: Duration = Duration::from_millis(150);
 
 /// What came of looking at the head of a leg.
@@ -179,12 +179,18 @@ impl Playback {
                     if self.director.prepares() {
                         return Turn::Rest;
                     }
-                    let quiet = now.saturating_duration_since(leg.alive) >= HOLD_BACK_MAX;
-                    if !(leg.over() || leg.turn != LegTurn::Open || leg.well_stocked() || quiet) {
-                        self.due = Some(leg.alive + HOLD_BACK_MAX);
-                        return Turn::Rest;
+                    if leg.over() || leg.turn != LegTurn::Open || leg.well_stocked() {
+                        return Turn::Send(verdict);
                     }
-                    return Turn::Send(verdict);
+                    // What is held back of a leg that fell silent is where a clean seam can be cut: it is given out only when
+                    // it is known to be silent and nobody prepares to go on. Where a recording still grows, silence is its
+                    // recorder's rhythm.
+                    let until = leg.alive + HOLD_BACK_MAX;
+                    if leg.stalled || (leg.grows(clock::wall()) && now >= until) {
+                        return Turn::Send(verdict);
+                    }
+                    self.due = Some(until.max(now + HOLD_BACK_MAX));
+                    return Turn::Rest;
                 }
                 let due = if verdict == Verdict::Preroll {
                     now

@@ -156,6 +156,8 @@ const STEP_MIN: Duration = Duration::from_millis(100);
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Footage that is read of a leg to find the last picture sent in it: a group of pictures and a clock that is ahead.
 const COMPARED_MAX: Duration = Duration::from_secs(20);
+/// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
+const TAIL_US: i64 = 20_000_000;
 /// Pictures that encoders put between a picture and one that refers to it, at most.
 const REORDERED_MAX: usize = 8;
 /// Recorders drop clients that take nothing for about this long; that is no fault of theirs.
@@ -286,6 +288,12 @@ impl Running {
         };
         self.queued_bytes < LOOKAHEAD_BYTES_MAX
             && (span < self.lookahead || (span < self.lookahead * 2 && lags()))
+    }
+
+    /// Whether it is at the end of a recording that still grows.
+    pub(super) fn grows(&self, wall: Timestamp) -> bool {
+        self.newest
+            .is_some_and(|newest| wall.micros_since(newest) < TAIL_US)
     }
 
     /// Enough is held back that an outage now would still find a random access point ahead.

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::seen::Seen;
 use super::{Action, Director, Failure, LIVE_WITHIN_US, Leg, LegId, Lesson, PREROLL_MAX_US};
 use crate::coverage::Held;
-use crate::plan::CopyFacts;
+use crate::plan::{CopyFacts, Direction};
 use crate::policy::Holes;
 use crate::time::Timestamp;
 
@@ -176,9 +176,14 @@ impl Director {
         let fresh = self
             .last
             .is_none_or(|last| at > last.saturating_add(self.tolerance()));
+        let goal = match goal {
+            Goal::Forced { bound } if !fresh && self.goes_on_at(bound, seen) => Goal::Better,
+            goal => goal,
+        };
         let Some(handover) = &mut self.handover else {
             return;
         };
+        handover.goal = goal;
         handover.ready = Some(id);
         handover.cut = match goal {
             _ if fresh => Some(Cut::At(at)),
@@ -199,6 +204,21 @@ impl Director {
         } else {
             self.switch_when_spent(seen);
         }
+    }
+
+    /// Whether the current leg can go on behind a point where the plan leaves it for a better copy: then it is left where that
+    /// copy's next random access point is, and nothing needs to be sent again.
+    fn goes_on_at(&self, bound: i64, seen: &mut Seen<'_>) -> bool {
+        let alive = |leg: &Leg| !leg.over && !leg.stalled && leg.end.is_none();
+        let Some(current) = self.current.filter(alive) else {
+            return false;
+        };
+        let behind = self.time(bound.saturating_add(self.interval_us));
+        let copies = seen.copies(&self.vetoes);
+        self.request.direction == Direction::Forward
+            && copies
+                .get(current.copy.index())
+                .is_some_and(|copy| !matches!(copy.coverage.held(behind), Held::Gap { .. }))
     }
 
     /// Footage of another time: too early for a group of pictures, where its recorder lists nothing, or live where old footage was

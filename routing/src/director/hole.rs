@@ -22,7 +22,7 @@ impl Director {
             return;
         };
         let start = self.progress(from).saturating_add(self.tolerance());
-        if self.handover.is_some() || start < self.wanted() || self.beyond_range(start) {
+        if self.leaves_by(start) || start < self.wanted() || self.beyond_range(start) {
             return;
         }
         let target = self.progress(to);
@@ -37,6 +37,19 @@ impl Director {
         self.disprove(current.copy, start, gap_end, seen);
         if self.other_fills(start, target, seen) {
             self.prepare_fill(start, seen);
+        }
+    }
+
+    /// Whether the current leg is to be left at or before a point of progress. What follows it later, such as behind its end,
+    /// is in the way of nothing that comes sooner.
+    fn leaves_by(&self, at: i64) -> bool {
+        let Some(handover) = &self.handover else {
+            return false;
+        };
+        match (handover.cut, handover.goal) {
+            (Some(Cut::At(seam) | Cut::Preroll { bound: seam }), _)
+            | (None, Goal::Forced { bound: seam }) => seam <= at,
+            (None, Goal::Start | Goal::Better) => true,
         }
     }
 
