@@ -52,6 +52,27 @@ pub fn from_ntp(stamp: u64) -> i64 {
     seconds * 1000 + fraction as i64
 }
 
+/// The stamp of these milliseconds since 1970, rounded up so that whoever rounds down gets them back.
+pub fn to_ntp(epoch_ms: i64) -> u64 {
+    let seconds = (epoch_ms.div_euclid(1000) + NTP_EPOCH_S) as u64;
+    let fraction = ((epoch_ms.rem_euclid(1000) as u64) << 32).div_ceil(1000);
+    seconds << 32 | fraction
+}
+
+/// UTC in milliseconds of `20260101T120000.040Z`; `None` for anything else.
+pub fn from_range_time(text: &str) -> Option<i64> {
+    let number = |at: std::ops::Range<usize>| text.get(at)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(4..6)?, number(6..8)?);
+    // Days of a year that begins in March.
+    let of_march = if month <= 2 { year - 1 } else { year };
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let days = of_march * 365 + of_march / 4 - of_march / 100 + of_march / 400 + of_year - 719_468;
+    let seconds = number(9..11)? * 3600 + number(11..13)? * 60 + number(13..15)?;
+    let fraction = text.get(15..)?.strip_suffix('Z')?.trim_start_matches('.');
+    let ms = format!("{fraction:0<3}").get(..3)?.parse::<i64>().ok()?;
+    Some(days * DAY_MS + seconds * 1000 + ms)
+}
+
 /// Year, month and day of a day counted from 1970-01-01 (proleptic Gregorian calendar).
 fn civil(days: i64) -> (i64, i64, i64) {
     // Years that begin in March put the leap day last; 400 of them have 146,097 days.
@@ -75,6 +96,10 @@ mod tests {
         assert_eq!(iso(noon(0.04)), "2026-01-01T12:00:00.040Z");
         assert_eq!(range_time(noon(-10.0)), "20260101T115950.000Z");
         assert_eq!(iso(951_782_400_000), "2000-02-29T00:00:00.000Z");
+        for at in [0, 951_782_400_040, noon(0.04), noon(-10.0)] {
+            assert_eq!(from_range_time(&range_time(at)), Some(at));
+            assert_eq!(from_ntp(to_ntp(at)), at);
+        }
     }
 
     #[test]

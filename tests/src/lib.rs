@@ -4,6 +4,7 @@
 
 pub mod clock;
 pub mod footage;
+pub mod liar;
 pub mod onvif;
 pub mod player;
 pub mod probe;

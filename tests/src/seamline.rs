@@ -247,39 +247,8 @@ impl Config {
     pub fn serve(&self) -> Seamline {
         let port = free_port();
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
-        let file = folder.path().join("seamline.toml");
-        fs::write(&file, self.toml(port, folder.path()))
-            .expect("the temporary folder can be written");
-        let mut command = Command::new(binary());
-        command
-            .arg("serve")
-            .arg("-c")
-            .arg(&file)
-            .env("RUST_LOG", "info")
-            .stderr(Stdio::piped());
-        let mut program = Program::start("seamline", command);
-        let log = Arc::new(Mutex::new(Vec::new()));
-        let errors = program.take_errors();
-        let kept = Arc::clone(&log);
-        thread::spawn(move || {
-            for line in BufReader::new(errors).lines().map_while(Result::ok) {
-                eprintln!("seamline: {line}");
-                kept.lock()
-                    .expect("no test panics while it logs")
-                    .push(line);
-            }
-        });
-        let deadline = monotonic() + START_WITHIN;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(monotonic() < deadline, "seamline does not listen on {port}");
-            thread::sleep(Duration::from_millis(20));
-        }
-        Seamline {
-            program,
-            port,
-            log,
-            folder,
-        }
+        let text = self.toml(port, folder.path());
+        Seamline::start(&text, port, folder, "info")
     }
 }
 
@@ -310,6 +279,48 @@ pub struct Seamline {
 }
 
 impl Seamline {
+    /// Serves a configuration of the test's own, which listens on `port`; logs from `level` on.
+    pub fn of(config: &Value, port: u16, level: &str) -> Self {
+        let text = toml::to_string(config).expect("a configuration has a TOML form");
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        Self::start(&text, port, folder, level)
+    }
+
+    fn start(config: &str, port: u16, folder: TempDir, level: &str) -> Self {
+        let file = folder.path().join("seamline.toml");
+        fs::write(&file, config).expect("the temporary folder can be written");
+        let mut command = Command::new(binary());
+        command
+            .arg("serve")
+            .arg("-c")
+            .arg(&file)
+            .env("RUST_LOG", level)
+            .stderr(Stdio::piped());
+        let mut program = Program::start("seamline", command);
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let errors = program.take_errors();
+        let kept = Arc::clone(&log);
+        thread::spawn(move || {
+            for line in BufReader::new(errors).lines().map_while(Result::ok) {
+                eprintln!("seamline: {line}");
+                kept.lock()
+                    .expect("no test panics while it logs")
+                    .push(line);
+            }
+        });
+        let deadline = monotonic() + START_WITHIN;
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(monotonic() < deadline, "seamline does not listen on {port}");
+            thread::sleep(Duration::from_millis(20));
+        }
+        Seamline {
+            program,
+            port,
+            log,
+            folder,
+        }
+    }
+
     /// The camera, for players that seek by `Range`.
     pub fn url(&self) -> String {
         format!("rtsp://127.0.0.1:{}/gate", self.port)
