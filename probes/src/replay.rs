@@ -324,7 +324,18 @@ impl Book {
         next.cloned()
     }
 
-    /// The recording of this name, whatever camera's.
+    /// The recording that goes on where one ended whose last picture was of `last`, with no more than a step between them.
+    pub fn following(&self, remote: &str, last: Timestamp) -> Option<Recording> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut recordings = known.get(remote)?.iter();
+        let near = |recording: &&Recording| {
+            let start = recording.range.start();
+            start > last && start.since(last) <= STEP_MAX
+        };
+        recordings.find(near).cloned()
+    }
+
+    /// The recording of this name.
     pub fn named(&self, remote: &str, id: &str) -> Option<Recording> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
         let mut recordings = known.get(remote)?.iter();
@@ -446,6 +457,14 @@ impl Face {
         }
     }
 
+    /// Whether it was noted that `remote` has footage.
+    pub(crate) fn knows(&self, remote: &str) -> bool {
+        let recorded = self.source.recorded.lock();
+        recorded
+            .unwrap_or_else(PoisonError::into_inner)
+            .contains_key(remote)
+    }
+
     /// The tracks of a camera: of its latest footage, else of what is live.
     pub(crate) async fn describe(&self, remote: &str) -> Result<Description, ProbeError> {
         let known = self
@@ -496,6 +515,8 @@ fn base(rtsp: Option<&str>, host: &str, port: u16) -> Result<String, BuildError>
 
 const CAMERA: &str = "{camera}";
 const RECORDING: &str = "{recording}";
+/// Recordings further apart than this have a gap between them.
+const STEP_MAX: Duration = Duration::from_secs(1);
 /// The end that is asked for where none is known.
 const OPEN_END: Duration = Duration::from_secs(86_400);
 /// Where in its latest footage a camera is described.

@@ -237,6 +237,22 @@ impl CameraEntry {
         }
     }
 
+    /// From when to when a recording lasts that one of the recorders calls `id`, by what was listed last.
+    pub fn recording(&self, id: &str) -> Option<TimeRange> {
+        let copies = self.slot.camera().copies();
+        copies.into_iter().find_map(|(ix, copy)| {
+            let MediaSource::RtspByUrl(source) = self.media(ix) else {
+                return None;
+            };
+            let range = source.book()?.named(&copy.remote, id)?.range;
+            let moved = |at: Timestamp| match at {
+                Timestamp::MAX => at,
+                at => at.shift(-copy.clock_offset_us),
+            };
+            TimeRange::new(moved(range.start()), moved(range.end()))
+        })
+    }
+
     /// Asks again, in the background, what a copy's tracks are.
     pub fn look_again(&self, copy: CopyIx) {
         let slot = Arc::clone(&self.slot);

@@ -59,6 +59,12 @@ class Vendor:
     def __init__(self, a):
         hidden = [tuple(map(clock.parse_iso, pair.split(","))) for pair in a.hide]
         self.store = store.Store(a.footage, hidden, 0, False)
+        # Recordings of Axis end where the camera begins another, without a gap.
+        self.recordings = list(self.store.spans)
+        for at in sorted(store.from_ms(clock.parse_iso(text)) for text in a.split):
+            start, end = next(span for span in self.recordings if span[0] < at < span[1])
+            index = self.recordings.index((start, end))
+            self.recordings[index : index + 1] = [(start, at), (at, end)]
         self.kind, self.tells, self.speed = a.kind, a.tells, a.speed
         self.zone = zoneinfo.ZoneInfo(a.zone)
         self.login, self.searches = Login(a.user), {}
@@ -101,9 +107,9 @@ class Vendor:
         if self.kind == "axis" and path == "/axis-cgi/record/list.cgi":
             items = "".join(
                 f'<recording diskid="SD_DISK" recordingid="{self.recording(span)}" starttime="{store.iso(span[0])}" stoptime="{store.iso(span[1])}" recordingstatus="completed" source="1"/>'
-                for span in self.store.spans
+                for span in self.recordings
             )
-            count = len(self.store.spans)
+            count = len(self.recordings)
             return 200, f'<?xml version="1.0"?><root><recordings totalnumberofrecordings="{count}" numberofrecordings="{count}">{items}</recordings></root>'
         if self.kind == "nx" and path == "/ec2/recordedTimePeriods":
             periods = [{"startTimeMs": str(epoch_ms(start)), "durationMs": str((end - start) // store.MS)} for start, end in self.store.spans]
@@ -170,7 +176,7 @@ class Vendor:
             if self.kind == "nx" and path == "/cam1":
                 return store.from_ms(int(query["pos"]))
             if self.kind == "axis" and path == "/axis-media/media.amp":
-                span = next(span for span in self.store.spans if self.recording(span) == query["recordingid"])
+                span = next(span for span in self.recordings if self.recording(span) == query["recordingid"])
                 asked = re.match(r"clock=(\d{8}T\d{6})(\.\d+)?Z", headers.get("range", ""))
                 if not asked:
                     return span[0]
@@ -267,11 +273,12 @@ class Connection:
         vendor, began = self.vendor, asyncio.get_running_loop().time()
         video = vendor.store.video
         shift, previous = 0, None
+        ends = min((end for _, end in vendor.recordings if end > video[index].pts), default=None) if vendor.kind == "axis" else None
         for frame in video[index:]:
+            if ends is not None and frame.pts >= ends:
+                break
             if previous and frame.after_gap:
                 # As if there were no gap; not where every recording is played for itself.
-                if vendor.kind == "axis":
-                    break
                 if vendor.tells == "rtp-info":
                     shift += frame.pts - previous.pts - 40 * store.MS
             previous = frame
@@ -326,6 +333,7 @@ async def main():
     parser.add_argument("--user", metavar="NAME:PASSWORD", help="demand Digest")
     parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
     parser.add_argument("--tells", choices=["nothing", "rtp-info", "report", "stamps"], default="nothing", help="what dates its pictures")
+    parser.add_argument("--split", action="append", default=[], metavar="TIME", help="one recording ends then, and the next begins")
     parser.add_argument("--speed", type=float, default=1.0)
     vendor = Vendor(parser.parse_args())
     server = await asyncio.start_server(lambda *way: Connection(vendor, *way).serve(), "127.0.0.1", 0)

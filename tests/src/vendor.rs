@@ -42,6 +42,11 @@ impl Setup {
         )
     }
 
+    /// One recording ends then, and the next begins.
+    pub fn split(self, at: i64) -> Self {
+        self.with("--split", &clock::iso(at))
+    }
+
     /// The zone of its local times.
     pub fn zone(self, name: &str) -> Self {
         self.with("--zone", name)

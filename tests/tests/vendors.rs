@@ -105,6 +105,38 @@ fn axis_and_nx_with_gaps_that_the_other_fills() {
 }
 
 #[test]
+fn recordings_that_follow_each_other_are_strung_and_asked_for_by_name() {
+    let footage = Recipe::default().make();
+    let recorder = Setup::of("axis")
+        .tells("stamps")
+        .split(noon(3.52))
+        .split(noon(7.52))
+        .start(&footage);
+    let seamline = Config::default().vendor("primary", &recorder).serve();
+    let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(10.0))));
+    player.watch_to_end(SOON);
+    let report = judge(&player.pictures, &[("primary", &footage)]);
+    println!("{report}");
+    report.assert_seamless();
+    assert_eq!(report.runs[0].last, noon(10.0) - FRAME_MS, "{report}");
+    let asked = recorder.played();
+    assert_eq!(asked.len(), 3, "{asked:?}");
+    // A client that knows the recordings' names asks for one of them, and gets that one.
+    let url = seamline.url_of("axis-media/media.amp?recordingid=20260101_120003_AB12_ACCC8E000001");
+    let mut player = Player::ffmpeg(&url);
+    player.watch_to_end(SOON);
+    let report = judge(&player.pictures, &[("primary", &footage)]);
+    println!("{report}");
+    report.assert_seamless();
+    let run = &report.runs[0];
+    assert_eq!(
+        (run.first, run.last),
+        (noon(3.52), noon(7.52) - FRAME_MS),
+        "{report}"
+    );
+}
+
+#[test]
 fn what_nothing_dates_is_off_by_a_group_of_pictures_and_never_runs_over_a_gap() {
     let footage = Recipe::default().make();
     // Its key frames are 1.52 s after noon and every two seconds on; it lists its gap from 8 s on, and skips it.

@@ -172,7 +172,17 @@ impl Recorder for DahuaRecorder {
     }
 
     fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(async move { self.face.describe(&remote).await })
+        Box::pin(async move {
+            if !self.face.knows(&remote) {
+                // Where there is footage to describe is not known yet. Without an answer what is live will do.
+                let query = CoverageQuery {
+                    remote: Arc::clone(&remote),
+                    window: TimeRange::ALL,
+                };
+                let _ = self.list(&query).await;
+            }
+            self.face.describe(&remote).await
+        })
     }
 
     fn media(&self) -> MediaSource {

@@ -143,6 +143,8 @@ pub enum Leg {
     Rtsp(Box<rtsp::RtspLeg>),
     /// The same, fetched piece by piece and given out backwards.
     Rewind(Box<rtsp::RewindLeg>),
+    /// Recordings that are played by name, one after the other.
+    Strung(Box<rtsp::StrungLeg>),
     /// A reader of a folder of recordings.
     Archive(Box<archive::ArchiveLeg>),
 }
@@ -178,6 +180,11 @@ impl Leg {
             MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
+            MediaSource::RtspByUrl(source) if source.book().is_some() => {
+                rtsp::StrungLeg::open(source, order)
+                    .await
+                    .map(|leg| Leg::Strung(Box::new(leg)))
+            }
             MediaSource::RtspByUrl(source) => rtsp::RtspLeg::open_by_url(&source, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
@@ -199,6 +206,7 @@ impl Leg {
         match self {
             Leg::Rtsp(leg) => leg.poll_next(cx),
             Leg::Rewind(leg) => leg.poll_next(cx),
+            Leg::Strung(leg) => leg.poll_next(cx),
             Leg::Archive(leg) => leg.poll_next(cx),
         }
     }
@@ -207,7 +215,7 @@ impl Leg {
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Leg::Rtsp(leg) => leg.peer_closed(cx),
-            Leg::Rewind(_) | Leg::Archive(_) => false,
+            Leg::Rewind(_) | Leg::Strung(_) | Leg::Archive(_) => false,
         }
     }
 
@@ -216,6 +224,7 @@ impl Leg {
         match self {
             Leg::Rtsp(leg) => leg.format(),
             Leg::Rewind(leg) => leg.format(),
+            Leg::Strung(leg) => leg.format(),
             Leg::Archive(leg) => leg.format(),
         }
     }
@@ -225,6 +234,7 @@ impl Leg {
         match self {
             Leg::Rtsp(leg) => leg.keep_alive(now),
             Leg::Rewind(leg) => leg.keep_alive(now),
+            Leg::Strung(leg) => leg.keep_alive(now),
             Leg::Archive(_) => {}
         }
     }

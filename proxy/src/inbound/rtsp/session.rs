@@ -235,11 +235,16 @@ impl Session {
 
     /// What a request names: in a vendor's words where it is a name of one of our cameras, else in ours.
     fn target(&self, request: &Request) -> Result<Target, TargetError> {
-        self.hall
-            .cameras
-            .dialects
-            .target(&request.uri)
-            .unwrap_or_else(|| Target::parse(&request.uri))
+        let named = self.hall.cameras.dialects.target(&request.uri);
+        let mut target = named.unwrap_or_else(|| Target::parse(&request.uri))?;
+        if let Some(id) = target.recording.take()
+            && let Some(camera) = self.hall.cameras.get(&target.camera)
+            && let Some(range) = camera.recording(&id)
+        {
+            target.start = Some(range.start());
+            target.end = (range.end() != Timestamp::MAX).then(|| range.end());
+        }
+        Ok(target)
     }
 
     /// 454 for a session that is neither this connection's nor one that lost its own.

@@ -22,6 +22,8 @@ pub(super) struct Target {
     pub(super) pinned: bool,
     /// What the camera sees now.
     pub(super) live: bool,
+    /// A vendor's name of a recording, whose window is that recording's.
+    pub(super) recording: Option<String>,
 }
 
 /// Why a URL cannot be served; the status to answer.
@@ -75,6 +77,7 @@ impl Target {
             track: None,
             pinned: false,
             live: false,
+            recording: None,
         };
         // `rtsp://h/gate?start=X/trackID=1` is what some clients make of a base with a query.
         for (name, value) in url.parameters() {

@@ -43,7 +43,9 @@ pub(super) async fn open(source: &ByUrl, order: Order) -> Result<RtspLeg, LegFai
             use seamline_probes::replay::AskError as E;
             let failure = match error {
                 E::Repeated | E::NoRecording => Failure::NoFootage,
-                E::Url(_) | E::Zone => Failure::Lost,
+                E::Url(_) => Failure::Lost,
+                // It may be known in a while; the recorder did nothing wrong.
+                E::Zone => Failure::Busy,
             };
             LegFailure::new(failure, error.to_string())
         })?;

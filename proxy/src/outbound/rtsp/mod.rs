@@ -4,9 +4,11 @@ mod by_url;
 mod live;
 mod open;
 mod rewind;
+mod strung;
 mod wire;
 
 pub use rewind::RewindLeg;
+pub use strung::StrungLeg;
 
 use std::collections::VecDeque;
 use std::future::poll_fn;

@@ -145,6 +145,7 @@ fn read(form: &Form, url: &RtspUrl, alias: &Alias) -> Result<Target, TargetError
         track: None,
         pinned: start.is_some(),
         live: form.is_live(url),
+        recording: parameter(url, "recordingid"),
     })
 }
 
