@@ -98,4 +98,19 @@ fn ffmpeg_plays_every_vendors_url_over_a_seam() {
         .iter()
         .filter_map(|picture| picture.clock_ms);
     assert_eq!(clocks.max(), Some(end - FRAME_MS));
+    // Without a time in the URL it is a live one, unless the client names a time: then no other is shown.
+    let mut player = Player::onvif_unpaced(&seamline.url_of(GUID), start, Some(end));
+    player.watch_to_end(SOON);
+    let clocks: Vec<_> = player
+        .pictures
+        .iter()
+        .filter_map(|picture| picture.clock_ms)
+        .collect();
+    assert_eq!(
+        clocks.last(),
+        Some(&(end - FRAME_MS)),
+        "{:?}",
+        player.errors
+    );
+    assert!(clocks.iter().all(|clock| *clock >= noon(1.52)));
 }

@@ -444,7 +444,27 @@ impl Session {
                 .as_ref()
                 .is_some_and(|playback| playback.active() || playback.paused());
         let scale = request.headers.scale().ok().flatten();
-        let window = if live.presentation.target.live {
+        if live.presentation.target.live && !goes_on {
+            // A live URL with a time in `Range` asks for what is recorded, as at Nx.
+            let range = request.headers.range().ok().flatten();
+            let recorded = matches!(range, Some(Range::Clock { .. }))
+                && range.is_some_and(|range| !range.expresses_no_wish());
+            let id = live.presentation.target.camera.clone();
+            if let Some(camera) = self
+                .hall
+                .cameras
+                .get(&id)
+                .filter(|_| recorded == live.presentation.camera.live)
+            {
+                live.presentation.camera = if recorded {
+                    camera
+                } else {
+                    Arc::new(camera.as_live())
+                };
+                live.playback = None;
+            }
+        }
+        let window = if live.presentation.camera.live {
             // Whatever was named: there is one instant to start at.
             Window {
                 start: clock::wall(),
