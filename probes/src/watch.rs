@@ -18,6 +18,8 @@ use crate::{
     service::RecorderClient,
 };
 
+mod offset;
+
 /// How often what is asked.
 #[derive(Debug, Clone, Copy)]
 pub struct WatchOptions {
@@ -58,6 +60,10 @@ impl Watch {
         let mut tasks = JoinSet::new();
         for recorder in recorders.values() {
             tasks.spawn(ping(recorder.clone(), options.ping));
+            let offsets = copies_at(recorder.id(), index).into_iter();
+            let offsets =
+                offsets.filter_map(|(slot, ix)| Some(slot.camera().copy(ix)?.clock_offset_us));
+            tasks.spawn(offset::watch(recorder.clone(), offsets.collect()));
             if recorder.lists_coverage() {
                 let listings = Listings {
                     recorder: recorder.clone(),

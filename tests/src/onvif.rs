@@ -25,7 +25,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// One of the quirks of onvif.py.
+    /// One of the quirks of `onvif_device.py`.
     pub fn quirk(self, name: &str) -> Self {
         self.with("--quirk", name)
     }
@@ -46,7 +46,7 @@ impl Setup {
         self.with("--page", &results.to_string())
     }
 
-    /// A recording as onvif.py describes it, in place of the recorder's.
+    /// A recording as `onvif_device.py` describes it, in place of the recorder's.
     pub fn recording(mut self, description: &str) -> Self {
         self.own_recordings = true;
         self.with("--recording", description)
@@ -79,7 +79,7 @@ impl Setup {
     }
 
     fn launch(self) -> Device {
-        let program = Program::lab("onvif.py", &self.arguments);
+        let program = Program::lab("onvif_device.py", &self.arguments);
         let deadline = monotonic() + START_WITHIN;
         loop {
             match program.event_until(deadline) {
@@ -92,7 +92,7 @@ impl Setup {
 }
 
 impl Device {
-    /// Gives a command of onvif.py and waits until it is obeyed; gives what it was asked until then.
+    /// Gives a command of `onvif_device.py` and waits until it is obeyed; gives what it was asked until then.
     pub fn tell(&mut self, command: &str) -> Vec<Asked> {
         self.program.tell(command);
         let deadline = monotonic() + Duration::from_secs(5);

@@ -246,8 +246,10 @@ impl Row {
                 )
             })
             .collect();
-        if lines.is_empty() {
+        if lines.is_empty() && clipped.windows() == [window] {
             lines.push("nothing".to_owned());
+        } else if lines.is_empty() {
+            lines.push("not told, learned by playing".to_owned());
         }
         if self.coverage.growing() {
             lines.push("goes on".to_owned());

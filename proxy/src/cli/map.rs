@@ -137,10 +137,13 @@ fn section(
     );
     let known = configured.iter().find(|camera| {
         copies.iter().all(|(recorder, listed)| {
-            camera
-                .copies
-                .iter()
-                .any(|copy| copy.recorder == **recorder && copy.remote == listed.remote)
+            let aliases = [
+                Some(&listed.remote),
+                listed.source.as_ref(),
+                listed.name.as_ref(),
+            ];
+            let mut copies = camera.copies.iter();
+            copies.any(|copy| copy.recorder == **recorder && aliases.contains(&Some(&copy.remote)))
         })
     });
     if let Some(camera) = known {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use seamline_probes::{MediaSource, ProbeError, RecorderClient, Slot};
+use seamline_probes::{ClockOffset, MediaSource, ProbeError, RecorderClient, Slot};
 use seamline_routing::{CopyIx, CopyRef, Coverage, Estimate, TimeRange};
 use seamline_rtsp::sdp::Description;
 
@@ -37,7 +37,8 @@ pub(super) async fn probe(house: &House) -> (Table, bool) {
         .flat_map(|(entry, estimates)| clock_cells(entry, &estimates))
         .collect();
     let mut table = Table::new([
-        "camera", "site", "recorder", "remote", "answers", "tracks", "recorded", "clock",
+        "camera", "site", "recorder", "remote", "answers", "its time", "tracks", "recorded",
+        "clock",
     ]);
     let well = answers.iter().all(|answer| answer.well);
     for (answer, clock) in answers.into_iter().zip(clocks) {
@@ -61,7 +62,7 @@ fn clock_cells(entry: &CameraEntry, estimates: &[Option<Estimate>]) -> Vec<Strin
 
 struct Answered {
     /// The last one is filled in when the clocks are known.
-    cells: [String; 8],
+    cells: [String; 9],
     well: bool,
 }
 
@@ -86,6 +87,10 @@ async fn ask(slot: &Slot, ix: CopyIx, copy: &CopyRef, recorder: &RecorderClient)
         }
         Err(_) => (None, None),
     };
+    let offset = match &ping {
+        Ok(()) => recorder.clock_offset().await.ok().flatten(),
+        Err(_) => None,
+    };
     let well = ping.is_ok()
         && tracks.as_ref().is_none_or(Result::is_ok)
         && listing.as_ref().is_none_or(Result::is_ok);
@@ -97,6 +102,7 @@ async fn ask(slot: &Slot, ix: CopyIx, copy: &CopyRef, recorder: &RecorderClient)
         copy.recorder.to_string(),
         copy.remote.to_string(),
         answers(ping, took),
+        its_time(offset, copy.clock_offset_us),
         match tracks {
             Some(Ok(description)) => codecs(&description),
             Some(Err(error)) => error.to_string(),
@@ -104,6 +110,9 @@ async fn ask(slot: &Slot, ix: CopyIx, copy: &CopyRef, recorder: &RecorderClient)
             None => "-".to_owned(),
         },
         match listing {
+            Some(Ok(())) if !recorder.shows_gaps() => {
+                "gaps are not told, learned by playing".to_owned()
+            }
             Some(Ok(())) => recorded(&coverage.unwrap_or_else(|| Arc::new(Coverage::unknown()))),
             Some(Err(error)) => error.to_string(),
             None if reached => "cannot be listed, learned by playing".to_owned(),
@@ -119,6 +128,22 @@ fn answers(ping: Result<(), ProbeError>, took: Duration) -> String {
         Ok(()) => format!("in {:.1} ms", took.as_secs_f64() * 1e3),
         Err(error) => error.to_string(),
     }
+}
+
+/// How far a recorder's clock is ahead of this machine's, and what the configuration says where that is another.
+fn its_time(offset: Option<ClockOffset>, configured_us: i64) -> String {
+    let Some(offset) = offset else {
+        return "-".to_owned();
+    };
+    let seconds = offset.micros as f64 / 1e6;
+    let within = offset.uncertainty.as_secs_f64();
+    let apart = offset.micros.abs_diff(configured_us);
+    let configured = if u128::from(apart) > offset.uncertainty.as_micros() {
+        format!(", configured {:+.1} s", configured_us as f64 / 1e6)
+    } else {
+        String::new()
+    };
+    format!("{seconds:+.1} s (within {within:.1} s){configured}")
 }
 
 fn codecs(description: &Description) -> String {

@@ -29,6 +29,7 @@ import base64
 import datetime
 import hashlib
 import http.server
+import json
 import os
 import threading
 import time
@@ -107,6 +108,7 @@ class Device:
 
     def __init__(self, a):
         self.quirks, self.page, self.rtsp = set(a.quirk), a.page, a.rtsp
+        self.keep = a.keep
         self.offset_ms, self.growing = a.clock_offset_ms, a.growing
         self.recordings = [Recording(description) for description in a.recording]
         self.user, self.password = (a.user.split(":", 1) + [""])[:2] if a.user else (None, None)
@@ -384,7 +386,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_POST(self):
         device = self.device
-        request = ElementTree.fromstring(self.rfile.read(int(self.headers["Content-Length"])))
+        asked_bytes = self.rfile.read(int(self.headers["Content-Length"]))
+        request = ElementTree.fromstring(asked_bytes)
         asked = request.find(f"{{{NAMESPACES['s']}}}Body")[0]
         space, operation = asked.tag[1:].split("}")
         prefix = next(prefix for prefix, known in NAMESPACES.items() if known == space)
@@ -405,7 +408,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
             except Fault as error:
                 status, body = 400, fault(error.codes)
         frames.emit(event="asked", operation=operation, proof=proof, status=status)
-        self.say(status, envelope(body, "dialect" in device.quirks), headers)
+        answer = envelope(body, "dialect" in device.quirks)
+        if device.keep:
+            kept = {"operation": operation, "status": status, "request": asked_bytes.decode(), "answer": answer.decode()}
+            with device.lock, open(device.keep, "a", encoding="utf-8") as file:
+                file.write(json.dumps(kept) + "\n")
+        self.say(status, answer, headers)
 
     def say(self, status, body, headers=()):
         self.send_response(status)
@@ -448,6 +456,7 @@ def main():
     parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far its clock is ahead of true time")
     parser.add_argument("--growing", action="store_true", help="the last span is being written")
     parser.add_argument("--page", type=int, default=100, help="most results in one answer")
+    parser.add_argument("--keep", metavar="FILE", help="adds every question and its answer, a JSON object a line")
     parser.add_argument("--quirk", action="append", default=[])
     a = parser.parse_args()
     device = Handler.device = Device(a)
