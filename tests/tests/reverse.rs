@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use seamline_tests::{
-    clock::{FRAME_MS, iso, noon},
+    clock::{FRAME_MS, iso, monotonic, noon},
     footage::Recipe,
     probe::Probe,
     recorder::Setup,
@@ -236,4 +236,70 @@ fn the_primary_dies_under_reverse_play() {
         (9.0..12.5).contains(&lasted.as_secs_f64()),
         "ten seconds of footage took {lasted:?}"
     );
+}
+
+#[test]
+fn the_primary_freezes_under_reverse_play_and_is_played_again_when_it_is_back() {
+    let footage = [Recipe::default().make(), Recipe::secondary().make()];
+    let busy = || Setup::default().no_faster_than(6.0);
+    let primary = busy().start(&footage[0]);
+    let secondary = busy().start(&footage[1]);
+    let seamline = Config::default()
+        .site("primary", &primary)
+        .site("secondary", &secondary)
+        .policy("failback", "after 2s")
+        .serve();
+    let (later, earlier) = (noon(60.0), noon(20.0));
+    let mut probe = Probe::open(&seamline.url());
+    let answer = probe.play(later, Some(earlier), &[("Scale", "-2.0")]);
+    assert_eq!(answer.header("Scale"), Some("-2.0"), "{answer:?}");
+    let cseq = probe.client.cseq();
+    let before = |at: i64| move |probe: &Probe| probe.last_capture().is_some_and(|last| last < at);
+    assert!(probe.receive(SOON, before(noon(56.0))), "no reverse play");
+    primary.stop();
+    let line = seamline.await_log(&["route", "to=\"secondary\""], SOON);
+    println!("{line}");
+    primary.resume();
+    probe.receive_to_end(SOON);
+    let rewound = Rewound::of(&probe.tracks[0], cseq);
+    rewound.assert_whole(later, earlier, &[]);
+    rewound.assert_rtp(-1_800);
+    let (wait, at) = seamline_tests::stream::longest_stall(&rewound.groups.concat());
+    println!("longest wait {wait:?} before {}", iso(at));
+    let back = ["route", "from=\"secondary\"", "to=\"primary\""];
+    println!("{}", seamline.await_log(&back, Duration::from_secs(1)));
+}
+
+#[test]
+fn the_first_picture_backwards_comes_nearly_as_soon_as_forward() {
+    let recorder = Setup::default().start(&Recipe::default().make());
+    let folder = Recipe::default().mp4().make().archive_without(&[]);
+    for (name, config) in [
+        ("recorder", Config::default().site("recorder", &recorder)),
+        (
+            "archive",
+            Config::default().archive("archive", folder.path()),
+        ),
+    ] {
+        let seamline = config.serve();
+        let mut waits = [Vec::new(), Vec::new()];
+        for turn in 0..10 {
+            for (scale, waits) in ["1.0", "-1.0"].into_iter().zip(&mut waits) {
+                let mut probe = Probe::open(&seamline.url());
+                let began = monotonic();
+                let at = noon(15.0 + 3.3 * f64::from(turn));
+                let answer = probe.play(at, None, &[("Scale", scale)]);
+                assert_eq!(answer.status, 200, "{answer:?}");
+                assert!(probe.receive(SOON, |probe| !probe.tracks[0].is_empty()));
+                let first = probe.tracks[0][0].arrival;
+                waits.push(first.checked_sub(began).expect("media follows its PLAY"));
+            }
+        }
+        let [forward, back] = waits.map(|mut waits| {
+            waits.sort_unstable();
+            waits[waits.len() / 2]
+        });
+        println!("{name}: first picture after {forward:?} forward, {back:?} in reverse");
+        assert!(back < forward + Duration::from_millis(300));
+    }
 }
