@@ -221,9 +221,15 @@ fn recordings_of_two_devices_are_matched_by_what_they_say_of_their_cameras() {
     assert_eq!(copies, [["REC1", "A"], ["REC2", "B"]]);
     for line in [
         "Their codecs differ",
-        "clock +3600",
         "\"REC3\" (Cellar): nothing at rec-secondary",
     ] {
         assert!(page.contains(line), "{line}: {page}");
     }
+    // Told in whole seconds, an hour ahead.
+    let clock = page.split("rec-secondary: 2 cameras, clock +").nth(1);
+    let clock = clock.and_then(|rest| rest.split(' ').next()?.parse::<f64>().ok());
+    assert!(
+        clock.is_some_and(|seconds| (seconds - 3600.0).abs() < 2.0),
+        "{page}"
+    );
 }
