@@ -392,5 +392,16 @@ const RECORDINGS_AGAIN: Duration = Duration::from_secs(10);
 const INVENTORY_MAX: usize = 4_096;
 const INVENTORY_AT_ONCE: usize = 2;
 
+/// Reads a device's answer as every question would; whether it is one. For those who fuzz it from outside.
+#[doc(hidden)]
+pub fn read_answer(bytes: &[u8]) -> bool {
+    let Ok(answer) = soap::answer(bytes) else {
+        return false;
+    };
+    let _ = times::system_time(&answer);
+    let _ = recordings::read_all(&answer);
+    true
+}
+
 #[cfg(test)]
 mod tests;

@@ -147,6 +147,18 @@ impl Device {
     }
 }
 
+/// Reads all that any answer of these services may hold; how much there was.
+pub(super) fn read_all(answer: &Element) -> usize {
+    let bounds = answer.child("RecordingInformation").or(Some(answer));
+    let known = bounds.and_then(Information::read);
+    let listed = answer
+        .all("RecordingItem")
+        .filter_map(|item| Recording::read(item, item.at(&["Configuration", "Source"])));
+    let codecs = answer.all("MediaAttributes").filter_map(CodecSpan::read);
+    let tracks = known.map_or(0, |known| known.picture_tracks().len());
+    tracks + listed.count() + codecs.count()
+}
+
 impl Recording {
     fn read(listed: &Element, source: Option<&Element>) -> Option<Self> {
         let text = |name: &str| source?.text(name).map(shown);

@@ -170,10 +170,8 @@ fn npt_time(text: &str) -> Option<NptTime> {
     }
     let digits = fraction.bytes().chain(std::iter::repeat(b'0')).take(6);
     let micros = digits.fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
-    seconds
-        .checked_mul(1_000_000)?
-        .checked_add(micros)
-        .map(NptTime)
+    // What is written in seconds must be read again.
+    (seconds <= NPT_SECONDS_MAX).then(|| NptTime(seconds * 1_000_000 + micros))
 }
 
 /// A number of at most ten digits: GStreamer's replay server counts seconds from 1900.
@@ -182,5 +180,7 @@ fn plain(text: &str) -> Option<u64> {
     readable.then(|| text.parse().ok()).flatten()
 }
 
+/// Ten digits of seconds.
+const NPT_SECONDS_MAX: u64 = 9_999_999_999;
 /// 1900-01-02T00:00:00Z: what GStreamer's timeline calls its start, and a day of slack for its rounding.
 const NO_WISH_CLOCK_US: i64 = -2_208_902_400_000_000;
