@@ -11,6 +11,7 @@ use seamline_tests::{
     seamline::{Config, Seamline},
     stream::{assert_one_stream, longest_stall, uneven_steps, units},
 };
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -469,4 +470,38 @@ fn floods_leave_nothing_behind() {
     let grown = scenario.seamline.resident().saturating_sub(resident);
     assert!(grown < 24 << 20, "{grown} bytes more after the flood");
     scenario.assert_undisturbed();
+}
+
+#[test]
+fn one_address_takes_no_more_than_its_share() {
+    let recorder = Setup::default().start(&Recipe::secondary().make());
+    let seamline = Config::default()
+        .site("primary", &recorder)
+        .top(
+            "limits",
+            json!({ "per_address_max": 5, "connections_max": 8 }),
+        )
+        .serve();
+    let url = seamline.url();
+    let served = |client: &mut Client| {
+        client.raw(b"OPTIONS * RTSP/1.0\r\nCSeq: 1\r\n\r\n")
+            && client.answer().is_some_and(|answer| answer.status == 200)
+    };
+    let crowd = |address: &str, count: usize| {
+        let mut clients: Vec<Client> = (0..count)
+            .map(|_| Client::connect_from(address, &url))
+            .collect();
+        clients.retain_mut(&served);
+        clients
+    };
+    let greedy = crowd("127.0.0.2", 9);
+    assert_eq!(greedy.len(), 5);
+    // Others find a seat, until there is none.
+    let others = crowd("127.0.0.3", 5);
+    assert_eq!(others.len(), 3);
+    drop(greedy);
+    let deadline = monotonic() + SOON;
+    while crowd("127.0.0.2", 1).is_empty() {
+        assert!(monotonic() < deadline, "seats are not given back");
+    }
 }
