@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use seamline_tests::{
     clock::{FRAME_MS, iso, monotonic, noon},
     footage::Recipe,
+    onvif::Setup as Soap,
     probe::Probe,
     recorder::Setup,
     seamline::Config,
@@ -117,9 +118,11 @@ fn said<'a>(captures: impl IntoIterator<Item = &'a i64>) -> Vec<String> {
 fn an_archive_and_a_recorder_play_backwards_alike() {
     let footage = Recipe::default().make();
     let recorder = Setup::default().start(&footage);
+    let device = Soap::default().start(&recorder);
     let files = Recipe::default().mp4().make();
     let folder = files.archive_without(&[]);
     for config in [
+        Config::default().onvif("device", &device),
         Config::default().archive("archive", folder.path()),
         Config::default().site("recorder", &recorder),
     ] {

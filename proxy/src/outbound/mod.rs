@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use seamline_media::{LegFormat, Unit};
 use seamline_probes::MediaSource;
+use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
 use seamline_routing::policy::Reaction;
@@ -172,14 +173,7 @@ impl Leg {
                 .map(|leg| Leg::Rtsp(Box::new(leg)));
         }
         match source {
-            MediaSource::Rtsp(source) if order.direction == Direction::Reverse => {
-                rtsp::RewindLeg::open(source, order)
-                    .await
-                    .map(|leg| Leg::Rewind(Box::new(leg)))
-            }
-            MediaSource::Rtsp(source) => rtsp::RtspLeg::open(&source, order)
-                .await
-                .map(|leg| Leg::Rtsp(Box::new(leg))),
+            MediaSource::Rtsp(source) => Self::open_rtsp(source, order).await,
             MediaSource::RtspByUrl(source) if source.book().is_some() => {
                 rtsp::StrungLeg::open(source, order)
                     .await
@@ -188,9 +182,9 @@ impl Leg {
             MediaSource::RtspByUrl(source) => rtsp::RtspLeg::open_by_url(&source, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
-            MediaSource::RtspOnRequest(addresses) => on_request::open(&*addresses, order)
-                .await
-                .map(|leg| Leg::Rtsp(Box::new(leg))),
+            MediaSource::RtspOnRequest(addresses) => {
+                on_request::open(&*addresses, order, Self::open_rtsp).await
+            }
             MediaSource::Archive(folders) => archive::ArchiveLeg::open(&folders, order)
                 .await
                 .map(|leg| Leg::Archive(Box::new(leg))),
@@ -198,6 +192,17 @@ impl Leg {
                 Failure::Mismatch,
                 "this kind of recorder is listed but not played",
             )),
+        }
+    }
+
+    async fn open_rtsp(source: Arc<RtspSource>, order: Order) -> Result<Leg, LegFailure> {
+        match order.direction {
+            Direction::Forward => rtsp::RtspLeg::open(&source, order)
+                .await
+                .map(|leg| Leg::Rtsp(Box::new(leg))),
+            Direction::Reverse => rtsp::RewindLeg::open(source, order)
+                .await
+                .map(|leg| Leg::Rewind(Box::new(leg))),
         }
     }
 

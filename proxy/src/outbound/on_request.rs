@@ -8,18 +8,21 @@ use seamline_probes::{ProbeError, ReplayAddresses};
 use seamline_routing::director::Failure;
 use tokio::time::timeout;
 
-use super::rtsp::RtspLeg;
-use super::{LegFailure, Order};
+use super::{Leg, LegFailure, Order};
 
 /// Asks where the camera is replayed, and opens a leg there; once more at an address that is told anew when nothing is
 /// found at the one that was told a while ago.
-pub(super) async fn open(
+pub(super) async fn open<F>(
     addresses: &dyn ReplayAddresses,
     order: Order,
-) -> Result<RtspLeg, LegFailure> {
+    open_at: impl Fn(Arc<RtspSource>, Order) -> F,
+) -> Result<Leg, LegFailure>
+where
+    F: Future<Output = Result<Leg, LegFailure>>,
+{
     let limit = order.reaction.response;
-    let known = address(addresses, &order.remote, false, limit).await?;
-    let failure = match RtspLeg::open(&known, order.clone()).await {
+    let known = Arc::new(address(addresses, &order.remote, false, limit).await?);
+    let failure = match open_at(Arc::clone(&known), order.clone()).await {
         Err(failure) if failure.failure == Failure::NoFootage => failure,
         outcome => return outcome,
     };
@@ -28,7 +31,7 @@ pub(super) async fn open(
     if told.url(&order.remote) == known.url(&order.remote) {
         return Err(failure);
     }
-    RtspLeg::open(&told, order).await
+    open_at(Arc::new(told), order).await
 }
 
 async fn address(
