@@ -215,6 +215,26 @@ fn leading_pictures_of_an_open_group_are_not_shown() {
 }
 
 #[test]
+fn a_seam_between_pictures_that_refer_to_each_other_loses_and_damages_none() {
+    // The primary is back in the middle of four of the secondary's pictures, the last of which the others refer to.
+    let reordered = Recipe {
+        b_frames: 3,
+        gop: 48,
+        phase: 10,
+        ..Recipe::default()
+    };
+    let scenario = Scenario::new(&Recipe::default(), &reordered);
+    scenario.teach();
+    let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(END)));
+    player.watch_to_end(SOON);
+    let report = scenario.judge(&player);
+    // Those four are sent, and the primary's up to there again, squeezed into the instant of the seam.
+    report.assert_nothing_lost(Duration::from_millis(200));
+    assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
+    assert!(report.repeats.len() <= 1, "{report}");
+}
+
+#[test]
 fn a_gap_that_nobody_knew_of_costs_no_picture() {
     let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
     let mut player = Player::onvif_unpaced(&scenario.seamline.url(), noon(2.0), None);

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use seamline_tests::{
-    clock::{FRAME_MS, NOON_MS, noon},
+    clock::{FRAME_MS, NOON_MS, iso, monotonic, noon},
     footage::{Footage, Recipe},
     player::Player,
     probe::Probe,
+    program::{Event, Program, START_WITHIN},
     recorder::{Recorder, Setup},
     report::{Report, judge},
     seamline::{Config, Seamline},
@@ -168,4 +169,69 @@ fn opus_goes_on_over_a_planned_seam() {
     let mut player = Player::ffmpeg(&scenario.seamline.url_from(noon(2.0), Some(END)));
     player.watch_to_end(SOON);
     scenario.judge(&player);
+}
+
+/// A recorder of metadata alone.
+fn metadata(site: &str, hidden: Option<(i64, i64)>) -> (Program, String) {
+    let mut arguments = vec![site.to_owned(), format!("--start={}", iso(noon(-5.0)))];
+    arguments.extend(hidden.map(|(from, to)| format!("--hide={},{}", iso(from), iso(to))));
+    let program = Program::lab("metadata_recorder.py", &arguments);
+    match program.event_until(monotonic() + START_WITHIN) {
+        Some(Event::Ready { url, .. }) => (program, url.replace("cam1", "{camera}")),
+        other => panic!("the recorder did not start: {other:?}"),
+    }
+}
+
+#[test]
+fn documents_of_metadata_are_never_cut() {
+    let (_first, primary) = metadata("primary", Some((noon(4.0), noon(8.0))));
+    let (_second, secondary) = metadata("secondary", None);
+    let seamline = Config::default()
+        .policy("failback", "at-seam")
+        .site_at("primary", &primary, 0)
+        .site_at("secondary", &secondary, 0)
+        .serve();
+    // The first play learns of the gap.
+    let mut known = false;
+    for _ in 0..2 {
+        let mut probe = Probe::open(&seamline.url());
+        assert!(
+            probe.sdp.contains("vnd.onvif.metadata/90000"),
+            "{}",
+            probe.sdp
+        );
+        let reply = probe.play(noon(2.0), Some(END), &[("Rate-Control", "no")]);
+        assert_eq!(reply.status, 200);
+        probe.receive_to_end(SOON);
+        let track = &probe.tracks[0];
+        assert_one_stream(track);
+        assert_stamped(track, probe.client.cseq());
+        let mut text = String::new();
+        let mut documents: Vec<(String, i64)> = Vec::new();
+        for packet in track {
+            text += std::str::from_utf8(&packet.payload).expect("text");
+            if packet.marker {
+                let whole = std::mem::take(&mut text);
+                assert!(whole.starts_with("<tt:MetadataStream "), "{whole}");
+                assert!(whole.ends_with("</tt:MetadataStream>"), "{whole}");
+                assert_eq!(whole.matches("<tt:Frame ").count(), 1, "{whole}");
+                let site = whole.split("Source=\"").nth(1).expect("a source");
+                let site = site.split('"').next().unwrap_or_default().to_owned();
+                let capture = packet.onvif.expect("stamped").capture_ms;
+                assert!(whole.contains(&iso(capture)), "{whole} at {}", iso(capture));
+                documents.push((site, capture));
+            }
+        }
+        assert!(text.is_empty(), "a document without its end: {text}");
+        let steps = documents.windows(2).map(|pair| pair[1].1 - pair[0].1);
+        let missing = steps.clone().filter(|step| *step > 100).count();
+        assert_eq!(missing, 0, "{documents:?}");
+        if known {
+            assert!(steps.clone().all(|step| step == 100), "{documents:?}");
+            let mut sites: Vec<&str> = documents.iter().map(|(site, _)| site.as_str()).collect();
+            sites.dedup();
+            assert_eq!(sites[..2], ["primary", "secondary"]);
+        }
+        known = true;
+    }
 }

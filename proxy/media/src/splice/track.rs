@@ -23,7 +23,7 @@ pub(super) struct Track {
     pub(super) next_seq: u16,
     pub(super) packets: u32,
     pub(super) octets: u32,
-    /// RTP time of the last unit written.
+    /// RTP time of the last unit written; of reordered pictures that of the one shown last.
     last_time: Option<u32>,
     /// RTP time of the last preroll: all behind it is later.
     floor: Option<u32>,
@@ -233,7 +233,7 @@ impl Track {
             exact
         };
         let timestamp = self.above_floor(even);
-        self.last_time = Some(timestamp);
+        self.note_time(timestamp, timeline.is_reverse());
         Place {
             timestamp,
             media_us,
@@ -321,6 +321,15 @@ impl Track {
         }
         self.pairing = Some((rtp_time, exact));
         exact
+    }
+
+    fn note_time(&mut self, timestamp: u32, reverse: bool) {
+        let reorder = u64::from(self.format.clock_rate) * REORDER_US_MAX / 1_000_000;
+        let reordered = self.format.codec.has_references() && !reverse;
+        let behind = |last: u32| (1..reorder).contains(&u64::from(last.wrapping_sub(timestamp)));
+        if self.fresh || !reordered || !self.last_time.is_some_and(behind) {
+            self.last_time = Some(timestamp);
+        }
     }
 
     /// Behind the preroll, whatever room the seam left it.

@@ -560,3 +560,24 @@ fn reordered_pictures_behind_an_exact_join_keep_their_times() {
         assert_eq!(kept, joined);
     }
 }
+
+#[test]
+fn preroll_comes_behind_the_picture_that_is_shown_last() {
+    let mut splice = splice(Pacing::RateControlled, 1.0);
+    let mut out = OutQueue::new();
+    let mut write = |splice: &mut Splice, frame: i64, how| {
+        let unit = unit(frame * FRAME_US, &[P], true);
+        splice.write(unit, how, &mut out).unwrap().rtp_time
+    };
+    // In decoding order: the last one is shown before the one ahead of it.
+    write(&mut splice, 0, How::NORMAL);
+    let shown_last = write(&mut splice, 3, How::NORMAL);
+    write(&mut splice, 1, How::NORMAL);
+    write(&mut splice, 2, How::NORMAL);
+    splice.begin_leg(LegFormat::default());
+    for tick in 1..3 {
+        let preroll = write(&mut splice, tick, How::PREROLL);
+        assert_eq!(preroll, shown_last + tick as u32);
+    }
+    assert!(write(&mut splice, 4, How::NORMAL) > shown_last + 2);
+}

@@ -394,3 +394,30 @@ fn reads_and_writes_metadata_and_static_sound() {
     assert_eq!(again.tracks[1].encoding, description.tracks[1].encoding);
     assert_eq!(again.tracks[1].onvif_track.as_deref(), Some("META001"));
 }
+
+#[test]
+fn two_hundred_sections_unknown_codecs_and_foreign_addresses_are_bounded_and_ignored() {
+    let mut text = "v=0\r\no=- 1 1 IN IP4 198.51.100.7\r\nc=IN IP4 198.51.100.7\r\n".to_owned();
+    for section in 0..200 {
+        text += "m=video 4711 RTP/AVP 96\r\na=rtpmap:96 NO-SUCH-CODEC/90000\r\nc=IN IP4 203.0.113.";
+        text += &section.to_string();
+        text += "\r\n";
+    }
+    let description = parse(&text);
+    assert_eq!(description.tracks.len(), TRACKS_MAX);
+    // Without control attributes, of no known codec: named, and never taken for another's continuation.
+    assert!(
+        description
+            .tracks
+            .iter()
+            .all(|track| track.control.is_empty())
+    );
+    let known = track(Media::Video, "H264", 90_000, &[]);
+    assert_eq!(map_tracks(&[known], &description.tracks)[0].index(), None);
+    let written = description.write("gate", 1, IpAddr::V4(Ipv4Addr::LOCALHOST));
+    let written = String::from_utf8(written).expect("text");
+    assert!(
+        !written.contains("198.51.100") && !written.contains("203.0.113"),
+        "{written}"
+    );
+}
