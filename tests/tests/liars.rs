@@ -70,7 +70,8 @@ impl Theatre {
                 // Every hole is worth a seam: by default those of half a second are not.
                 "min_gap": "0ms",
                 "outage_wait": "2s",
-                "probe_deadline": "1s",
+                // A program that has just started greets hundreds of recorders at once.
+                "probe_deadline": "8s",
                 "failback": "after 2s",
                 "reaction": { "connect": "1s", "response": "1s", "first_unit": "1s" },
             },
