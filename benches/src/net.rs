@@ -5,14 +5,20 @@
 
 use std::{
     io,
-    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener as StdListener, UdpSocket as StdSocket},
+    sync::Arc,
 };
 
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 
 /// The segment of an Ethernet frame with TCP timestamps.
 const SEGMENT_BYTES: u32 = 1_448;
+/// The name in the certificate.
+pub(crate) const TLS_NAME: &str = "localhost";
+/// Asked for; the system gives less where it has a limit.
+const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
 const BACKLOG: u32 = 1_024;
 
 /// Connects with small segments both ways.
@@ -35,6 +41,30 @@ pub(crate) fn listen() -> io::Result<TcpListener> {
 /// An address of the loopback that nobody listens on.
 pub(crate) fn free_address() -> io::Result<SocketAddr> {
     StdListener::bind(loopback(0))?.local_addr()
+}
+
+/// A socket for media, with all the room that the system gives.
+pub(crate) fn receiver() -> io::Result<UdpSocket> {
+    let socket = StdSocket::bind(loopback(0))?;
+    socket.set_nonblocking(true)?;
+    SockRef::from(&socket).set_recv_buffer_size(RECEIVE_BYTES)?;
+    UdpSocket::from_std(socket)
+}
+
+/// A certificate of our own with its key, as PEM, and a client that trusts it.
+pub(crate) fn certificate() -> anyhow::Result<(String, String, Arc<ClientConfig>)> {
+    let made = rcgen::generate_simple_self_signed([TLS_NAME.to_owned()])?;
+    let mut roots = RootCertStore::empty();
+    roots.add(made.cert.der().clone())?;
+    let trusted = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok((
+        made.cert.pem(),
+        made.signing_key.serialize_pem(),
+        Arc::new(trusted),
+    ))
 }
 
 fn loopback(port: u16) -> SocketAddr {

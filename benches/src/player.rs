@@ -13,9 +13,14 @@ use std::{
 use anyhow::{Context, bail};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, UdpSocket},
     sync::watch,
     task::JoinSet,
+};
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{ClientConfig, pki_types::ServerName},
 };
 
 use crate::{
@@ -37,6 +42,17 @@ pub(crate) enum Rate {
     Bulk,
 }
 
+/// What carries the footage.
+#[derive(Clone, Debug)]
+pub(crate) enum Via {
+    /// The RTSP connection.
+    Tcp,
+    /// Datagrams beside it.
+    Udp,
+    /// The RTSP connection inside TLS, with what is trusted.
+    Tls(Arc<ClientConfig>),
+}
+
 /// What to play.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
@@ -45,16 +61,53 @@ pub(crate) struct Wish {
     /// Capture time, UTC in µs.
     pub(crate) start_us: i64,
     pub(crate) rate: Rate,
+    pub(crate) via: Via,
 }
 
 /// A session that plays.
 #[derive(Debug)]
 pub(crate) struct Player {
-    stream: TcpStream,
+    stream: Stream,
+    /// Where media arrives beside the stream, and reports of it.
+    media: Option<(UdpSocket, UdpSocket)>,
     buffer: Box<[u8]>,
     filled: usize,
     checker: Checker,
     received: Arc<AtomicU64>,
+    url: String,
+    /// PLAY was answered.
+    playing: bool,
+}
+
+#[derive(Debug)]
+enum Stream {
+    Plain(TcpStream),
+    Sealed(Box<TlsStream<TcpStream>>),
+}
+
+impl Stream {
+    async fn sealed(stream: TcpStream, trusted: &Arc<ClientConfig>) -> anyhow::Result<Self> {
+        let name = ServerName::try_from(net::TLS_NAME)?;
+        let sealed = TlsConnector::from(Arc::clone(trusted)).connect(name, stream);
+        Ok(Self::Sealed(Box::new(sealed.await.context("TLS")?)))
+    }
+
+    async fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(stream) => stream.read(buffer).await,
+            Self::Sealed(stream) => stream.read(buffer).await,
+        }
+    }
+
+    async fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match self {
+            Self::Plain(stream) => stream.write_all(bytes).await,
+            Self::Sealed(stream) => {
+                stream.write_all(bytes).await?;
+                stream.flush().await
+            }
+        }
+    }
 }
 
 impl Player {
@@ -65,21 +118,38 @@ impl Player {
         received: &Arc<AtomicU64>,
     ) -> anyhow::Result<Self> {
         let stream = net::connect(wish.server).await.context("connecting")?;
+        let (stream, scheme) = match &wish.via {
+            Via::Tcp | Via::Udp => (Stream::Plain(stream), "rtsp"),
+            Via::Tls(trusted) => (Stream::sealed(stream, trusted).await?, "rtsps"),
+        };
+        let media = match &wish.via {
+            Via::Udp => Some((net::receiver()?, net::receiver()?)),
+            Via::Tcp | Via::Tls(_) => None,
+        };
         let mut player = Self {
             stream,
+            media,
             buffer: vec![0; BUFFER_BYTES].into(),
             filled: 0,
             checker: Checker::new(Arc::clone(footage)),
             received: Arc::clone(received),
+            url: format!("{scheme}://{}/{}", wish.server, wish.camera),
+            playing: false,
         };
-        let url = format!("rtsp://{}/{}", wish.server, wish.camera);
+        let url = player.url.clone();
         player
             .request(
                 &format!("DESCRIBE {url}"),
                 "CSeq: 1\r\nAccept: application/sdp",
             )
             .await?;
-        let transport = "Transport: RTP/AVP/TCP;unicast;interleaved=0-1";
+        let transport = match &player.media {
+            None => "Transport: RTP/AVP/TCP;unicast;interleaved=0-1".to_owned(),
+            Some((media, control)) => {
+                let (media, control) = (media.local_addr()?.port(), control.local_addr()?.port());
+                format!("Transport: RTP/AVP;unicast;client_port={media}-{control}")
+            }
+        };
         let session = player
             .request(
                 &format!("SETUP {url}/trackID=1"),
@@ -95,6 +165,7 @@ impl Player {
             headers.push_str("\r\nRate-Control: no");
         }
         player.request(&format!("PLAY {url}"), &headers).await?;
+        player.playing = true;
         Ok(player)
     }
 
@@ -120,7 +191,10 @@ impl Player {
             let mut outcome = self.check();
             if outcome.is_ok() {
                 tokio::select! {
-                    _ = stop.wait_for(|stop| *stop) => return self.checker.verdict,
+                    () = async { drop(stop.wait_for(|stop| *stop).await) } => {
+                        self.hang_up().await;
+                        return self.checker.verdict;
+                    }
                     read = self.read() => outcome = read.map_err(Into::into),
                 }
             }
@@ -129,6 +203,17 @@ impl Player {
                 verdict.faults += 1;
                 verdict.first_fault.get_or_insert(format!("{error:#}"));
                 return verdict;
+            }
+        }
+    }
+
+    /// Over UDP the server goes on for a minute unless it is told.
+    async fn hang_up(&mut self) {
+        if self.media.is_some() {
+            let text = format!("TEARDOWN {} RTSP/1.0\r\nCSeq: 4\r\n\r\n", self.url);
+            let mut answer = [0; 1];
+            if self.stream.write_all(text.as_bytes()).await.is_ok() {
+                let _ = self.stream.read(&mut answer).await;
             }
         }
     }
@@ -181,6 +266,20 @@ impl Player {
     }
 
     async fn read(&mut self) -> io::Result<()> {
+        if self.playing
+            && let Some((media, _)) = &self.media
+        {
+            let mut bytes = media.recv(&mut self.buffer).await?;
+            loop {
+                self.checker.packet(&self.buffer[..bytes], now());
+                self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+                match media.try_recv(&mut self.buffer) {
+                    Ok(more) => bytes = more,
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
         match self.stream.read(&mut self.buffer[self.filled..]).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),
             bytes => {

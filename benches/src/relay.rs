@@ -5,6 +5,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -14,6 +15,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
+use tokio_rustls::rustls::ClientConfig;
 
 use crate::{
     clock::{now, sleep},
@@ -33,6 +35,8 @@ const COPY_BYTES: usize = 64 * 1024;
 pub(crate) struct Relay {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
+    /// What a player inside TLS trusts; the copy loop has none.
+    pub(crate) trusted: Option<Arc<ClientConfig>>,
     _folder: Option<TempDir>,
 }
 
@@ -47,15 +51,24 @@ impl Relay {
         let address = net::free_address()?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("seamline.toml");
-        fs::write(&file, configuration(address, recorder, players))?;
+        let (certificate, key, trusted) = net::certificate()?;
+        fs::write(folder.path().join("cert.pem"), certificate)?;
+        fs::write(folder.path().join("key.pem"), key)?;
+        fs::write(
+            &file,
+            configuration(address, recorder, players, folder.path()),
+        )?;
         let mut command = Command::new(program);
         command
             .args(["serve", "--log-level", "warn", "-c"])
             .arg(&file);
         command.env_remove("RUST_LOG").stdin(Stdio::null());
-        Self::start(command, address, core, Some(folder))
-            .await
-            .with_context(|| program.display().to_string())
+        let relay = Self::start(command, address, core, Some(folder)).await;
+        let relay = relay.with_context(|| program.display().to_string())?;
+        Ok(Self {
+            trusted: Some(trusted),
+            ..relay
+        })
     }
 
     /// A plain copy loop before one recorder.
@@ -90,18 +103,28 @@ impl Relay {
         Ok(Self {
             process,
             address,
+            trusted: None,
             _folder: folder,
         })
     }
 }
 
-fn configuration(listen: SocketAddr, recorder: SocketAddr, players: usize) -> String {
+fn configuration(
+    listen: SocketAddr,
+    recorder: SocketAddr,
+    players: usize,
+    folder: &Path,
+) -> String {
+    let folder = folder.display();
     let connections = players + 64;
     format!(
         r#"listen = "{listen}"
 [limits]
 connections_max = {connections}
 per_address_max = {connections}
+[tls]
+certificate = "{folder}/cert.pem"
+key = "{folder}/key.pem"
 [[site]]
 name = "bench"
 [[recorder]]

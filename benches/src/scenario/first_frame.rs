@@ -14,7 +14,7 @@ use crate::{
     checker::ms,
     clock::{now, sleep},
     footage::{Footage, GROUP_US},
-    player::{Player, Rate, Wish},
+    player::{Player, Rate, Via, Wish},
     recorder,
     relay::{CAMERA, Relay},
     report::{self, Spread, row, table},
@@ -93,6 +93,7 @@ async fn ask(
         camera: CAMERA,
         start_us: START_US + index as i64 * GROUP_US,
         rate,
+        via: Via::Tcp,
     };
     let asked: Instant = now();
     let mut player = Player::open(&wish, footage, &Arc::default()).await?;

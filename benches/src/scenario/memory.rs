@@ -10,7 +10,7 @@ use crate::{
     checker::Verdict,
     clock::{now, sleep, sleep_until},
     footage::{Footage, GROUP_US},
-    player::{Crowd, Rate, Wish},
+    player::{Crowd, Rate, Via, Wish},
     recorder,
     relay::{CAMERA, Relay},
     report::{self, Spread, row, table},
@@ -69,6 +69,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         camera: CAMERA,
         start_us: START_US + index as i64 * GROUP_US,
         rate: Rate::Paced,
+        via: Via::Tcp,
     };
 
     // One session first: what the first of all costs is not each one's share.

@@ -2,7 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
-use clap::Args;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use super::{Common, START_US, demand_clean};
@@ -10,7 +11,7 @@ use crate::{
     checker::Verdict,
     clock::{now, sleep, sleep_until},
     footage::{Footage, GROUP_US},
-    player::{Crowd, Rate, Wish},
+    player::{Crowd, Rate, Via, Wish},
     process, recorder,
     relay::{CAMERA, Relay},
     report::{self, Spread, row, table},
@@ -37,6 +38,10 @@ pub(crate) struct Options {
     /// Players of a bulk run.
     #[arg(long, default_value_t = 1)]
     bulk_sessions: usize,
+    /// What carries the footage to the players: over tcp Seamline is measured against the copy loop, else against itself
+    /// over tcp.
+    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
+    transport: Transport,
     /// Rate of each stream.
     #[arg(long, default_value_t = 4_000)]
     kbit_s: u32,
@@ -45,8 +50,18 @@ pub(crate) struct Options {
     seconds: u64,
 }
 
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Transport {
+    Tcp,
+    Udp,
+    Tls,
+}
+
 #[derive(Debug, Serialize)]
 struct Figures {
+    transport: Transport,
     kbit_s: u32,
     ways: Vec<Way>,
 }
@@ -57,15 +72,16 @@ struct Way {
     name: &'static str,
     sessions: usize,
     pairs: Vec<Pair>,
-    /// Bytes per CPU second of Seamline to that of the copy loop.
+    /// Bytes per CPU second of Seamline to that of what it is measured against.
     ratio: Spread,
     seamline_cpu_s_per_gb: Spread,
-    copy_cpu_s_per_gb: Spread,
+    base_cpu_s_per_gb: Spread,
 }
 
 #[derive(Debug, Serialize)]
 struct Pair {
-    copy: Run,
+    /// The copy loop, or Seamline over tcp.
+    base: Run,
     seamline: Run,
 }
 
@@ -92,7 +108,15 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     }
     let recorder = recorder::start(&footage)?;
     let seamline = Relay::seamline(&program, recorder, options.sessions, core).await?;
-    let copy = Relay::copy_loop(recorder, core).await?;
+    let copy_loop = Relay::copy_loop(recorder, core).await?;
+    let (base, via) = match options.transport {
+        Transport::Tcp => (&copy_loop, Via::Tcp),
+        Transport::Udp => (&seamline, Via::Udp),
+        Transport::Tls => {
+            let trusted = seamline.trusted.clone().context("Seamline speaks TLS")?;
+            (&seamline, Via::Tls(trusted))
+        }
+    };
     let mut ways = Vec::new();
     for (name, rate, sessions) in [
         ("paced", Rate::Paced, options.sessions),
@@ -100,22 +124,23 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
     ] {
         let mut pairs = Vec::new();
         for index in 0..options.pairs {
-            let measure = |relay| measure(relay, &footage, rate, sessions, options.seconds);
+            let measure =
+                |relay, via| measure(relay, via, &footage, rate, sessions, options.seconds);
             // Each goes first as often as the other.
             let pair = if index % 2 == 0 {
-                let copy = measure(&copy).await?;
-                let seamline = measure(&seamline).await?;
-                Pair { copy, seamline }
+                let base = measure(base, &Via::Tcp).await?;
+                let seamline = measure(&seamline, &via).await?;
+                Pair { base, seamline }
             } else {
-                let seamline = measure(&seamline).await?;
-                let copy = measure(&copy).await?;
-                Pair { copy, seamline }
+                let seamline = measure(&seamline, &via).await?;
+                let base = measure(base, &Via::Tcp).await?;
+                Pair { base, seamline }
             };
             eprintln!(
-                "{name} {}/{}: copy {:.3}, seamline {:.3} CPU s/GB",
+                "{name} {}/{}: base {:.3}, seamline {:.3} CPU s/GB",
                 index + 1,
                 options.pairs,
-                pair.copy.cpu_s_per_gb(),
+                pair.base.cpu_s_per_gb(),
                 pair.seamline.cpu_s_per_gb()
             );
             pairs.push(pair);
@@ -123,6 +148,7 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         ways.push(Way::new(name, sessions, pairs));
     }
     let figures = Figures {
+        transport: options.transport,
         kbit_s: options.kbit_s,
         ways,
     };
@@ -132,13 +158,13 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         .ways
         .iter()
         .flat_map(|way| &way.pairs)
-        .flat_map(|pair| [&pair.copy, &pair.seamline])
+        .flat_map(|pair| [&pair.base, &pair.seamline])
         .try_for_each(|run| demand_clean(&run.received))
 }
 
 impl Way {
     fn new(name: &'static str, sessions: usize, pairs: Vec<Pair>) -> Self {
-        let ratio = |pair: &Pair| pair.copy.cpu_s_per_gb() / pair.seamline.cpu_s_per_gb();
+        let ratio = |pair: &Pair| pair.base.cpu_s_per_gb() / pair.seamline.cpu_s_per_gb();
         Self {
             name,
             sessions,
@@ -146,7 +172,7 @@ impl Way {
             seamline_cpu_s_per_gb: Spread::of(
                 pairs.iter().map(|pair| pair.seamline.cpu_s_per_gb()),
             ),
-            copy_cpu_s_per_gb: Spread::of(pairs.iter().map(|pair| pair.copy.cpu_s_per_gb())),
+            base_cpu_s_per_gb: Spread::of(pairs.iter().map(|pair| pair.base.cpu_s_per_gb())),
             pairs,
         }
     }
@@ -155,6 +181,7 @@ impl Way {
 /// Plays through a relay, and looks at its CPU time over a while in the middle.
 async fn measure(
     relay: &Relay,
+    via: &Via,
     footage: &Arc<Footage>,
     rate: Rate,
     sessions: usize,
@@ -172,6 +199,7 @@ async fn measure(
             camera: CAMERA,
             start_us: START_US + index as i64 * GROUP_US,
             rate,
+            via: via.clone(),
         };
         crowd.add(&wish, footage).await?;
     }
@@ -200,14 +228,13 @@ fn print(figures: &Figures) {
             spread.min, spread.median, spread.max
         )
     };
+    let (base, over) = match figures.transport {
+        Transport::Tcp => ("copy CPU s/GB", "seamline CPU s/GB"),
+        Transport::Udp => ("tcp CPU s/GB", "udp CPU s/GB"),
+        Transport::Tls => ("tcp CPU s/GB", "tls CPU s/GB"),
+    };
     let mut rows = vec![row([
-        "",
-        "sessions",
-        "pairs",
-        "copy CPU s/GB",
-        "seamline CPU s/GB",
-        "ratio to copy",
-        "Mbit/s",
+        "", "sessions", "pairs", base, over, "ratio", "Mbit/s",
     ])];
     for way in &figures.ways {
         let rate = |pair: &Pair| pair.seamline.bytes as f64 * 8e-6 / pair.seamline.wall_s;
@@ -215,7 +242,7 @@ fn print(figures: &Figures) {
             way.name.into(),
             way.sessions.to_string(),
             way.pairs.len().to_string(),
-            three(way.copy_cpu_s_per_gb),
+            three(way.base_cpu_s_per_gb),
             three(way.seamline_cpu_s_per_gb),
             three(way.ratio),
             format!("{:.0}", Spread::of(way.pairs.iter().map(rate)).median),
