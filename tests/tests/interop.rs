@@ -148,21 +148,21 @@ impl Scenario {
     }
 
     fn player(&self, row: Row, from: i64, until: i64) -> Player {
-        let secured = |url: String| match row.transport {
-            "tls" => url.replacen("rtsp:", "rtsps:", 1),
-            _ => url,
+        let scheme = match (row.player, row.transport) {
+            (_, "tls") => "rtsps:",
+            // It names the tunnel by scheme.
+            (Who::Gstreamer, "http") => "rtsph:",
+            _ => "rtsp:",
         };
-        let plain = secured(self.seamline.url());
-        let windowed = secured(self.seamline.url_from(from, Some(until)));
-        let over = match row.transport {
-            "tls" => "tcp",
-            other => other,
+        let plain = self.seamline.url().replacen("rtsp:", scheme, 1);
+        let windowed = self.seamline.url_from(from, Some(until));
+        let windowed = windowed.replacen("rtsp:", scheme, 1);
+        let over = match (row.player, row.transport) {
+            (_, "tls") | (Who::Gstreamer, "http") => "tcp",
+            (_, other) => other,
         };
         match row.player {
             Who::Ffmpeg => Player::ffmpeg_over(over, &windowed),
-            Who::Gstreamer if row.transport == "tls" => {
-                Player::gstreamer_over("tcp+tls", &windowed)
-            }
             Who::Gstreamer => Player::gstreamer_over(over, &windowed),
             Who::GstreamerOnvif => Player::onvif_between(&plain, from, until),
             Who::Aiortsp => Player::aiortsp(row.transport, &plain, from),
