@@ -114,17 +114,14 @@ impl Who {
 
     /// Why a player cannot do this, whoever serves it.
     fn lacks(self, action: Action) -> Option<&'static str> {
+        use Action as A;
         match (self, action) {
-            (Who::Ffmpeg | Who::Retina, Action::Pause | Action::PauseBehindSeam) => {
-                Some("no command for it")
-            }
-            (Who::Ffmpeg | Who::Gstreamer | Who::Retina, Action::Seek) => {
+            (Who::Ffmpeg | Who::Retina, A::Pause | A::PauseBehindSeam | A::Reverse)
+            | (Who::Gstreamer, A::Reverse) => Some("no command for it"),
+            (Who::Ffmpeg | Who::Gstreamer | Who::Retina, A::Seek) => {
                 Some("no absolute time: by a new URL")
             }
-            (Who::Ffmpeg | Who::Gstreamer | Who::Retina, Action::Reverse) => {
-                Some("no command for it")
-            }
-            (Who::Aiortsp, Action::Reverse) => Some("depacketizes forward only"),
+            (Who::Aiortsp, A::Reverse) => Some("depacketizes forward only"),
             _ => None,
         }
     }
