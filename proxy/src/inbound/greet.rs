@@ -54,10 +54,7 @@ pub(super) async fn greet(link: Link, hall: Arc<Hall>, shutdown: watch::Receiver
     match guest {
         Ok(Guest::Rtsp(link)) => rtsp::serve(Wire::Direct(link), &hall, shutdown).await,
         Ok(Guest::Http(link, head)) => {
-            let wire = tokio::select! {
-                wire = http::receive(link, head, &hall) => wire,
-                _ = down.wait_for(|down| *down) => return,
-            };
+            let wire = http::receive(link, head, &hall, shutdown.clone()).await;
             if let Some(wire) = wire {
                 rtsp::serve(wire, &hall, shutdown).await;
             }
@@ -80,8 +77,13 @@ async fn meet(mut link: Link, hall: &Hall) -> Result<Guest, Rebuff> {
                 link = sealed.map_err(Rebuff::Handshake)?;
             }
             Spoken::Http => {
-                let head = Head::read(&mut link).await?;
-                return Ok(Guest::Http(link, head));
+                return match Head::read(&mut link).await {
+                    Ok(head) => Ok(Guest::Http(link, head)),
+                    Err(error) => {
+                        http::refuse_head(link, error).await;
+                        Err(error.into())
+                    }
+                };
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::http::Tunnels;
+use super::http::{Service, Tunnels};
 use super::rtsp::{Sessions, UdpSettings};
 use super::tls::Certificates;
 use crate::cameras::Cameras;
@@ -14,6 +14,8 @@ pub(super) struct Hall {
     pub(super) certificates: Option<Arc<Certificates>>,
     /// RTSP over HTTP, also half of it.
     pub(super) tunnels: Tunnels,
+    /// HTTP that carries no RTSP.
+    pub(super) service: Service,
     /// Whether media goes over UDP, and from where.
     pub(super) udp: UdpSettings,
     /// Sessions over UDP, with or without a connection.

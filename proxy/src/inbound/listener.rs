@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::greet::greet;
 use super::hall::Hall;
-use super::http::Tunnels;
+use super::http::{Service, Tunnels};
 use super::link::Link;
 use super::rtsp::{Sessions, UdpSettings};
 use super::tls::Certificates;
@@ -102,6 +102,7 @@ impl Listener {
     /// Serves until `shutdown` turns true; then lets playbacks go on for [`Limits::drain`].
     pub async fn serve(self, cameras: Arc<Cameras>, mut shutdown: watch::Receiver<bool>) {
         let hall = Arc::new(Hall {
+            service: Service::new(cameras.clone()),
             cameras,
             certificates: self.settings.certificates.clone(),
             tunnels: Tunnels::default(),

@@ -7,9 +7,9 @@ use tokio::io::AsyncReadExt;
 use super::super::link::Link;
 
 /// Longest head that is read.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
+pub(super) const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// Most header fields.
-const HEADERS_MAX: usize = 64;
+pub(super) const HEADERS_MAX: usize = 64;
 
 /// The head of a request.
 #[derive(Debug)]
@@ -18,10 +18,6 @@ pub(in crate::inbound) struct Head {
     pub(super) path: String,
     headers: Vec<(String, String)>,
     /// As it was received.
-    #[expect(
-        dead_code,
-        reason = "what a service that takes the connection over reads again"
-    )]
     pub(super) raw: BytesMut,
 }
 

@@ -1,14 +1,24 @@
-//! HTTP on the port. Tunnels and WebSockets carry RTSP; everything else ends in [`other`], the one place where HTTP
-//! services take over.
+//! HTTP on the port. Tunnels and WebSockets carry RTSP; everything else is the [`service`]'s.
 
+mod api;
 mod base64;
+mod description;
+mod errors;
+mod gate;
 mod head;
+mod patience;
+mod service;
 mod tunnel;
 mod websocket;
 
-use tokio::io::AsyncWriteExt;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::sync::watch;
 
 pub(super) use head::{Head, HeadError};
+pub(super) use service::Service;
 pub(super) use tunnel::{Tunnel, Tunnels};
 pub(super) use websocket::WebSocket;
 
@@ -22,6 +32,10 @@ const TUNNELLED: &str = "application/x-rtsp-tunnelled";
 const ONVIF_PROTOCOL: &str = "rtsp.onvif.org";
 /// Longest cookie of a tunnel; those of players have 16 to 23 characters.
 const COOKIE_BYTES_MAX: usize = 256;
+
+/// How long, and how much, a client that was refused may go on sending before its connection is closed.
+const LINGER_MAX: Duration = Duration::from_secs(1);
+const LINGER_BYTES_MAX: usize = 64 * 1024;
 
 /// What a request wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,14 +56,33 @@ enum Errand {
 type Status = &'static str;
 
 const BAD_REQUEST: Status = "400 Bad Request";
-const NOT_FOUND: Status = "404 Not Found";
+const TOO_LONG: Status = "431 Request Header Fields Too Large";
 const NOT_ALLOWED: Status = "405 Method Not Allowed";
 const UPGRADE_REQUIRED: Status = "426 Upgrade Required\r\nSec-WebSocket-Version: 13";
 
 /// Does what the request asks; gives back what RTSP is to be spoken over, if it is.
-pub(super) async fn receive(link: Link, head: Head, hall: &Hall) -> Option<Wire> {
-    let peer = link.peer();
+pub(super) async fn receive(
+    link: Link,
+    head: Head,
+    hall: &Hall,
+    mut shutdown: watch::Receiver<bool>,
+) -> Option<Wire> {
     match errand(&head) {
+        Errand::Other => {
+            hall.service.serve(link, head, shutdown).await;
+            None
+        }
+        errand => tokio::select! {
+            wire = carry(link, &head, errand, hall) => wire,
+            _ = shutdown.wait_for(|down| *down) => None,
+        },
+    }
+}
+
+/// Makes a connection ready to carry RTSP.
+async fn carry(link: Link, head: &Head, errand: Errand, hall: &Hall) -> Option<Wire> {
+    let peer = link.peer();
+    match errand {
         Errand::Down { cookie } => hall.tunnels.down(link, cookie).await.map(Wire::tunnel),
         Errand::Up { cookie } => {
             hall.tunnels.up(link, cookie).await;
@@ -67,18 +100,17 @@ pub(super) async fn receive(link: Link, head: Head, hall: &Hall) -> Option<Wire>
             refuse(link, status).await;
             None
         }
-        Errand::Other => {
-            other(link, head).await;
-            None
-        }
+        Errand::Other => None,
     }
 }
 
-/// A request that has nothing to do with RTSP. To hand it to a service: `link.unread(head.raw)`, and the link is a stream
-/// from its first byte.
-async fn other(link: Link, head: Head) {
-    tracing::info!(peer = %link.peer(), method = head.method, path = head.path, "not found");
-    refuse(link, NOT_FOUND).await;
+/// Answers a head that cannot be read.
+pub(super) async fn refuse_head(link: Link, error: HeadError) {
+    match error {
+        HeadError::TooLong => refuse(link, TOO_LONG).await,
+        HeadError::Malformed => refuse(link, BAD_REQUEST).await,
+        HeadError::Gone => {}
+    }
 }
 
 /// Answers with a status and closes. The client may be gone; that is its own affair.
@@ -88,9 +120,17 @@ pub(super) async fn refuse(mut link: Link, status: Status) {
         "HTTP/1.1 {status}\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: {}\r\n\r\n{reason}\n",
         reason.len() + 1
     );
-    if link.write_all(answer.as_bytes()).await.is_ok() {
-        let _ = link.shutdown().await;
+    if link.write_all(answer.as_bytes()).await.is_err() || link.shutdown().await.is_err() {
+        return;
     }
+    // What is closed with bytes unread is reset, and the answer is lost with it.
+    let mut unread = BytesMut::with_capacity(LINGER_BYTES_MAX);
+    let rest = async {
+        while matches!(link.read_buf(&mut unread).await, Ok(1..)) && unread.len() < LINGER_BYTES_MAX
+        {
+        }
+    };
+    let _ = tokio::time::timeout(LINGER_MAX, rest).await;
 }
 
 fn errand(head: &Head) -> Errand {

@@ -1,0 +1,177 @@
+//! Who may ask for what. Routes take [`Admitted`] or [`Visitor`] and need to know nothing else of users and rights.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+
+use axum::extract::{FromRequestParts, Path, Query};
+use axum::http::request::Parts;
+use hyper::StatusCode;
+use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
+use seamline_routing::CameraId;
+use seamline_rtsp::auth::server::Ask;
+use seamline_rtsp::auth::users::User;
+use serde::de::DeserializeOwned;
+
+use super::errors::Problem;
+use super::service::{Face, Guest};
+use crate::access::Refusal;
+use crate::cameras::CameraEntry;
+use crate::clock;
+
+/// As much of a camera's name goes into the log.
+const NAME_CHARS_MAX: usize = 256;
+
+/// A request for one camera that its sender may see, with its query read as `Q`.
+///
+/// The camera is the route's `{camera}`, else the query's `path` (as `MediaMTX` has it) or `camera`.
+pub(super) struct Admitted<Q> {
+    /// The camera.
+    pub(super) camera: Arc<CameraEntry>,
+    /// The query's other parameters.
+    #[allow(dead_code, reason = "not every route has parameters")]
+    pub(super) query: Q,
+    /// Who asks.
+    #[allow(dead_code, reason = "not every route tells who asked")]
+    pub(super) visitor: Visitor,
+}
+
+/// The camera that a request asks for, told to the log; an extension of each request.
+#[derive(Clone, Debug, Default)]
+pub(super) struct AskedFor(pub(super) Arc<OnceLock<String>>);
+
+/// A request that names no camera, of somebody who may ask at all.
+#[derive(Clone)]
+pub(super) struct Visitor {
+    /// Where from.
+    pub(super) guest: Guest,
+    /// `None` where everybody may come in.
+    user: Option<User>,
+}
+
+impl Visitor {
+    /// Whether this camera exists for them.
+    pub(super) fn may_see(&self, camera: &CameraId) -> bool {
+        self.user
+            .as_ref()
+            .is_none_or(|user| user.may_see(camera.as_str()))
+    }
+
+    /// The user's name; `None` where everybody may come in.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.user.as_ref().map(|user| user.name.as_str())
+    }
+}
+
+impl FromRequestParts<Arc<Face>> for Visitor {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Arc<Face>) -> Result<Self, Problem> {
+        let guest = parts.extensions.get::<Guest>().cloned();
+        let guest = guest.expect("every request carries whom it comes from");
+        let uri = parts
+            .uri
+            .path_and_query()
+            .map_or("/", |target| target.as_str());
+        let authorization = parts.headers.get(AUTHORIZATION);
+        let authorization = authorization
+            .map(|value| {
+                value
+                    .to_str()
+                    .map_err(|_| Problem::bad_request("credentials beyond ASCII"))
+            })
+            .transpose()?;
+        let ask = Ask {
+            method: parts.method.as_str(),
+            uri,
+            authorization,
+            secure: guest.secure,
+            now_s: (clock::wall().as_unix_ms() / 1000).max(0) as u64,
+        };
+        let user = {
+            let mut login = guest.login.lock().await;
+            let admitted = face
+                .cameras
+                .access
+                .admit(ask, guest.peer.ip(), &mut login)
+                .await;
+            admitted.map_err(refusal)?.cloned()
+        };
+        Ok(Visitor { guest, user })
+    }
+}
+
+impl<Q: DeserializeOwned> FromRequestParts<Arc<Face>> for Admitted<Q> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Arc<Face>) -> Result<Self, Problem> {
+        // First of all: strangers do not learn what is wrong with their questions, nor which cameras there are.
+        let visitor = Visitor::from_request_parts(parts, face).await?;
+        let named = camera_named(parts, face).await?;
+        let camera = CameraId::from(named.as_str());
+        if let Some(asked) = parts.extensions.get::<AskedFor>() {
+            let _ = asked.0.set(named.chars().take(NAME_CHARS_MAX).collect());
+        }
+        if !visitor.may_see(&camera) {
+            let user = visitor.name().unwrap_or("-");
+            tracing::warn!(peer = %visitor.guest.peer, user, %camera, "not this user's camera");
+            return Err(Problem::new(
+                StatusCode::FORBIDDEN,
+                "not this user's camera",
+            ));
+        }
+        let entry = face.cameras.get(&camera);
+        let camera =
+            entry.ok_or_else(|| Problem::not_found(format!("there is no camera {named:?}")))?;
+        let Query(query) = Query::from_request_parts(parts, face)
+            .await
+            .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+        Ok(Admitted {
+            camera,
+            query,
+            visitor,
+        })
+    }
+}
+
+/// The name in the path or in the query.
+async fn camera_named(parts: &mut Parts, face: &Arc<Face>) -> Result<String, Problem> {
+    let path: Result<Path<HashMap<String, String>>, _> =
+        Path::from_request_parts(parts, face).await;
+    if let Ok(Path(mut names)) = path
+        && let Some(name) = names.remove("camera")
+    {
+        return Ok(name);
+    }
+    let query = parts.uri.query().unwrap_or_default();
+    let parameter = |wanted: &str| {
+        let mut pairs = url::form_urlencoded::parse(query.as_bytes());
+        pairs
+            .find(|(name, _)| name == wanted)
+            .map(|(_, value): (_, Cow<'_, str>)| value.into_owned())
+    };
+    let named = parameter("path").or_else(|| parameter("camera"));
+    named
+        .filter(|name| !name.is_empty())
+        .ok_or_else(|| Problem::bad_request("which camera? `path` names it"))
+}
+
+fn refusal(refusal: Refusal) -> Problem {
+    match refusal {
+        Refusal::Challenge(values) => {
+            let problem = Problem::new(StatusCode::UNAUTHORIZED, "who asks?");
+            let values = values
+                .iter()
+                .filter_map(|value| HeaderValue::from_str(value).ok());
+            values.fold(problem, |problem, value| {
+                problem.with(WWW_AUTHENTICATE, value)
+            })
+        }
+        Refusal::Damped(wait) => Problem::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "too many wrong answers came from this address",
+        )
+        .retry_after(wait.as_secs() + 1),
+        Refusal::Busy => Problem::unavailable("more passwords wait to be compared than may", 1),
+    }
+}

@@ -1,0 +1,222 @@
+//! The HTTP service: one connection and its limits, and the router that all routes hang on.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use hyper::header::{ALLOW, CONNECTION, CONTENT_LENGTH, HOST, HeaderValue};
+use hyper::{Method, StatusCode, Version};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use seamline_rtsp::auth::server::Login;
+use tokio::sync::{Mutex, watch};
+use tower::ServiceExt as _;
+use utoipa_axum::router::OpenApiRouter;
+
+use super::super::link::Link;
+use super::errors::{Problem, Refused};
+use super::gate::AskedFor;
+use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
+use super::patience::Patient;
+use super::{api, description};
+use crate::cameras::Cameras;
+
+/// Longest path and query.
+const TARGET_BYTES_MAX: usize = 8 * 1024;
+/// A head must be whole this long after the answer before it, whether it is slow or does not come.
+const HEAD_TIME_MAX: Duration = Duration::from_secs(60);
+/// What hyper buffers of a connection in either direction.
+const BUFFER_BYTES_MAX: usize = 64 * 1024;
+
+/// What all HTTP requests share.
+pub(in crate::inbound) struct Face {
+    pub(super) cameras: Arc<Cameras>,
+    counts: Counts,
+}
+
+/// What was asked since the start.
+#[derive(Debug, Default)]
+struct Counts {
+    answered: AtomicU64,
+    refused: AtomicU64,
+    failed: AtomicU64,
+}
+
+/// Whom a request comes from; every request carries it as an extension.
+#[derive(Clone)]
+pub(super) struct Guest {
+    pub(super) peer: SocketAddr,
+    /// Nobody on the way can read what is sent (TLS).
+    pub(super) secure: bool,
+    /// What the connection has proved so far.
+    pub(super) login: Arc<Mutex<Login>>,
+}
+
+/// The routes, ready to answer.
+#[derive(Clone)]
+pub(in crate::inbound) struct Service(Router);
+
+impl Service {
+    /// A service over these cameras.
+    pub(in crate::inbound) fn new(cameras: Arc<Cameras>) -> Self {
+        let face = Arc::new(Face {
+            cameras,
+            counts: Counts::default(),
+        });
+        let (router, openapi) = routes().split_for_parts();
+        let router = router
+            .merge(description::routes(&openapi))
+            .fallback(not_found)
+            .method_not_allowed_fallback(not_allowed)
+            .layer(from_fn_with_state(face.clone(), front));
+        Service(router.with_state(face))
+    }
+
+    /// Serves a connection whose first head was read, to its end; after `shutdown` only the request that runs.
+    pub(super) async fn serve(
+        &self,
+        mut link: Link,
+        head: Head,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let guest = Guest {
+            peer: link.peer(),
+            secure: link.is_sealed(),
+            login: Arc::default(),
+        };
+        let peer = guest.peer;
+        link.unread(head.raw);
+        let router = self.0.clone();
+        let answer =
+            hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
+                let (router, guest) = (router.clone(), guest.clone());
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(guest);
+                router.oneshot(request)
+            });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEAD_TIME_MAX)
+            .max_buf_size(BUFFER_BYTES_MAX)
+            .max_header_size(HEAD_BYTES_MAX)
+            .max_headers(HEADERS_MAX)
+            .serve_connection(TokioIo::new(Patient::new(link)), answer)
+            .with_upgrades();
+        tokio::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => Some(ended),
+            () = asked_to_stop(&mut shutdown) => None,
+        };
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        };
+        if let Err(why) = ended {
+            tracing::debug!(%peer, %why, "HTTP connection ended");
+        }
+    }
+}
+
+async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
+    // Nobody left who could ask is as good as being asked.
+    let _ = shutdown.wait_for(|down| *down).await;
+}
+
+/// All routes with their descriptions. A route file gives its own as `routes()`; it is merged here.
+fn routes() -> OpenApiRouter<Arc<Face>> {
+    OpenApiRouter::with_openapi(description::head()).merge(api::routes())
+}
+
+/// What all requests and answers pass: limits before, the log and the counts behind.
+async fn front(
+    axum::extract::State(face): axum::extract::State<Arc<Face>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let asked_for = AskedFor::default();
+    request.extensions_mut().insert(asked_for.clone());
+    let peer = request.extensions().get::<Guest>().map(|guest| guest.peer);
+    let method = request.method().clone();
+    let path = request.uri().path().to_owned();
+    let mut response = match fault(&request) {
+        Some(problem) => {
+            let mut refused = problem.into_response();
+            refused
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+            refused
+        }
+        None => next.run(request).await,
+    };
+    if method == Method::OPTIONS && response.status() == StatusCode::METHOD_NOT_ALLOWED {
+        response = options(&response);
+    }
+    let status = response.status();
+    let counts = &face.counts;
+    let count = match status.as_u16() {
+        500.. => &counts.failed,
+        400.. => &counts.refused,
+        _ => &counts.answered,
+    };
+    count.fetch_add(1, Ordering::Relaxed);
+    let camera = asked_for.0.get().map_or("-", String::as_str);
+    let peer = peer.map_or_else(|| "-".to_owned(), |peer| peer.to_string());
+    let reason = response.extensions().get::<Refused>();
+    let reason = reason.map_or("", |refused| &refused.reason);
+    match status.as_u16() {
+        500.. => {
+            tracing::warn!(peer, %method, path, camera, status = status.as_u16(), reason, "HTTP request failed");
+        }
+        400.. => {
+            tracing::info!(peer, %method, path, camera, status = status.as_u16(), reason, "HTTP request refused");
+        }
+        _ => {
+            tracing::debug!(peer, %method, path, camera, status = status.as_u16(), "HTTP request");
+        }
+    }
+    response
+}
+
+/// What is wrong with a request whatever it asks for.
+fn fault(request: &Request) -> Option<Problem> {
+    let target = request.uri().path_and_query();
+    if target.is_some_and(|target| target.as_str().len() > TARGET_BYTES_MAX) {
+        let detail = format!("a path and query of more than {TARGET_BYTES_MAX} bytes");
+        return Some(Problem::new(StatusCode::URI_TOO_LONG, detail));
+    }
+    // RFC 9112 §3.2: exactly one, also where the target is absolute.
+    let hosts = request.headers().get_all(HOST).iter().count();
+    if hosts > 1 || (hosts == 0 && request.version() >= Version::HTTP_11) {
+        return Some(Problem::bad_request("a request has one Host"));
+    }
+    None
+}
+
+async fn not_found() -> Problem {
+    Problem::not_found("there is nothing at this path")
+}
+
+async fn not_allowed() -> Problem {
+    Problem::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "not with this method; Allow names those that are",
+    )
+}
+
+/// The answer to OPTIONS, from a 405 that names the methods.
+fn options(refused: &Response) -> Response {
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    let headers = response.headers_mut();
+    if let Some(allow) = refused.headers().get(ALLOW) {
+        headers.insert(ALLOW, allow.clone());
+    }
+    headers.remove(CONTENT_LENGTH);
+    response
+}
