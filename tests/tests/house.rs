@@ -8,11 +8,12 @@ use std::{
 use serde_json::Value;
 
 /// Every crate of ours and those it may depend on, at most.
-const MAY_KNOW: [(&str, &[&str]); 8] = [
+const MAY_KNOW: [(&str, &[&str]); 9] = [
     ("seamline-routing", &[]),
     ("seamline-rtsp", &[]),
     ("seamline-media", &[]),
     ("seamline-archive", &[]),
+    ("seamline-evidence", &["seamline-routing"]),
     (
         "seamline-probes",
         &["seamline-routing", "seamline-rtsp", "seamline-archive"],
@@ -25,6 +26,7 @@ const MAY_KNOW: [(&str, &[&str]); 8] = [
             "seamline-rtsp",
             "seamline-media",
             "seamline-archive",
+            "seamline-evidence",
         ],
     ),
     (
@@ -43,7 +45,12 @@ const MAY_KNOW: [(&str, &[&str]); 8] = [
 ];
 
 /// Crates that decide or parse, and so do no I/O: they are handed `now`, bytes and facts.
-const PURE: [&str; 3] = ["seamline-routing", "seamline-rtsp", "seamline-media"];
+const PURE: [&str; 4] = [
+    "seamline-routing",
+    "seamline-rtsp",
+    "seamline-media",
+    "seamline-evidence",
+];
 
 /// What a pure crate would do I/O with.
 const IMPURE: [&str; 5] = ["tokio", "socket2", "hyper", "reqwest", "notify"];

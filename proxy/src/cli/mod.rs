@@ -9,6 +9,7 @@ mod probe;
 mod serve;
 mod table;
 mod user;
+mod verify;
 
 use std::io::{IsTerminal, stdout};
 use std::path::PathBuf;
@@ -41,6 +42,9 @@ enum Command {
     User(user::UserArgs),
     /// Asks two recorders for their cameras and proposes which belong together.
     Map(MapArgs),
+    /// Holds an exported clip against its manifest: exits with 0 when nothing was changed, with 1 when something was, and
+    /// with 2 when that cannot be told.
+    Verify(verify::VerifyArgs),
     /// Plays the main job with two recorders of its own; needs no configuration.
     Demo(demo::DemoArgs),
     /// One of the demo's recorders; ends with its standard input.
@@ -167,6 +171,7 @@ impl Cli {
                 Command::Coverage(args) => coverage::coverage(&args).await,
                 Command::User(args) => user::user(&args),
                 Command::Map(args) => map::map(&args).await,
+                Command::Verify(args) => Ok(verify::verify(&args)),
                 Command::Demo(args) => {
                     logs::start_when_wanted()?;
                     Ok(demo::run(&args).await?)
