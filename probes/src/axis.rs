@@ -1,43 +1,19 @@
 //! Axis cameras with edge storage: listed by `record/list.cgi`, played recording by recording.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use seamline_routing::{Coverage, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
-use serde::Deserialize;
 
 use crate::{
     clock::Clock,
-    http::Device,
-    kinds::{BuildError, LoginFields, Secret},
+    http::{Basic, Device, HttpConfig},
+    kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, Recording, UrlForm, ZoneOf},
     xml::Element,
     zone::Zone,
 };
-
-/// Where an Axis camera is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AxisConfig {
-    /// `http://host[:port]`. A copy's own name is the number of the video source, from 1.
-    pub url: String,
-    /// `rtsp://host[:port]` of the streams; the same host, port 554, when not given.
-    #[serde(default)]
-    pub rtsp: Option<String>,
-    /// User name.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Password in clear.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// File that holds the password.
-    #[serde(default)]
-    pub password_file: Option<PathBuf>,
-    /// Environment variable that holds the password.
-    #[serde(default)]
-    pub password_env: Option<String>,
-}
 
 /// A camera that can be asked.
 #[derive(Debug)]
@@ -49,15 +25,10 @@ pub struct AxisRecorder {
 
 impl AxisRecorder {
     /// Checks the URLs and reads the password.
-    pub fn new(config: &AxisConfig, clock: Clock) -> Result<Self, BuildError> {
-        let fields = LoginFields {
-            username: config.username.as_deref(),
-            password: config.password.as_ref(),
-            password_file: config.password_file.as_ref(),
-            password_env: config.password_env.as_deref(),
-        };
-        let login = fields.read()?;
-        let device = Device::new(&config.url, login.clone())?;
+    pub fn new(config: &HttpConfig, clock: Clock) -> Result<Self, BuildError> {
+        config.takes(&["rtsp"])?;
+        let device = Device::new(config, Basic::Sealed)?;
+        let login = device.login().cloned();
         let form = UrlForm {
             // Newer firmware stamps the pictures, and hands out faster than they were taken.
             playback: "/axis-media/media.amp?recordingid={recording}&onvifreplayext=1&pull=1",
@@ -234,7 +205,7 @@ mod tests {
             .respond_with(ResponseTemplate::new(200).set_body_string(LISTED))
             .mount(&server)
             .await;
-        let config: AxisConfig =
+        let config: HttpConfig =
             toml::from_str(&format!("url = '{}'\nrtsp = 'rtsp://cam'", server.uri())).unwrap();
         let recorder =
             AxisRecorder::new(&config, Clock::anchored(at("2026-01-01T12:40:00Z"))).unwrap();

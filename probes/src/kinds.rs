@@ -6,13 +6,14 @@ use serde::Deserialize;
 
 use crate::{
     archive::{ArchiveConfig, ArchiveRecorder},
-    axis::{AxisConfig, AxisRecorder},
+    axis::AxisRecorder,
     clock::Clock,
-    dahua::{DahuaConfig, DahuaRecorder},
-    hikvision::{HikvisionConfig, HikvisionRecorder},
-    mediamtx::{MediaMtxConfig, MediaMtxRecorder},
-    nx::{NxConfig, NxRecorder},
-    onvif::{OnvifConfig, OnvifRecorder},
+    dahua::DahuaRecorder,
+    hikvision::HikvisionRecorder,
+    http::HttpConfig,
+    mediamtx::MediaMtxRecorder,
+    nx::NxRecorder,
+    onvif::OnvifRecorder,
     recorder::Recorder,
     rtsp::{RtspConfig, RtspRecorder},
     zone::Zone,
@@ -26,17 +27,17 @@ pub enum RecorderConfig {
     /// A folder of MP4 files.
     Archive(ArchiveConfig),
     /// An Axis camera with edge storage.
-    Axis(AxisConfig),
+    Axis(HttpConfig),
     /// A Dahua recorder.
-    Dahua(DahuaConfig),
+    Dahua(HttpConfig),
     /// A Hikvision recorder.
-    Hikvision(HikvisionConfig),
+    Hikvision(HttpConfig),
     /// `MediaMTX`'s playback server.
-    MediaMtx(MediaMtxConfig),
+    MediaMtx(HttpConfig),
     /// An Nx media server.
-    Nx(NxConfig),
+    Nx(HttpConfig),
     /// A device with ONVIF's recording services (Profile G).
-    Onvif(OnvifConfig),
+    Onvif(HttpConfig),
     /// Any recorder that replays by RTSP and lists nothing.
     Rtsp(RtspConfig),
 }
@@ -71,6 +72,12 @@ pub enum BuildError {
     /// The zone cannot be used.
     #[error("{0}")]
     Zone(&'static str),
+    /// The kind has no use for the field of this name.
+    #[error("`{0}` means nothing to this kind of recorder")]
+    Foreign(&'static str),
+    /// Whose certificates are accepted: the field, and what is wrong with it.
+    #[error("{0}: {1}")]
+    Trust(&'static str, String),
     /// More than one of the ways to state a password, or one without a user name.
     #[error("{0}")]
     Login(&'static str),
@@ -255,9 +262,24 @@ mod tests {
                 "kind = 'archive'\npath = 'x'\npattern = '%s'\nzone = 'Mars/Base'",
                 "unknown time zone",
             ),
-            ("kind = 'mediamtx'\nurl = 'https://nvr'", "http://host:port"),
+            ("kind = 'mediamtx'\nurl = 'ftp://nvr'", "http://host:port"),
             ("kind = 'onvif'\nurl = 'rtsp://nvr'", "http://host"),
-            ("kind = 'onvif'\nurl = 'https://nvr'", "http://host"),
+            (
+                "kind = 'nx'\nurl = 'http://nvr'\nzone = 'UTC'",
+                "`zone` means nothing",
+            ),
+            (
+                "kind = 'onvif'\nurl = 'http://nvr'\nrtsp = 'rtsp://nvr'",
+                "`rtsp` means nothing",
+            ),
+            (
+                "kind = 'axis'\nurl = 'https://nvr'\npin_sha256 = 'ab'",
+                "64 hexadecimal digits",
+            ),
+            (
+                "kind = 'nx'\nurl = 'https://nvr'\nca_file = '/nonexistent/ca'",
+                "/nonexistent/ca",
+            ),
             (
                 "kind = 'onvif'\nurl = 'http://u:p@nvr'",
                 "in their own fields",

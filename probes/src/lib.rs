@@ -30,6 +30,7 @@ pub mod zone;
 
 pub use clock::Clock;
 pub use health::RecorderHealth;
+pub use http::HttpConfig;
 pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
 pub use kinds::{BuildError, RecorderConfig, Secret};
 pub use recorder::{

@@ -1,44 +1,20 @@
 //! Nx Witness and its kin: listed by `recordedTimePeriods`, played from the position in the URL.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use seamline_routing::{Coverage, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
-use serde::Deserialize;
 use serde_json::Value;
 
 use crate::{
     clock::Clock,
-    http::Device,
-    kinds::{BuildError, LoginFields, Secret},
+    http::{Basic, Device, HttpConfig},
+    kinds::BuildError,
     listing,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, UrlForm, ZoneOf},
     zone::Zone,
 };
-
-/// Where an Nx media server is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NxConfig {
-    /// `http://host:7001`. A copy's own name is the camera's id.
-    pub url: String,
-    /// `rtsp://host[:port]` of the streams; the same host and port when not given.
-    #[serde(default)]
-    pub rtsp: Option<String>,
-    /// User name.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Password in clear.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// File that holds the password.
-    #[serde(default)]
-    pub password_file: Option<PathBuf>,
-    /// Environment variable that holds the password.
-    #[serde(default)]
-    pub password_env: Option<String>,
-}
 
 /// A media server that can be asked.
 #[derive(Debug)]
@@ -50,15 +26,10 @@ pub struct NxRecorder {
 
 impl NxRecorder {
     /// Checks the URLs and reads the password.
-    pub fn new(config: &NxConfig, clock: Clock) -> Result<Self, BuildError> {
-        let fields = LoginFields {
-            username: config.username.as_deref(),
-            password: config.password.as_ref(),
-            password_file: config.password_file.as_ref(),
-            password_env: config.password_env.as_deref(),
-        };
-        let login = fields.read()?;
-        let device = Device::new(&config.url, login.clone())?;
+    pub fn new(config: &HttpConfig, clock: Clock) -> Result<Self, BuildError> {
+        config.takes(&["rtsp"])?;
+        let device = Device::new(config, Basic::Sealed)?;
+        let login = device.login().cloned();
         let form = UrlForm {
             playback: "/{camera}?pos={start:ms}",
             live: "/{camera}",
@@ -225,7 +196,7 @@ mod tests {
                 .respond_with(ResponseTemplate::new(200).set_body_string(body))
                 .mount(&server)
                 .await;
-            let config: NxConfig = toml::from_str(&format!("url = '{}'", server.uri())).unwrap();
+            let config: HttpConfig = toml::from_str(&format!("url = '{}'", server.uri())).unwrap();
             let recorder =
                 NxRecorder::new(&config, Clock::anchored(at("2026-01-01T12:30:00Z"))).unwrap();
             let query = CoverageQuery {

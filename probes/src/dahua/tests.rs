@@ -80,7 +80,7 @@ async fn stand_in(files: Vec<(&str, &str, &'static str)>, clock: &'static str) -
 
 fn recorder(server: &MockServer, more: &str, now: &str) -> DahuaRecorder {
     let text = format!("url = '{}'\nrtsp = 'rtsp://nvr:554'\n{more}", server.uri());
-    let config: DahuaConfig = toml::from_str(&text).unwrap();
+    let config: HttpConfig = toml::from_str(&text).unwrap();
     DahuaRecorder::new(&config, Clock::anchored(at(now))).unwrap()
 }
 

@@ -7,51 +7,23 @@ mod search;
 mod time;
 
 use std::{
-    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use seamline_routing::{Coverage, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
-use serde::Deserialize;
 
 use crate::{
     clock::{Clock, monotonic},
-    http::Device,
-    kinds::{BuildError, LoginFields, Secret},
+    http::{Basic, Device, HttpConfig},
+    kinds::BuildError,
     listing::{self, Listing},
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, UrlForm, ZoneOf},
     zone::Zone,
 };
 use search::{Found, Page};
-
-/// Where a Hikvision recorder is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct HikvisionConfig {
-    /// `http://host[:port]` of ISAPI. A copy's own name is its track: 100 x channel + stream, such as 101.
-    pub url: String,
-    /// `rtsp://host[:port]` of the streams; the same host, port 554, when not given.
-    #[serde(default)]
-    pub rtsp: Option<String>,
-    /// The zone of its times: local ones in this zone, or true UTC with `UTC`. Found out when not given.
-    #[serde(default)]
-    pub zone: Option<Zone>,
-    /// User name.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Password in clear.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// File that holds the password.
-    #[serde(default)]
-    pub password_file: Option<PathBuf>,
-    /// Environment variable that holds the password.
-    #[serde(default)]
-    pub password_env: Option<String>,
-}
 
 /// A recorder that can be asked.
 #[derive(Debug)]
@@ -64,15 +36,10 @@ pub struct HikvisionRecorder {
 
 impl HikvisionRecorder {
     /// Checks the URLs and reads the password.
-    pub fn new(config: &HikvisionConfig, clock: Clock) -> Result<Self, BuildError> {
-        let fields = LoginFields {
-            username: config.username.as_deref(),
-            password: config.password.as_ref(),
-            password_file: config.password_file.as_ref(),
-            password_env: config.password_env.as_deref(),
-        };
-        let login = fields.read()?;
-        let device = Device::new(&config.url, login.clone())?;
+    pub fn new(config: &HttpConfig, clock: Clock) -> Result<Self, BuildError> {
+        config.takes(&["rtsp", "zone"])?;
+        let device = Device::new(config, Basic::Sealed)?;
+        let login = device.login().cloned();
         let zone = ZoneOf::new(config.zone.clone());
         let form = UrlForm {
             playback: "/Streaming/tracks/{camera}?starttime={start:%Y%m%dT%H%M%SZ}&endtime={end:%Y%m%dT%H%M%SZ}",

@@ -15,7 +15,7 @@ fn at(text: &str) -> Timestamp {
 
 fn recorder(server: &MockServer, more: &str, now: &str) -> HikvisionRecorder {
     let text = format!("url = '{}'\nrtsp = 'rtsp://nvr:554'\n{more}", server.uri());
-    let config: HikvisionConfig = toml::from_str(&text).unwrap();
+    let config: HttpConfig = toml::from_str(&text).unwrap();
     HikvisionRecorder::new(&config, Clock::anchored(at(now))).unwrap()
 }
 

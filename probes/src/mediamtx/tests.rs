@@ -7,18 +7,18 @@ use wiremock::{
 };
 
 use super::*;
+use crate::kinds::Secret;
 use crate::testing::{at, span};
 
 /// 2026-01-02T03:04:05Z.
 const AT: i64 = 1_767_323_045;
 
 fn recorder(url: &str) -> MediaMtxRecorder {
-    let config = MediaMtxConfig {
+    let config = HttpConfig {
         url: url.to_owned(),
         username: Some("viewer".to_owned()),
         password: Some(Secret::from("a:b".to_owned())),
-        password_file: None,
-        password_env: None,
+        ..HttpConfig::default()
     };
     MediaMtxRecorder::new(&config, Clock::anchored(at(AT + 7_200))).unwrap()
 }
@@ -143,7 +143,7 @@ async fn answers_that_make_no_sense_are_refused() {
             "{json}: {refused:?}"
         );
     }
-    let endless = " ".repeat(BODY_BYTES_MAX + 1);
+    let endless = " ".repeat((16 << 20) + 1);
     let refused = answered(listed(&endless)).await;
     let error = ProbeError::protocol("/list: the answer is too long");
     assert_eq!(refused, Err(error));

@@ -80,13 +80,14 @@ impl Device {
     pub(super) fn new(
         entry: Url,
         login: Option<Login>,
+        transport: Transport,
         trust_addresses: bool,
         clock: Clock,
     ) -> Self {
         Self {
             entry,
             trust_addresses,
-            transport: Transport::new(),
+            transport,
             keeper: Keeper::new(login),
             clock,
             services: tokio::sync::Mutex::default(),
@@ -251,9 +252,10 @@ impl Device {
     fn address(&self, text: &str) -> Option<Url> {
         let mut address = self.entry.join(text).ok()?;
         if self.trust_addresses {
-            return (address.scheme() == "http" && address.has_host()).then_some(address);
+            let speaks = matches!(address.scheme(), "http" | "https");
+            return (speaks && address.has_host()).then_some(address);
         }
-        if address.host() != self.entry.host() || address.scheme() != "http" {
+        if address.host() != self.entry.host() || address.scheme() != self.entry.scheme() {
             let mut dialled = self.entry.clone();
             dialled.set_path(address.path());
             dialled.set_query(address.query());
@@ -336,7 +338,7 @@ impl Device {
     fn redirection(&self, from: &Url, reply: &Reply) -> Result<Url, ProbeError> {
         let location = reply.location.as_deref().unwrap_or_default();
         let to = from.join(location).ok();
-        to.filter(|to| to.scheme() == "http" && to.host() == self.entry.host())
+        to.filter(|to| to.scheme() == self.entry.scheme() && to.host() == self.entry.host())
             .ok_or_else(|| {
                 let shown: String = location.chars().take(LOCATION_CHARS_MAX).collect();
                 ProbeError::protocol(format!("redirects to {shown:?}, which is not followed"))

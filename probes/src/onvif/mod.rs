@@ -11,7 +11,6 @@ mod times;
 mod transport;
 
 use std::{
-    path::PathBuf,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -22,7 +21,6 @@ use std::{
 use futures::{StreamExt, stream};
 use seamline_routing::{Coverage, TimeRange, Timestamp};
 use seamline_rtsp::{sdp::Description, url::Credentials};
-use serde::Deserialize;
 use tokio::{sync::Semaphore, time::timeout};
 use url::Url;
 
@@ -30,43 +28,18 @@ use coverage::Asked;
 use device::{CallError, Device, is_refusal_of_call};
 use recordings::{Information, Recording};
 use replay::Addresses;
+use transport::Transport;
 
 use crate::{
     clock::{Clock, monotonic},
-    kinds::{BuildError, LoginFields, Secret},
+    http::{Connections, HttpConfig, address},
+    kinds::BuildError,
     recorder::{
         Answer, ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera,
         ReplayAddresses,
     },
     rtsp::RtspSource,
 };
-
-/// Where a device is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct OnvifConfig {
-    /// `http://host[:port]`, with the path of the device service where it is not `/onvif/device_service`. A copy's own
-    /// name is its recording's token, or else its source id or name where only one recording has it.
-    pub url: String,
-    /// User name, of both SOAP and RTSP.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Password in clear.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// File that holds the password.
-    #[serde(default)]
-    pub password_file: Option<PathBuf>,
-    /// Environment variable that holds the password.
-    #[serde(default)]
-    pub password_env: Option<String>,
-    /// Connects to whatever addresses the device names. Otherwise only to the host of `url`.
-    #[serde(default)]
-    pub trust_addresses: bool,
-    /// The port of its RTSP server, where it names another than leads there.
-    #[serde(default)]
-    pub rtsp_port: Option<u16>,
-}
 
 /// A device that can be asked.
 #[derive(Debug)]
@@ -88,20 +61,16 @@ struct Inner {
 
 impl OnvifRecorder {
     /// Checks the URL and reads the password.
-    pub fn new(config: &OnvifConfig, clock: Clock) -> Result<Self, BuildError> {
-        let login = LoginFields {
-            username: config.username.as_deref(),
-            password: config.password.as_ref(),
-            password_file: config.password_file.as_ref(),
-            password_env: config.password_env.as_deref(),
-        };
-        let login = login.read()?;
+    pub fn new(config: &HttpConfig, clock: Clock) -> Result<Self, BuildError> {
+        config.takes(&["trust_addresses", "rtsp_port"])?;
+        let login = config.login()?;
         let credentials = login.as_ref().map(|login| Credentials {
             user: login.username.clone(),
             password: login.password.reveal().to_owned(),
         });
         let entry = entry(&config.url)?;
-        let device = Device::new(entry, login, config.trust_addresses, clock);
+        let transport = Transport::new(Connections::new(config)?);
+        let device = Device::new(entry, login, transport, config.trust_addresses, clock);
         Ok(Self(Arc::new(Inner {
             device,
             addresses: Addresses::new(credentials, config.rtsp_port),
@@ -356,20 +325,7 @@ type Field = fn(&Recording) -> Option<&Arc<str>>;
 
 /// The device service that a configured URL means.
 fn entry(text: &str) -> Result<Url, BuildError> {
-    let wrong = |reason: &str| BuildError::Url {
-        url: text.to_owned(),
-        reason: reason.to_owned(),
-    };
-    let mut url = Url::parse(text).map_err(|error| wrong(&error.to_string()))?;
-    if url.scheme() != "http" || !url.has_host() {
-        return Err(wrong("http://host[:port] is needed"));
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(BuildError::Url {
-            url: "http://…".to_owned(),
-            reason: "state user name and password in their own fields".to_owned(),
-        });
-    }
+    let mut url = address(text)?;
     if url.path() == "/" {
         url.set_path("/onvif/device_service");
     }

@@ -7,6 +7,7 @@ use wiremock::{
 };
 
 use super::*;
+use crate::kinds::Secret;
 use crate::testing::at;
 
 /// 2026-01-02T03:04:05Z.
@@ -130,15 +131,12 @@ async fn device() -> MockServer {
     device
 }
 
-fn config(device: &MockServer) -> OnvifConfig {
-    OnvifConfig {
+fn config(device: &MockServer) -> HttpConfig {
+    HttpConfig {
         url: device.uri(),
         username: Some("viewer".to_owned()),
         password: Some(Secret::from("s3cret".to_owned())),
-        password_file: None,
-        password_env: None,
-        trust_addresses: false,
-        rtsp_port: None,
+        ..HttpConfig::default()
     }
 }
 
@@ -280,7 +278,7 @@ async fn footage_is_fetched_from_the_host_that_is_dialled() {
             .iter()
             .any(|request| request.url.path() == "/onvif/replay")
     );
-    let told = OnvifConfig {
+    let told = HttpConfig {
         rtsp_port: Some(8554),
         ..config(&device)
     };
@@ -298,7 +296,7 @@ async fn a_trusted_device_chooses_its_addresses() {
     let host = other.address().to_string();
     answers(&device, "GetServices", ok(&services(&host))).await;
     answers(&device, "GetSystemDateAndTime", ok(CLOCK)).await;
-    let trusting = OnvifConfig {
+    let trusting = HttpConfig {
         trust_addresses: true,
         ..config(&device)
     };
@@ -785,14 +783,9 @@ async fn nobody_listens() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let config = OnvifConfig {
+    let config = HttpConfig {
         url,
-        username: None,
-        password: None,
-        password_file: None,
-        password_env: None,
-        trust_addresses: false,
-        rtsp_port: None,
+        ..HttpConfig::default()
     };
     let recorder = OnvifRecorder::new(&config, Clock::System).unwrap();
     assert_eq!(recorder.ping().await, Err(ProbeError::Refused));

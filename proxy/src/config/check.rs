@@ -423,11 +423,12 @@ fn limits_of(table: &LimitsTable) -> Limits {
 }
 
 /// The keys of a recorder that an error may be about, the likeliest first.
-fn places(error: &BuildError) -> &'static [&'static str] {
+fn places(error: &BuildError) -> &[&'static str] {
     match error {
         BuildError::Url { .. } => &["url"],
         BuildError::Pattern(PatternError::Zone { .. }) | BuildError::Zone(_) => &["zone"],
         BuildError::Pattern(_) => &["pattern"],
+        BuildError::Foreign(field) | BuildError::Trust(field, _) => std::slice::from_ref(field),
         BuildError::Login(_) => &["password", "password_file", "password_env"],
         BuildError::PasswordFile { .. } => &["password_file"],
         BuildError::PasswordEnv { .. } => &["password_env"],

@@ -1,40 +1,53 @@
-//! One question to a device over HTTP and its answer: Digest, bounded in bytes, never the same wrong answer twice.
+//! One question to a recorder over HTTP and its answer: Digest or Basic, bounded in bytes, never the same wrong answer
+//! twice, never to another host than the configured one.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    time::Duration,
-};
+mod config;
+mod connections;
+mod trust;
 
+use std::sync::{Mutex, PoisonError};
+
+use base64::{Engine, prelude::BASE64_STANDARD};
 use bytes::Bytes;
 use http_auth::{PasswordClient, PasswordParams};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::Full;
 use hyper::{
-    HeaderMap, Method, Request, StatusCode,
+    HeaderMap, Method, Request, Response, StatusCode,
+    body::Incoming,
     header::{AUTHORIZATION, CONTENT_TYPE, DATE, USER_AGENT, WWW_AUTHENTICATE},
-};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
 };
 use seamline_routing::Timestamp;
 use url::Url;
+
+pub use config::HttpConfig;
+pub(crate) use connections::{Connections, address, whole};
 
 use crate::{
     kinds::{BuildError, Login},
     recorder::ProbeError,
 };
 
-/// A device's HTTP face.
+/// A recorder's HTTP face.
 #[derive(Debug)]
 pub(crate) struct Device {
     url: Url,
     login: Option<Login>,
-    client: Client<HttpConnector, Full<Bytes>>,
+    basic: Basic,
+    connections: Connections,
     /// The challenge that was answered well last: its nonce serves the next questions.
     challenge: Mutex<Option<PasswordClient>>,
 }
 
-/// What a device answered.
+/// When the password itself is shown (RFC 7617).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Basic {
+    /// Inside TLS, where the recorder wants it.
+    Sealed,
+    /// With each question: the recorder knows nothing else.
+    Always,
+}
+
+/// What a recorder answered.
 #[derive(Debug)]
 pub(crate) struct Reply {
     pub(crate) status: StatusCode,
@@ -46,47 +59,32 @@ pub(crate) struct Reply {
 impl Reply {
     /// The body of a success; what any other status means, of the question `what`.
     pub(crate) fn success(self, what: &str) -> Result<Self, ProbeError> {
-        match self.status {
-            status if status.is_success() => Ok(self),
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ProbeError::Credentials),
-            StatusCode::NOT_FOUND => Err(ProbeError::NotFound),
-            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
-                Err(ProbeError::Busy)
-            }
-            // Redirects too: no configured site is left on a device's word.
-            status => Err(ProbeError::protocol(format!("{what}: {status}"))),
+        if self.status.is_success() {
+            return Ok(self);
         }
+        Err(refusal(self.status, what))
+    }
+}
+
+/// What a status means that is no success.
+pub(crate) fn refusal(status: StatusCode, what: &str) -> ProbeError {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ProbeError::Credentials,
+        StatusCode::NOT_FOUND => ProbeError::NotFound,
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => ProbeError::Busy,
+        // Redirects too: no configured site is left on a recorder's word.
+        status => ProbeError::protocol(format!("{what}: {status}")),
     }
 }
 
 impl Device {
-    /// The device at `http://host[:port]`.
-    pub(crate) fn new(url: &str, login: Option<Login>) -> Result<Self, BuildError> {
-        let wrong = |reason: &str| BuildError::Url {
-            url: url.to_owned(),
-            reason: reason.to_owned(),
-        };
-        let parsed = Url::parse(url).map_err(|error| wrong(&error.to_string()))?;
-        if !parsed.username().is_empty() || parsed.password().is_some() {
-            return Err(BuildError::Url {
-                url: "http://…".to_owned(),
-                reason: "state user name and password in their own fields".to_owned(),
-            });
-        }
-        if parsed.scheme() != "http" || !parsed.has_host() {
-            return Err(wrong("http://host:port is needed"));
-        }
-        let mut connector = HttpConnector::new();
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
-            .build(connector);
+    /// The recorder at a URL; its path counts for nothing.
+    pub(crate) fn new(config: &HttpConfig, basic: Basic) -> Result<Self, BuildError> {
         Ok(Self {
-            url: parsed,
-            login,
-            client,
+            url: address(&config.url)?,
+            login: config.login()?,
+            basic,
+            connections: Connections::new(config)?,
             challenge: Mutex::default(),
         })
     }
@@ -101,9 +99,20 @@ impl Device {
         self.url.port_or_known_default().unwrap_or(80)
     }
 
+    /// Its URL, as configured.
+    pub(crate) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// Who it is asked as.
+    pub(crate) fn login(&self) -> Option<&Login> {
+        self.login.as_ref()
+    }
+
     /// Asks for a path with its query, both percent-encoded.
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, ProbeError> {
-        self.ask(Method::GET, path, None).await
+        let response = self.ask(&Method::GET, path, None).await?;
+        Self::read(response, path).await
     }
 
     /// Sends an XML document.
@@ -112,62 +121,82 @@ impl Device {
         path: &str,
         document: Vec<u8>,
     ) -> Result<Reply, ProbeError> {
-        self.ask(Method::POST, path, Some(document.into())).await
+        let document = Some(document.into());
+        let response = self.ask(&Method::POST, path, document).await?;
+        Self::read(response, path).await
+    }
+
+    async fn read(response: Response<Incoming>, path: &str) -> Result<Reply, ProbeError> {
+        let (head, body) = response.into_parts();
+        let what = path.split('?').next().unwrap_or(path);
+        Ok(Reply {
+            status: head.status,
+            date: date(&head.headers),
+            body: whole(body, BODY_BYTES_MAX, what).await?,
+        })
     }
 
     async fn ask(
         &self,
-        method: Method,
+        method: &Method,
         path: &str,
         body: Option<Bytes>,
-    ) -> Result<Reply, ProbeError> {
-        let answered = self.authorization(&method, path, body.as_ref());
+    ) -> Result<Response<Incoming>, ProbeError> {
+        let answered = self.authorization(method, path, body.as_ref());
         let known = answered.is_some();
-        let (reply, headers) = self.send(&method, path, body.as_ref(), answered).await?;
-        if reply.status != StatusCode::UNAUTHORIZED {
-            return Ok(reply);
+        let response = self.send(method, path, body.as_ref(), answered).await?;
+        if response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
         }
         // A nonce that wore out is worth another answer; a fresh one that was refused is not: devices lock accounts.
-        self.take_challenge(&headers, known)?;
-        let answered = self.authorization(&method, path, body.as_ref());
-        let (reply, _) = self.send(&method, path, body.as_ref(), answered).await?;
-        if reply.status == StatusCode::UNAUTHORIZED {
+        self.take_challenge(response.headers(), known)?;
+        // Read to its end, so that the connection serves again.
+        let _ = whole(response.into_body(), REFUSAL_BYTES_MAX, path).await;
+        let answered = self.authorization(method, path, body.as_ref());
+        let response = self.send(method, path, body.as_ref(), answered).await?;
+        if response.status() == StatusCode::UNAUTHORIZED {
             *self.challenge() = None;
             return Err(ProbeError::Credentials);
         }
-        Ok(reply)
+        Ok(response)
     }
 
     /// Takes the challenge of a refusal. `known` says that an earlier one was answered.
     fn take_challenge(&self, headers: &HeaderMap, known: bool) -> Result<(), ProbeError> {
         let mut challenge = self.challenge();
         let before = challenge.take();
-        if self.login.is_none() {
+        if self.login.is_none() || self.basic == Basic::Always {
             return Err(ProbeError::Credentials);
         }
         let mut builder = PasswordClient::builder();
         for value in headers.get_all(WWW_AUTHENTICATE) {
             builder = builder.challenges(value.to_str().unwrap_or_default());
         }
-        let Ok(PasswordClient::Digest(offered)) = builder.build() else {
-            // Basic would show the password to everybody on the way.
-            return Err(ProbeError::Credentials);
-        };
-        let worn_out = match &before {
-            Some(PasswordClient::Digest(before)) => {
+        let offered = builder.build().map_err(|_| ProbeError::Credentials)?;
+        let worn_out = match (&before, &offered) {
+            (Some(PasswordClient::Digest(before)), PasswordClient::Digest(offered)) => {
                 offered.stale() || before.nonce() != offered.nonce()
             }
+            // In clear it would show the password to everybody on the way.
+            (_, PasswordClient::Basic(_)) if self.url.scheme() != "https" => {
+                return Err(ProbeError::Credentials);
+            }
+            (Some(PasswordClient::Basic(_)), PasswordClient::Basic(_)) => false,
             _ => true,
         };
         if known && !worn_out {
             return Err(ProbeError::Credentials);
         }
-        *challenge = Some(PasswordClient::Digest(offered));
+        *challenge = Some(offered);
         Ok(())
     }
 
     fn authorization(&self, method: &Method, path: &str, body: Option<&Bytes>) -> Option<String> {
         let login = self.login.as_ref()?;
+        if self.basic == Basic::Always {
+            let pair = format!("{}:{}", login.username, login.password.reveal());
+            return Some(format!("Basic {}", BASE64_STANDARD.encode(pair)));
+        }
         let parameters = PasswordParams {
             username: &login.username,
             password: login.password.reveal(),
@@ -190,7 +219,7 @@ impl Device {
         path: &str,
         body: Option<&Bytes>,
         authorization: Option<String>,
-    ) -> Result<(Reply, HeaderMap), ProbeError> {
+    ) -> Result<Response<Incoming>, ProbeError> {
         let origin = self.url.origin().ascii_serialization();
         let mut request = Request::builder()
             .method(method)
@@ -205,50 +234,20 @@ impl Device {
         let request = request
             .body(Full::new(body.cloned().unwrap_or_default()))
             .map_err(|error| ProbeError::protocol(error.to_string()))?;
-        let response = self.client.request(request).await;
-        let (head, body) = response.map_err(|error| failed(&error))?.into_parts();
-        let body = Limited::new(body, BODY_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| {
-            if error.is::<LengthLimitError>() {
-                ProbeError::protocol(format!("{path}: the answer is too long"))
-            } else {
-                ProbeError::Unreachable(error.to_string().into())
-            }
-        })?;
-        let reply = Reply {
-            status: head.status,
-            date: date(&head.headers),
-            body: body.to_bytes(),
-        };
-        Ok((reply, head.headers))
+        self.connections.send(request).await
     }
 }
 
-fn failed(error: &hyper_util::client::legacy::Error) -> ProbeError {
-    let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(cause) = source {
-        if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return ProbeError::connecting(io);
-        }
-        source = cause.source();
-    }
-    if error.is_connect() {
-        return ProbeError::Unreachable(error.to_string().into());
-    }
-    ProbeError::protocol(error.to_string())
-}
-
-fn date(headers: &HeaderMap) -> Option<Timestamp> {
+pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
     let text = headers.get(DATE)?.to_str().ok()?;
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(Timestamp::from_micros(date.timestamp().as_microsecond()))
 }
 
-const AGENT: &str = concat!("seamline/", env!("CARGO_PKG_VERSION"));
-const BODY_BYTES_MAX: usize = 8 << 20;
-const CONNECT: Duration = Duration::from_secs(2);
-const POOL_IDLE: Duration = Duration::from_secs(30);
-const POOL_IDLE_MAX: usize = 2;
+/// What we call ourselves to recorders.
+pub(crate) const AGENT: &str = concat!("seamline/", env!("CARGO_PKG_VERSION"));
+const BODY_BYTES_MAX: usize = 16 << 20;
+const REFUSAL_BYTES_MAX: usize = 64 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -261,11 +260,13 @@ mod tests {
     use crate::kinds::Secret;
 
     fn device(server: &MockServer) -> Device {
-        let login = Login {
-            username: "viewer".to_owned(),
-            password: Secret::from("s3cret".to_owned()),
+        let config = HttpConfig {
+            url: server.uri(),
+            username: Some("viewer".to_owned()),
+            password: Some(Secret::from("s3cret".to_owned())),
+            ..HttpConfig::default()
         };
-        Device::new(&server.uri(), Some(login)).unwrap()
+        Device::new(&config, Basic::Sealed).unwrap()
     }
 
     fn challenge(nonce: &str) -> ResponseTemplate {

@@ -1,0 +1,311 @@
+//! Whose certificates are accepted of a recorder.
+
+use std::{fmt::Write, path::Path, sync::Arc};
+
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
+};
+use sha2::{Digest, Sha256};
+
+use super::HttpConfig;
+use crate::kinds::BuildError;
+
+/// How TLS to a recorder is spoken. Reads the file of authorities.
+pub(crate) fn tls(config: &HttpConfig) -> Result<ClientConfig, BuildError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| BuildError::Trust("url", error.to_string()))?;
+    let pin = match &config.pin_sha256 {
+        Some(text) => Some(pin(text).ok_or_else(|| {
+            let reason = "64 hexadecimal digits are needed";
+            BuildError::Trust("pin_sha256", reason.to_owned())
+        })?),
+        None => None,
+    };
+    let ways = [
+        config.ca_file.is_some(),
+        config.pin_sha256.is_some(),
+        config.insecure,
+    ];
+    if ways.into_iter().filter(|way| *way).count() > 1 {
+        let reason = "only one of ca_file, pin_sha256 and insecure can be given";
+        return Err(BuildError::Trust("insecure", reason.to_owned()));
+    }
+    if config.insecure {
+        tracing::warn!(url = config.url, "insecure: any certificate is accepted");
+    }
+    if config.insecure || pin.is_some() {
+        let known = Known { pin, provider };
+        return Ok(builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(known))
+            .with_no_client_auth());
+    }
+    let roots = match &config.ca_file {
+        Some(path) => authorities(path).map_err(|reason| BuildError::Trust("ca_file", reason))?,
+        None => RootCertStore {
+            roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),
+        },
+    };
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn authorities(path: &Path) -> Result<RootCertStore, String> {
+    let wrong = |what: &dyn std::fmt::Display| format!("{}: {what}", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).map_err(|error| wrong(&error))? {
+        let certificate = certificate.map_err(|error| wrong(&error))?;
+        roots.add(certificate).map_err(|error| wrong(&error))?;
+    }
+    if roots.is_empty() {
+        return Err(wrong(&"no certificate in it"));
+    }
+    Ok(roots)
+}
+
+fn pin(text: &str) -> Option<[u8; 32]> {
+    let digits: String = text.chars().filter(|digit| *digit != ':').collect();
+    if digits.len() != 64 || !digits.is_ascii() {
+        return None;
+    }
+    let mut pin = [0; 32];
+    for (byte, at) in pin.iter_mut().zip((0..64).step_by(2)) {
+        *byte = u8::from_str_radix(digits.get(at..at + 2)?, 16).ok()?;
+    }
+    Some(pin)
+}
+
+fn hex(bytes: &[u8; 32]) -> String {
+    let mut text = String::with_capacity(64);
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+/// Accepts one certificate, or any.
+#[derive(Debug)]
+struct Known {
+    pin: Option<[u8; 32]>,
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for Known {
+    fn verify_server_cert(
+        &self,
+        certificate: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let shown: [u8; 32] = Sha256::digest(certificate).into();
+        if self.pin.is_some_and(|pin| pin != shown) {
+            // The operator compares it, and pins it or not.
+            tracing::warn!(
+                sha256 = hex(&shown),
+                "another certificate than the pinned one"
+            );
+            let refusal = CertificateError::ApplicationVerificationFailure;
+            return Err(rustls::Error::InvalidCertificate(refusal));
+        }
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls12_signature(message, certificate, signature, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        verify_tls13_signature(message, certificate, signature, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider
+            .signature_verification_algorithms
+            .supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pin_is_64_digits() {
+        assert_eq!(pin(&"0A".repeat(32)), Some([10; 32]));
+        assert_eq!(pin(&["ff"; 32].join(":")), Some([255; 32]));
+        for text in ["", "0a", &"0g".repeat(32), &"é".repeat(32), &"0".repeat(66)] {
+            assert_eq!(pin(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn trust_is_stated_in_one_way() {
+        let config = HttpConfig {
+            ca_file: Some("/nonexistent/ca.pem".into()),
+            ..HttpConfig::default()
+        };
+        assert!(matches!(tls(&config), Err(BuildError::Trust("ca_file", _))));
+        let config = HttpConfig {
+            insecure: true,
+            ..config
+        };
+        assert!(matches!(
+            tls(&config),
+            Err(BuildError::Trust("insecure", _))
+        ));
+        let config = HttpConfig {
+            pin_sha256: Some("12".to_owned()),
+            ..HttpConfig::default()
+        };
+        assert!(matches!(
+            tls(&config),
+            Err(BuildError::Trust("pin_sha256", _))
+        ));
+        assert!(tls(&HttpConfig::default()).is_ok());
+    }
+
+    mod spoken {
+        use rcgen::{CertifiedKey, generate_simple_self_signed};
+        use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+        use tokio::{
+            io::{AsyncReadExt, AsyncWriteExt},
+            net::TcpListener,
+        };
+        use tokio_rustls::TlsAcceptor;
+
+        use super::*;
+        use crate::{
+            http::{Basic, Device},
+            kinds::Secret,
+            recorder::ProbeError,
+        };
+
+        /// A recorder that shows a certificate and wants Basic; its URL.
+        async fn recorder(own: &CertifiedKey<rcgen::KeyPair>) -> String {
+            let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(vec![own.cert.der().clone()], key)
+                .unwrap();
+            let acceptor = TlsAcceptor::from(Arc::new(config));
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            tokio::spawn(async move {
+                while let Ok((stream, _)) = listener.accept().await {
+                    let Ok(mut stream) = acceptor.accept(stream).await else {
+                        continue;
+                    };
+                    let mut asked = Vec::new();
+                    while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                        let asked_for = String::from_utf8_lossy(&asked).to_lowercase();
+                        if !asked_for.ends_with("\r\n\r\n") {
+                            continue;
+                        }
+                        let answer = if asked_for.contains("authorization: basic dtpw") {
+                            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+                        } else {
+                            "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"nvr\"\r\nContent-Length: 0\r\n\r\n"
+                        };
+                        asked.clear();
+                        stream.write_all(answer.as_bytes()).await.unwrap();
+                    }
+                }
+            });
+            format!("https://localhost:{port}")
+        }
+
+        #[tokio::test]
+        async fn only_a_certificate_that_is_trusted_sees_the_password() {
+            let own = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            let other = generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+            let folder = tempfile::tempdir().unwrap();
+            let file = |name: &str, certificate: &CertifiedKey<rcgen::KeyPair>| {
+                let path = folder.path().join(name);
+                std::fs::write(&path, certificate.cert.pem()).unwrap();
+                path
+            };
+            let pinned = |certificate: &CertifiedKey<rcgen::KeyPair>| {
+                hex(&Sha256::digest(certificate.cert.der()).into())
+            };
+            let config = HttpConfig {
+                url: recorder(&own).await,
+                username: Some("u".to_owned()),
+                password: Some(Secret::from("p".to_owned())),
+                ..HttpConfig::default()
+            };
+            let ways: [(&str, HttpConfig, bool); 6] = [
+                ("browsers' roots", config.clone(), false),
+                (
+                    "its authority",
+                    HttpConfig {
+                        ca_file: Some(file("own.pem", &own)),
+                        ..config.clone()
+                    },
+                    true,
+                ),
+                (
+                    "another authority",
+                    HttpConfig {
+                        ca_file: Some(file("other.pem", &other)),
+                        ..config.clone()
+                    },
+                    false,
+                ),
+                (
+                    "its pin",
+                    HttpConfig {
+                        pin_sha256: Some(pinned(&own)),
+                        ..config.clone()
+                    },
+                    true,
+                ),
+                (
+                    "another pin",
+                    HttpConfig {
+                        pin_sha256: Some(pinned(&other)),
+                        ..config.clone()
+                    },
+                    false,
+                ),
+                (
+                    "anybody",
+                    HttpConfig {
+                        insecure: true,
+                        ..config.clone()
+                    },
+                    true,
+                ),
+            ];
+            for (way, config, accepted) in ways {
+                let answer = Device::new(&config, Basic::Sealed).unwrap().get("/x").await;
+                match answer {
+                    Ok(reply) => assert!(accepted && reply.body == "ok", "{way}: {reply:?}"),
+                    Err(ProbeError::Unreachable(why)) => {
+                        assert!(!accepted && why.contains("certificate"), "{way}: {why}");
+                    }
+                    Err(error) => panic!("{way}: {error:?}"),
+                }
+            }
+        }
+    }
+}
