@@ -5,7 +5,7 @@ use crate::nal::{Contents, Fragments, Nal, PayloadError, aggregate, is_signature
 pub(crate) const VPS: u8 = 32;
 pub(crate) const SPS: u8 = 33;
 pub(crate) const PPS: u8 = 34;
-const DELIMITER: u8 = 35;
+pub(crate) const DELIMITER: u8 = 35;
 /// A message ahead of the picture.
 const SEI: u8 = 39;
 pub(crate) const AGGREGATE: u8 = 48;

@@ -1,5 +1,7 @@
 //! MJPEG payloads (RFC 2435): header, quantization tables, and which pictures need ONVIF's own extension.
 
+mod file;
+
 use std::collections::BTreeMap;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -8,6 +10,8 @@ use crate::Packets;
 use crate::abac;
 use crate::nal::{Contents, PayloadError};
 use crate::rtp::{FRAME_HEADER_BYTES, Packet};
+
+pub(crate) use file::file;
 
 /// Tables of one picture: four of 64 entries with 16 bits are half of it.
 const TABLES_BYTES_MAX: usize = 1024;

@@ -189,7 +189,7 @@ impl Iterator for Rbsp<'_> {
     }
 }
 
-/// Exp-Golomb codes from a NAL body.
+/// Bits and Exp-Golomb codes from a NAL body.
 pub(crate) struct Bits<'a> {
     bytes: Rbsp<'a>,
     byte: u8,
@@ -210,7 +210,7 @@ impl<'a> Bits<'a> {
         }
     }
 
-    fn bit(&mut self) -> Option<u32> {
+    pub(crate) fn bit(&mut self) -> Option<u32> {
         if self.left == 0 {
             self.byte = self.bytes.next()?;
             self.left = 8;
@@ -233,5 +233,27 @@ impl<'a> Bits<'a> {
             value = (value << 1) | self.bit()?;
         }
         Some(value - 1)
+    }
+
+    /// A signed Exp-Golomb code (ITU-T H.264, 9.1.1).
+    pub(crate) fn se(&mut self) -> Option<i32> {
+        let code = self.ue()?;
+        let size = i32::try_from(code.div_ceil(2)).ok()?;
+        Some(if code % 2 == 0 { -size } else { size })
+    }
+
+    /// So many bits, at most 32, the highest first.
+    pub(crate) fn bits(&mut self, count: u8) -> Option<u32> {
+        (0..count).try_fold(0, |value, _| Some((value << 1) | self.bit()?))
+    }
+
+    /// One bit as a flag.
+    pub(crate) fn flag(&mut self) -> Option<bool> {
+        Some(self.bit()? == 1)
+    }
+
+    /// Passes over so many bits.
+    pub(crate) fn skip(&mut self, count: u32) -> Option<()> {
+        (0..count).try_for_each(|_| self.bit().map(|_| ()))
     }
 }

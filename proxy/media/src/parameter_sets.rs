@@ -230,6 +230,16 @@ impl ParameterSets {
         .flat_map(|(_, sets)| sets)
     }
 
+    /// All of them, in the order to send them.
+    pub(crate) fn in_order(&self) -> impl Iterator<Item = &Bytes> {
+        self.lacking(Contents::NONE)
+    }
+
+    /// Whether a NAL unit is one.
+    pub(crate) fn is_set(codec: Codec, nal: &[u8]) -> bool {
+        kind_of(codec, nal).is_some()
+    }
+
     fn add_base64(&mut self, codec: Codec, list: &str) {
         for text in list.split(',').map(str::trim).take(3 * SETS_MAX) {
             if text.len() <= SET_BYTES_MAX * 2

@@ -266,6 +266,25 @@ impl Splice {
         })
     }
 
+    /// Counts a unit that leaves by another way than as packets: it has its place in time, and nothing is written.
+    pub fn pass(&mut self, unit: &Unit, how: How) -> Result<Written, Refused> {
+        let track = self.tracks.get_mut(unit.track).ok_or(Refused::Track)?;
+        let place = if how.preroll {
+            track.squeeze(unit, &self.timeline)
+        } else {
+            track.place(unit, &mut self.timeline)
+        };
+        track.note_written(unit, how.preroll);
+        self.counts.units += 1;
+        self.counts.clamped += u64::from(place.clamped);
+        Ok(Written {
+            media_us: place.media_us,
+            rtp_time: place.timestamp,
+            packets: 0,
+            sets_missing: false,
+        })
+    }
+
     /// A sender report of `track`: `now_us` is the wall clock (UTC in µs), `media_us` the media time due
     /// now. Without rate control both times are zero, as ONVIF demands.
     pub fn sender_report(&self, track: usize, now_us: i64, media_us: i64) -> Option<BytesMut> {

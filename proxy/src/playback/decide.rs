@@ -12,7 +12,7 @@ use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 
 use super::running::{Lanes, Running, Sign, Stage};
-use super::{Playback, State, TICK};
+use super::{Item, Playback, State, TICK};
 use crate::clock;
 use crate::outbound::{Leg, LegFailure, Order};
 
@@ -102,11 +102,13 @@ impl Playback {
             && !self.reverse()
         {
             let discontinuity = (seam.jump && !starting).then_some(seam.at.as_micros());
-            self.splice.begin_leg(LegFormat {
+            let format = LegFormat {
                 discontinuity,
                 ..leg.format.clone()
-            });
+            };
+            self.begin_leg(format);
         }
+        self.tell_leg(seam);
         self.look_ahead(seam.leg, now);
     }
 
@@ -123,8 +125,18 @@ impl Playback {
         }
     }
 
+    pub(super) fn begin_leg(&mut self, format: LegFormat) {
+        if let Some(samples) = &mut self.samples {
+            samples.begin_leg(&format);
+        }
+        self.splice.begin_leg(format);
+    }
+
     pub(super) fn enter_hole(&mut self, range: TimeRange) {
         self.journal.hole(&self.camera, range);
+        if let Some(samples) = &mut self.samples {
+            samples.put(Item::Hole(range));
+        }
     }
 
     /// Reads all legs that are hungry and tells the director what they showed.

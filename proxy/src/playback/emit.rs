@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use seamline_media::{Flags, How, OutQueue};
+use seamline_media::{Flags, How, OutQueue, Refused, Unit, Written};
 use seamline_routing::director::{End, Event, Failure, Head, LegId, Outlook, Verdict};
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
@@ -39,7 +39,7 @@ impl Playback {
             self.state = State::Playing;
             return Some(Progress::Started { at });
         }
-        while out.len() < OUT_HIGH {
+        while self.waiting(out) < OUT_HIGH {
             if self.back.sending() {
                 if self.send_back(now, out) {
                     continue;
@@ -298,7 +298,7 @@ impl Playback {
             self.fresh = false;
             self.last_key = Some(head.capture);
         }
-        match self.splice.write(unit, how, out) {
+        match self.write(unit, how, out) {
             Ok(written) if head.master => self.pace.sent(written.media_us, now),
             Ok(_) => {}
             Err(error) => {
@@ -315,6 +315,20 @@ impl Playback {
         {
             self.camera.teach_recorded(leg.copy, range);
         }
+    }
+
+    /// A unit leaves: as packets of the client's session, or as samples.
+    pub(super) fn write(
+        &mut self,
+        unit: Unit,
+        how: How,
+        out: &mut OutQueue,
+    ) -> Result<Written, Refused> {
+        let Some(samples) = &mut self.samples else {
+            return self.splice.write(unit, how, out);
+        };
+        samples.unit(&unit, how.preroll);
+        self.splice.pass(&unit, how)
     }
 
     /// The flags of the unit at the head: whether it is the last before a gap, or the last of all.

@@ -8,10 +8,12 @@ mod decide;
 mod emit;
 mod group;
 mod pace;
+mod reel;
 mod resume;
 mod reverse;
 mod running;
 mod same;
+mod shelf;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -31,10 +33,13 @@ use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
 use pace::Pace;
+pub use reel::{Begin, NoReel, Reel, Wanted};
 use resume::Awaiting;
 use reverse::Backwards;
 use running::Running;
 use same::History;
+use shelf::Shelf;
+pub use shelf::{Item, LegItem};
 
 /// How the client takes its footage.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -115,6 +120,8 @@ pub struct Playback {
     /// What was sent, to tell copies of one stream.
     history: History,
     splice: Splice,
+    /// Where units go as samples instead of packets.
+    samples: Option<Shelf>,
     pace: Pace,
     delivery: Delivery,
     request: Option<Request>,
@@ -175,6 +182,7 @@ impl Playback {
             legs: Vec::new(),
             history: History::default(),
             splice,
+            samples: None,
             pace: Pace::new(),
             delivery: Delivery {
                 pacing: Some(1.0),
@@ -375,12 +383,12 @@ impl Playback {
             self.look_around(now);
             self.poll_legs(cx, now);
             self.watch_legs(now);
-            let before = out.len();
+            let before = self.waiting(out);
             let news = self.emit(now, out);
             if let Some(progress) = news {
                 return Poll::Ready(progress);
             }
-            if out.len() > before {
+            if self.waiting(out) > before {
                 return Poll::Ready(Progress::Wrote);
             }
             if self.legs.iter().any(|leg| leg.unpolled) {
@@ -391,6 +399,11 @@ impl Playback {
                 return Poll::Pending;
             }
         }
+    }
+
+    /// What the client has not taken yet.
+    fn waiting(&self, out: &OutQueue) -> usize {
+        out.len() + self.samples.as_ref().map_or(0, Shelf::weight)
     }
 
     /// Whether a PLAY has waited for its first unit for as long as players do.

@@ -122,7 +122,7 @@ impl Playback {
             return;
         }
         if let Some(format) = format {
-            self.splice.begin_leg(format);
+            self.begin_leg(format);
         }
         let hole = HOLE.max(self.spacing());
         if self
@@ -189,7 +189,7 @@ impl Playback {
         };
         if let Some(unit) = sending.units.pop_front() {
             let capture_us = unit.capture_us;
-            match self.splice.write(unit, how, out) {
+            match self.write(unit, how, out) {
                 Ok(_) => self.pace.sent(media_us, now),
                 Err(error) => {
                     tracing::debug!(camera = %self.camera.id(), capture_us, %error, "unit not written");

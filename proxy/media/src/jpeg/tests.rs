@@ -289,3 +289,82 @@ proptest! {
         prop_assert_eq!(joined, scan);
     }
 }
+
+/// Marker and content of each segment up to the scan, and the scan with its end.
+fn taken_apart(file: &[u8]) -> (Vec<(u8, Vec<u8>)>, Vec<u8>) {
+    let mut rest = file.strip_prefix(&[0xFF, 0xD8]).unwrap();
+    let mut segments = Vec::new();
+    loop {
+        let (kind, content, behind) = segment(rest).unwrap();
+        // JFIF says nothing of the picture.
+        if kind != 0xE0 {
+            segments.push((kind, content.to_vec()));
+        }
+        rest = behind;
+        if kind == 0xDA {
+            segments.sort();
+            return (segments, rest.to_vec());
+        }
+    }
+}
+
+/// A decoder's view: each table under its class and name.
+fn tables_apart((segments, scan): (Vec<(u8, Vec<u8>)>, Vec<u8>)) -> (Vec<(u8, Vec<u8>)>, Vec<u8>) {
+    let mut apart = Vec::new();
+    for (kind, content) in segments {
+        match kind {
+            0xDB => apart.extend(content.chunks(65).map(|table| (kind, table.to_vec()))),
+            _ => apart.push((kind, content)),
+        }
+    }
+    apart.sort();
+    (apart, scan)
+}
+
+#[test]
+fn a_file_comes_back_as_it_went() {
+    for (width, height, sampling, interval) in [
+        (640, 360, 0x22, 0),
+        (640, 360, 0x21, 0),
+        (1280, 720, 0x22, 80),
+        // Only ONVIF's extension can say this size.
+        (4096, 2160, 0x22, 0),
+    ] {
+        let scan = vec![0x5A; 5000];
+        let sent = file(width, height, sampling, interval, &scan);
+        let (got, size) = super::file(&packets(&sent)).unwrap();
+        assert_eq!(size, (width, height));
+        assert_eq!(
+            tables_apart(taken_apart(&got)),
+            tables_apart(taken_apart(&sent))
+        );
+    }
+}
+
+#[test]
+fn tables_by_their_quality() {
+    // The standard's own tables at 50; at 99 nearly nothing is lost.
+    let of = |quality: u8| {
+        let (got, size) = super::file(&one(&[0, 0, 0, 0, 1, quality, 2, 1, 9, 9])).unwrap();
+        assert_eq!(size, (16, 8));
+        let (segments, _) = taken_apart(&got);
+        let tables = segments
+            .into_iter()
+            .find(|(kind, _)| *kind == 0xDB)
+            .unwrap();
+        (tables.1[1], tables.1[66], tables.1.len())
+    };
+    assert_eq!(of(50), (16, 17, 130));
+    assert_eq!(of(99), (1, 1, 130));
+    assert_eq!(of(1), (255, 255, 130));
+}
+
+#[test]
+fn a_picture_without_its_head_is_no_file() {
+    let late = one(&[0, 0, 1, 0, 1, 50, 2, 1, 9, 9]);
+    assert_eq!(super::file(&late).err(), Some(PayloadError::Headless));
+    assert_eq!(
+        super::file(&Packets::new()).err(),
+        Some(PayloadError::Headless)
+    );
+}
