@@ -8,12 +8,13 @@ use std::{
 use serde_json::Value;
 
 /// Every crate of ours and those it may depend on, at most.
-const MAY_KNOW: [(&str, &[&str]); 9] = [
+const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("seamline-routing", &[]),
     ("seamline-rtsp", &[]),
     ("seamline-media", &[]),
     ("seamline-archive", &[]),
     ("seamline-evidence", &["seamline-routing"]),
+    ("seamline-stills", &[]),
     (
         "seamline-probes",
         &["seamline-routing", "seamline-rtsp", "seamline-archive"],
@@ -27,6 +28,7 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
             "seamline-media",
             "seamline-archive",
             "seamline-evidence",
+            "seamline-stills",
         ],
     ),
     (
@@ -45,11 +47,12 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
 ];
 
 /// Crates that decide or parse, and so do no I/O: they are handed `now`, bytes and facts.
-const PURE: [&str; 4] = [
+const PURE: [&str; 5] = [
     "seamline-routing",
     "seamline-rtsp",
     "seamline-media",
     "seamline-evidence",
+    "seamline-stills",
 ];
 
 /// What a pure crate would do I/O with.
