@@ -44,7 +44,8 @@ impl House {
         let cameras = config.cameras.into_iter().map(|settings| settings.camera);
         let index = Index::new(cameras, &recorders, clock::now())
             .expect("a configuration names only recorders that it has");
-        let access = Access::new(config.auth.into_users());
+        let (tokens, links) = (config.auth.tokens.clone(), config.auth.link_key.clone());
+        let access = Access::new(config.auth.into_users()).with(tokens, links);
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
             let clocks = CopyClocks::new(slot.camera().copies.len());

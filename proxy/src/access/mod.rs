@@ -1,7 +1,11 @@
 //! Who may come in: every inbound protocol asks here, before anything is asked of a recorder.
 
 mod damping;
+mod grant;
 mod hashing;
+mod links;
+mod tokens;
+mod web;
 
 use std::fmt;
 use std::net::IpAddr;
@@ -15,13 +19,20 @@ use self::damping::Damper;
 use self::hashing::Hashing;
 use crate::clock;
 
+pub use self::grant::Grant;
 pub use self::hashing::{HashProblem, check_hash, hash};
+pub use self::links::{LINK_SECRET_BYTES_MIN, LinkKey, LinkProblem};
+pub use self::tokens::{Claims, KeyProblem, TokenProblem, Tokens};
 
 /// The users, and what keeps strangers from guessing their passwords.
 pub struct Access {
     users: Users,
     damper: Damper,
     hashing: Hashing,
+    /// What bearer tokens are checked with, where they are taken.
+    tokens: Option<Tokens>,
+    /// What links are checked with, where they are followed.
+    links: Option<LinkKey>,
     wrong: AtomicU64,
     damped: AtomicU64,
 }
@@ -33,6 +44,8 @@ pub enum Refusal {
     Challenge(Vec<String>),
     /// 403: too many wrong answers came from there. This long, none is looked at.
     Damped(Duration),
+    /// 403: a link that is not good.
+    Link(LinkProblem),
     /// 503: more passwords wait to be compared than there may.
     Busy,
 }
@@ -53,8 +66,20 @@ impl Access {
             users,
             damper: Damper::default(),
             hashing: Hashing::default(),
+            tokens: None,
+            links: None,
             wrong: AtomicU64::new(0),
             damped: AtomicU64::new(0),
+        }
+    }
+
+    /// The same, by HTTP also for who brings a token or follows a link.
+    #[must_use]
+    pub fn with(self, tokens: Option<Tokens>, links: Option<LinkKey>) -> Self {
+        Access {
+            tokens,
+            links,
+            ..self
         }
     }
 

@@ -7,6 +7,7 @@ mod logs;
 mod map;
 mod probe;
 mod serve;
+mod sign;
 mod table;
 mod user;
 mod verify;
@@ -40,6 +41,8 @@ enum Command {
     Coverage(CoverageArgs),
     /// Makes a `[[user]]` section of a name and a password.
     User(user::UserArgs),
+    /// Makes a link that anybody may follow until it expires.
+    Sign(sign::SignArgs),
     /// Asks two recorders for their cameras and proposes which belong together.
     Map(MapArgs),
     /// Holds an exported clip against its manifest: exits with 0 when nothing was changed, with 1 when something was, and
@@ -147,6 +150,15 @@ pub enum CliError {
     /// The end is not after the start.
     #[error("the end is not after the start")]
     Window,
+    /// Links need a key.
+    #[error("auth.link_key_file is not set: links are signed with the key in it")]
+    NoLinkKey,
+    /// Nothing that a link can ask for.
+    #[error("{0:?} is neither a URL nor a path that begins with /")]
+    NoLink(String),
+    /// A link for no time, or for ever.
+    #[error("a link is good for more than nothing and for a year at most")]
+    LinkTime,
     /// The password cannot be used.
     #[error("{0}")]
     Password(&'static str),
@@ -170,6 +182,7 @@ impl Cli {
                 Command::Check(args) => check::check(&args).await,
                 Command::Coverage(args) => coverage::coverage(&args).await,
                 Command::User(args) => user::user(&args),
+                Command::Sign(args) => sign::sign(&args),
                 Command::Map(args) => map::map(&args).await,
                 Command::Verify(args) => Ok(verify::verify(&args)),
                 Command::Demo(args) => {

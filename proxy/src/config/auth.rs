@@ -11,7 +11,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::problems::Problems;
-use crate::access::check_hash;
+use crate::access::{Claims, LINK_SECRET_BYTES_MIN, LinkKey, Tokens, check_hash};
 
 /// Who may watch, and how they prove who they are.
 #[derive(Clone, Debug)]
@@ -24,6 +24,10 @@ pub struct Auth {
     pub offers: Offers,
     /// Shared by replicas; one of this process alone when `None`.
     pub nonce_key: Option<NonceKey>,
+    /// How bearer tokens are checked, where they are taken.
+    pub tokens: Option<Tokens>,
+    /// What makes links and checks them.
+    pub link_key: Option<LinkKey>,
 }
 
 /// `[auth]`
@@ -36,6 +40,20 @@ pub(super) struct AuthTable {
     #[serde(default)]
     basic: bool,
     nonce_key_file: Option<Spanned<PathBuf>>,
+    link_key_file: Option<Spanned<PathBuf>>,
+    token: Option<Spanned<TokenTable>>,
+}
+
+/// `[auth.token]`
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenTable {
+    secret_file: Option<Spanned<PathBuf>>,
+    public_key_file: Option<Spanned<PathBuf>>,
+    issuer: Option<String>,
+    audience: Option<String>,
+    user_claim: Option<String>,
+    cameras_claim: Option<String>,
 }
 
 /// `[[user]]`
@@ -107,6 +125,13 @@ impl Auth {
             let hashed = |user: &User| matches!(user.secret, Secret::Hash(_));
             hashed(&pair[0]) != hashed(&pair[1])
         };
+        if self.tokens.is_some() && !tls {
+            remarks.push(
+                "[auth.token] without [tls]: tokens cross the network in clear, unless something in front of this port \
+                 speaks TLS"
+                    .to_owned(),
+            );
+        }
         if self.users.windows(2).any(differ) {
             remarks.push(
                 "users with and without password_hash: players that choose Digest where both are offered (FFmpeg, \
@@ -139,6 +164,16 @@ pub(super) fn check(
     let nonce_key = table
         .nonce_key_file
         .and_then(|path| checker.nonce_key(&path));
+    let link_key = table.link_key_file.and_then(|path| checker.link_key(&path));
+    if let Some(token) = &table.token
+        && users.is_empty()
+    {
+        checker.wrong(
+            &token.span(),
+            "[auth.token] without any [[user]]: anybody may come in without a token; add a user",
+        );
+    }
+    let tokens = table.token.and_then(|table| checker.tokens(&table));
     let users = users
         .into_iter()
         .filter_map(|(table, span)| checker.user(&table, &span))
@@ -151,6 +186,8 @@ pub(super) fn check(
             basic_in_clear: table.basic,
         },
         nonce_key,
+        tokens,
+        link_key,
     }
 }
 
@@ -181,6 +218,65 @@ impl Checker<'_> {
             );
         }
         key
+    }
+
+    fn link_key(&mut self, path: &Spanned<PathBuf>) -> Option<LinkKey> {
+        let text = self.file("link_key_file", path)?;
+        let key = LinkKey::from_secret(text.as_bytes());
+        if key.is_none() {
+            self.wrong(
+                &path.span(),
+                format!(
+                    "link_key_file {}: fewer than {LINK_SECRET_BYTES_MIN} bytes can be guessed",
+                    path.get_ref().display()
+                ),
+            );
+        }
+        key
+    }
+
+    fn tokens(&mut self, table: &Spanned<TokenTable>) -> Option<Tokens> {
+        let span = table.span();
+        let table = table.get_ref();
+        let claims = Claims {
+            issuer: table.issuer.clone(),
+            audience: table.audience.clone(),
+            user: table.user_claim.clone().unwrap_or_else(|| "sub".to_owned()),
+            cameras: table
+                .cameras_claim
+                .clone()
+                .unwrap_or_else(|| "cameras".to_owned()),
+        };
+        let (key, path, made) = match (&table.secret_file, &table.public_key_file) {
+            (Some(path), None) => {
+                let text = self.file("secret_file", path)?;
+                let made = Tokens::with_secret(text.as_bytes(), &claims);
+                ("secret_file", path, made)
+            }
+            (None, Some(path)) => {
+                let text = self.file("public_key_file", path)?;
+                (
+                    "public_key_file",
+                    path,
+                    Tokens::with_public_key(&text, &claims),
+                )
+            }
+            _ => {
+                self.wrong(
+                    &span,
+                    "[auth.token] takes one of secret_file and public_key_file",
+                );
+                return None;
+            }
+        };
+        match made {
+            Ok(tokens) => Some(tokens),
+            Err(problem) => {
+                let name = path.get_ref().display();
+                self.wrong(&path.span(), format!("{key} {name}: {problem}"));
+                None
+            }
+        }
     }
 
     fn user(&mut self, table: &UserTable, span: &Range<usize>) -> Option<User> {

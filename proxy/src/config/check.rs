@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use super::aliases::Aliases;
 use super::auth;
 use super::document::{Document, Entry, RecorderTable};
+use super::http;
 use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable};
 use super::problems::Problems;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
@@ -30,6 +31,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
     let Document {
         top,
         auth,
+        http,
         limits,
         log,
         tls,
@@ -89,12 +91,14 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         ports: top.udp_ports.and_then(|ports| checker.ports(&ports)),
     };
     let auth = auth::check(auth, users, &camera_ids, problems);
+    let http = http::check(&http, problems);
     Config {
         listen: top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0),
         inbound: Settings {
             limits: limits_of(&limits),
             certificates,
             udp,
+            http,
         },
         log,
         auth,

@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::auth::{AuthTable, UserTable};
+use super::http::HttpTable;
 use super::model::{
     CameraTable, DialectsTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable,
 };
@@ -36,6 +37,7 @@ pub(super) struct RecorderTable {
 pub(super) struct Document {
     pub(super) top: TopTable,
     pub(super) auth: AuthTable,
+    pub(super) http: HttpTable,
     pub(super) limits: LimitsTable,
     pub(super) log: LogTable,
     pub(super) tls: TlsTable,
@@ -60,6 +62,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
     let mut reader = Reader { problems };
     let document = Document {
         auth: reader.section(&mut root, "auth"),
+        http: reader.section(&mut root, "http"),
         limits: reader.section(&mut root, "limits"),
         log: reader.section(&mut root, "log"),
         tls: reader.section(&mut root, "tls"),
@@ -83,7 +86,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let ours = ["listen", "udp", "udp_ports"].map(|key| root.remove_entry(key));
         for key in root.keys() {
-            let known = "listen, udp, udp_ports, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

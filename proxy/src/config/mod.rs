@@ -7,6 +7,7 @@ mod auth;
 mod check;
 mod document;
 mod duration;
+mod http;
 mod model;
 mod policy;
 mod problems;

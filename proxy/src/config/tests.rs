@@ -5,7 +5,7 @@ use std::time::Duration;
 use seamline_routing::policy::Failback;
 
 use super::*;
-use crate::inbound::Limits;
+use crate::inbound::{Cors, Limits};
 
 fn parse(text: &str) -> Result<Config, Problems> {
     Config::parse(text, "seamline.toml", Clock::System)
@@ -214,7 +214,7 @@ cameras = ["attic"]
 "#;
     let expected = r#"
 seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
-seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -235,7 +235,7 @@ seamline.toml:48: missing field `remote`
 seamline.toml:49: a user has one of password, password_file, password_env, password_hash, and ha1 with or without ha1_sha256; `seamline user` makes such a section
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
 }
@@ -384,6 +384,68 @@ fn what_is_kept_of_passwords_and_who_can_come_in_with_it() {
             .nonce_key
             .is_some()
     );
+}
+
+#[test]
+fn tokens_links_and_origins() {
+    let folder = tempfile::tempdir().unwrap();
+    let (short, long) = (folder.path().join("short"), folder.path().join("long"));
+    std::fs::write(&short, "guessed\n").unwrap();
+    std::fs::write(&long, "0123456789abcdef0123456789abcdef\n").unwrap();
+    let camera = "[[camera]]\nid = 'gate'\ncopies = [{ recorder = 'nvr-1', remote = '7' }]\n";
+    let user = "[[user]]\nname = 'guard'\npassword = 'x'\n";
+    let with = |rest: &str| house(&format!("{camera}{user}{rest}"));
+    let good = format!(
+        "[auth]\nlink_key_file = {long:?}\n[auth.token]\nsecret_file = {long:?}\naudience = 'video'\n\
+         [http]\ncors_origins = ['https://wall.example.org', 'http://127.0.0.1:3000']"
+    );
+    let config = parse(&with(&good)).unwrap();
+    assert!(config.auth.tokens.is_some() && config.auth.link_key.is_some());
+    assert!(
+        config
+            .auth
+            .remarks(false)
+            .concat()
+            .contains("tokens cross the network in clear")
+    );
+    let Cors::Origins(origins) = &config.inbound.http.cors else {
+        panic!("origins")
+    };
+    assert_eq!(origins.len(), 2);
+    for (rest, problem) in [
+        (
+            format!("[auth]\nlink_key_file = {short:?}"),
+            "can be guessed",
+        ),
+        (
+            format!("[auth.token]\nsecret_file = {short:?}"),
+            "no secret for HS256",
+        ),
+        (
+            format!("[auth.token]\npublic_key_file = {long:?}"),
+            "no public key",
+        ),
+        ("[auth.token]".to_owned(), "takes one of"),
+        (
+            "[auth.token]\nsecret = 'x'".to_owned(),
+            "unknown field `secret`",
+        ),
+        (
+            "[http]\ncors_origins = ['https://wall.example.org/']".to_owned(),
+            "no origin as browsers write it",
+        ),
+        (
+            "[http]\ncors_origins = ['*', 'https://a.example']".to_owned(),
+            "no origin",
+        ),
+        ("[http]\nport = 80".to_owned(), "unknown field `port`"),
+    ] {
+        let said = problems(&with(&rest));
+        assert!(said.contains(problem), "{rest}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
+    let nobody = format!("{camera}[auth.token]\nsecret_file = {long:?}");
+    assert!(problems(&house(&nobody)).contains("anybody may come in"));
 }
 
 /// The example, with each setting that stands behind a single `#` switched on.

@@ -16,6 +16,8 @@ pub(super) struct Hall {
     pub(super) tunnels: Tunnels,
     /// HTTP that carries no RTSP.
     pub(super) service: Service,
+    /// Whether that is switched off.
+    pub(super) http_refused: bool,
     /// Whether media goes over UDP, and from where.
     pub(super) udp: UdpSettings,
     /// Sessions over UDP, with or without a connection.

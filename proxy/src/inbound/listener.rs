@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use super::greet::greet;
 use super::hall::Hall;
-use super::http::{Service, Tunnels};
+use super::http::{HttpSettings, Service, Tunnels};
 use super::link::Link;
 use super::rtsp::{Sessions, UdpSettings};
 use super::tls::Certificates;
@@ -50,6 +50,8 @@ pub struct Settings {
     pub certificates: Option<Arc<Certificates>>,
     /// Whether their media goes over UDP.
     pub udp: UdpSettings,
+    /// What is served by HTTP.
+    pub http: HttpSettings,
 }
 
 /// Somebody else listens there, or we may not.
@@ -102,8 +104,9 @@ impl Listener {
     /// Serves until `shutdown` turns true; then lets playbacks go on for [`Limits::drain`].
     pub async fn serve(self, cameras: Arc<Cameras>, mut shutdown: watch::Receiver<bool>) {
         let hall = Arc::new(Hall {
-            service: Service::new(cameras.clone()),
+            service: Service::new(cameras.clone(), &self.settings.http),
             cameras,
+            http_refused: self.settings.http.refused,
             certificates: self.settings.certificates.clone(),
             tunnels: Tunnels::default(),
             udp: self.settings.udp.clone(),

@@ -179,6 +179,16 @@ impl Users {
         self.by_name.insert(user.name.clone(), user);
     }
 
+    /// The configured user of this name; nothing is proved by it.
+    pub fn user(&self, name: &str) -> Option<&User> {
+        self.by_name.get(name)
+    }
+
+    /// What the challenges name.
+    pub fn realm(&self) -> &str {
+        &self.realm
+    }
+
     /// Whether nobody is configured, so that nobody needs to be asked.
     pub fn is_empty(&self) -> bool {
         self.by_name.is_empty()

@@ -10,12 +10,11 @@ use hyper::StatusCode;
 use hyper::header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE};
 use seamline_routing::CameraId;
 use seamline_rtsp::auth::server::Ask;
-use seamline_rtsp::auth::users::User;
 use serde::de::DeserializeOwned;
 
 use super::errors::Problem;
 use super::service::{Face, Guest};
-use crate::access::Refusal;
+use crate::access::{Grant, Refusal};
 use crate::cameras::CameraEntry;
 use crate::clock;
 
@@ -45,21 +44,18 @@ pub(super) struct AskedFor(pub(super) Arc<OnceLock<String>>);
 pub(super) struct Visitor {
     /// Where from.
     pub(super) guest: Guest,
-    /// `None` where everybody may come in.
-    user: Option<User>,
+    grant: Grant,
 }
 
 impl Visitor {
     /// Whether this camera exists for them.
     pub(super) fn may_see(&self, camera: &CameraId) -> bool {
-        self.user
-            .as_ref()
-            .is_none_or(|user| user.may_see(camera.as_str()))
+        self.grant.may_see(camera.as_str())
     }
 
     /// The user's name; `None` where everybody may come in.
     pub(super) fn name(&self) -> Option<&str> {
-        self.user.as_ref().map(|user| user.name.as_str())
+        self.grant.name()
     }
 }
 
@@ -88,16 +84,13 @@ impl FromRequestParts<Arc<Face>> for Visitor {
             secure: guest.secure,
             now_s: (clock::wall().as_unix_ms() / 1000).max(0) as u64,
         };
-        let user = {
+        let grant = {
             let mut login = guest.login.lock().await;
-            let admitted = face
-                .cameras
-                .access
-                .admit(ask, guest.peer.ip(), &mut login)
-                .await;
-            admitted.map_err(refusal)?.cloned()
+            let access = &face.cameras.access;
+            access.admit_web(ask, guest.peer.ip(), &mut login).await
         };
-        Ok(Visitor { guest, user })
+        let grant = grant.map_err(refusal)?;
+        Ok(Visitor { guest, grant })
     }
 }
 
@@ -172,6 +165,7 @@ fn refusal(refusal: Refusal) -> Problem {
             "too many wrong answers came from this address",
         )
         .retry_after(wait.as_secs() + 1),
+        Refusal::Link(problem) => Problem::new(StatusCode::FORBIDDEN, problem.to_string()),
         Refusal::Busy => Problem::unavailable("more passwords wait to be compared than may", 1),
     }
 }

@@ -8,6 +8,7 @@ mod gate;
 mod head;
 mod patience;
 mod service;
+mod settings;
 mod tunnel;
 mod websocket;
 
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 pub(super) use head::{Head, HeadError};
 pub(super) use service::Service;
+pub use settings::{Cors, HttpSettings};
 pub(super) use tunnel::{Tunnel, Tunnels};
 pub(super) use websocket::WebSocket;
 
@@ -56,6 +58,7 @@ enum Errand {
 type Status = &'static str;
 
 const BAD_REQUEST: Status = "400 Bad Request";
+const NOT_FOUND: Status = "404 Not Found";
 const TOO_LONG: Status = "431 Request Header Fields Too Large";
 const NOT_ALLOWED: Status = "405 Method Not Allowed";
 const UPGRADE_REQUIRED: Status = "426 Upgrade Required\r\nSec-WebSocket-Version: 13";
@@ -68,6 +71,11 @@ pub(super) async fn receive(
     mut shutdown: watch::Receiver<bool>,
 ) -> Option<Wire> {
     match errand(&head) {
+        Errand::Other if hall.http_refused => {
+            tracing::info!(peer = %link.peer(), method = head.method, path = head.path, "HTTP is switched off");
+            refuse(link, NOT_FOUND).await;
+            None
+        }
         Errand::Other => {
             hall.service.serve(link, head, shutdown).await;
             None

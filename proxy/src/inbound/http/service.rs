@@ -23,6 +23,7 @@ use super::errors::{Problem, Refused};
 use super::gate::AskedFor;
 use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
 use super::patience::Patient;
+use super::settings::HttpSettings;
 use super::{api, description};
 use crate::cameras::Cameras;
 
@@ -63,7 +64,7 @@ pub(in crate::inbound) struct Service(Router);
 
 impl Service {
     /// A service over these cameras.
-    pub(in crate::inbound) fn new(cameras: Arc<Cameras>) -> Self {
+    pub(in crate::inbound) fn new(cameras: Arc<Cameras>, settings: &HttpSettings) -> Self {
         let face = Arc::new(Face {
             cameras,
             counts: Counts::default(),
@@ -72,8 +73,12 @@ impl Service {
         let router = router
             .merge(description::routes(&openapi))
             .fallback(not_found)
-            .method_not_allowed_fallback(not_allowed)
-            .layer(from_fn_with_state(face.clone(), front));
+            .method_not_allowed_fallback(not_allowed);
+        let router = match settings.cors.layer() {
+            Some(cors) => router.layer(cors),
+            None => router,
+        };
+        let router = router.layer(from_fn_with_state(face.clone(), front));
         Service(router.with_state(face))
     }
 

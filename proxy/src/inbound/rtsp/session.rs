@@ -214,6 +214,7 @@ impl Session {
                 let wait_s = wait.as_secs() + 1;
                 return Err(Response::to(request, 403).with("Retry-After", wait_s));
             }
+            Err(Refusal::Link(_)) => return Err(Response::to(request, 403)),
             Err(Refusal::Busy) => return Err(Response::to(request, 503)),
         };
         // A URL that names no camera reaches none.
