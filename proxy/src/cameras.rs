@@ -135,6 +135,28 @@ impl CameraEntry {
             .min()
     }
 
+    /// A window with its open ends drawn in to what is known to be recorded; `None` when nothing of it is left.
+    pub fn extent(&self, asked: TimeRange, wall: Timestamp) -> Option<TimeRange> {
+        let copies = || {
+            let copies = self.slot.camera().copies();
+            copies.filter_map(|(ix, _)| self.slot.coverage(ix))
+        };
+        let start = if asked.start() == Timestamp::MIN {
+            let first = copies().filter_map(|coverage| coverage.first()).min();
+            first.unwrap_or(Timestamp::EPOCH)
+        } else {
+            asked.start()
+        };
+        let end = if asked.end() == Timestamp::MAX {
+            let growing = copies().any(|coverage| coverage.growing());
+            let last = copies().filter_map(|coverage| coverage.last()).max();
+            last.filter(|_| !growing).unwrap_or(wall)
+        } else {
+            asked.end()
+        };
+        TimeRange::new(start, end)
+    }
+
     /// The camera's tracks: those of the best copy that is or was known, else of the first recorder to answer well.
     ///
     /// A better recorder that is a little slower than a worse one still wins.

@@ -1,6 +1,7 @@
-//! One line for each routing decision: to the log, and to whoever listens (the demo's screen).
+//! One line for each routing decision: to the log, and to whoever listens (the demo's screen, clients of the API).
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use seamline_routing::camera::{CameraId, CopyIx};
@@ -8,12 +9,18 @@ use seamline_routing::time::{TimeRange, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::cameras::CameraEntry;
+use crate::clock;
+use crate::playing::{Client, Listed, Playing};
 
 /// A routing decision as an operator reads it.
 #[derive(Clone, Debug)]
 pub struct Decision {
+    /// When it was made, by the clock on the wall.
+    pub when: Timestamp,
     /// The camera.
     pub camera: CameraId,
+    /// The playback's number, see [`Playing`].
+    pub playback: Option<u64>,
     /// What was decided.
     pub what: What,
 }
@@ -86,28 +93,67 @@ impl fmt::Display for Decision {
     }
 }
 
-/// Writes decisions; cheap to clone.
+/// Writes decisions, and keeps who plays; cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Journal(broadcast::Sender<Decision>);
+pub struct Journal {
+    decisions: broadcast::Sender<Decision>,
+    playing: Arc<Playing>,
+    /// Whom the playbacks that are begun with it are for.
+    client: Option<Arc<Client>>,
+    /// The playback that writes into it.
+    playback: Option<u64>,
+}
 
 /// Decisions kept for a listener that is slow.
 const BACKLOG: usize = 256;
 
 impl Default for Journal {
     fn default() -> Self {
-        Journal(broadcast::channel(BACKLOG).0)
+        Journal {
+            decisions: broadcast::channel(BACKLOG).0,
+            playing: Arc::default(),
+            client: None,
+            playback: None,
+        }
     }
 }
 
 impl Journal {
     /// Every decision from now on.
     pub fn listen(&self) -> broadcast::Receiver<Decision> {
-        self.0.subscribe()
+        self.decisions.subscribe()
+    }
+
+    /// Who plays.
+    pub fn playing(&self) -> &Playing {
+        &self.playing
+    }
+
+    /// The same for playbacks of one client.
+    #[must_use]
+    pub fn of(&self, client: Client) -> Self {
+        Journal {
+            client: Some(Arc::new(client)),
+            ..self.clone()
+        }
+    }
+
+    /// The same for one playback, which is listed from now on.
+    #[must_use]
+    pub fn begin(self, camera: &CameraEntry) -> (Self, Listed) {
+        let listed = self.playing.enter(camera.id(), self.client.clone());
+        let journal = Journal {
+            playback: Some(listed.id()),
+            ..self
+        };
+        (journal, listed)
     }
 
     fn say(&self, camera: &CameraEntry, what: What) {
         // Nobody listening is the normal case.
-        let _ = self.0.send(Decision {
+        let _ = self.decisions.send(Decision {
+            when: clock::wall(),
+            playback: self.playback,
             camera: camera.id().clone(),
             what,
         });

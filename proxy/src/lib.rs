@@ -16,3 +16,4 @@ pub mod inbound;
 pub mod journal;
 pub mod outbound;
 pub mod playback;
+pub mod playing;

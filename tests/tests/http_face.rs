@@ -6,7 +6,12 @@ use std::{
     time::Duration,
 };
 
-use seamline_tests::seamline::{Config, Seamline};
+use seamline_tests::{
+    clock::{iso, monotonic, noon},
+    footage::Recipe,
+    probe::Probe,
+    seamline::{Config, Seamline},
+};
 use serde_json::{Value, json};
 
 /// No answer takes longer.
@@ -225,6 +230,177 @@ fn base64(text: &str) -> String {
         format!("{digits:=<4}")
     });
     groups.collect()
+}
+
+/// Reads from a stream until it holds `wanted`.
+fn until(stream: &mut TcpStream, text: &mut String, wanted: &str) {
+    stream
+        .set_read_timeout(Some(SOON))
+        .expect("a socket takes a timeout");
+    let mut piece = [0; 4096];
+    while !text.contains(wanted) {
+        let read = stream
+            .read(&mut piece)
+            .unwrap_or_else(|error| panic!("{wanted:?} did not come: {error}: {text}"));
+        assert!(read > 0, "{wanted:?} did not come: {text}");
+        text.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+}
+
+/// Two archives; the primary lacks the file that begins 20 seconds after noon.
+#[test]
+fn the_timeline_sessions_and_events_tell_what_a_playback_does() {
+    let footage = Recipe::default().mp4().make();
+    let (from, seam, until_at) = (noon(0.0), noon(20.0), noon(60.0));
+    let (one, other) = (
+        footage.archive_without(&[seam]),
+        footage.archive_without(&[]),
+    );
+    let seamline = Config::default()
+        .archive("primary", one.path())
+        .archive("secondary", other.path())
+        .another_camera("yard")
+        .serve();
+    let window = format!("from={}&to={}", iso(from), iso(until_at));
+    let timeline = json(&seamline, &format!("/v1/cameras/gate/timeline?{window}"));
+    let shown = format!("{timeline:#}");
+    assert_eq!(timeline["from"], "2026-01-01T12:00:00.000000Z", "{shown}");
+    let merged = timeline["merged"].as_array().expect("a list");
+    let told: Vec<(&str, &str)> = merged
+        .iter()
+        .map(|span| {
+            (
+                span["kind"].as_str().unwrap_or(""),
+                span["site"].as_str().unwrap_or(""),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told[..2],
+        [("leg", "primary"), ("leg", "secondary")],
+        "{shown}"
+    );
+    assert_eq!(merged[0]["to"], merged[1]["from"], "{shown}");
+    assert!(
+        merged[1]["reason"]
+            .as_str()
+            .is_some_and(|reason| reason.contains("gap")),
+        "{shown}"
+    );
+    assert_eq!(timeline["copies"][0]["health"], "up", "{shown}");
+    assert_eq!(
+        timeline["copies"][1]["recorded"][0]["from"], "2026-01-01T12:00:00.000000Z",
+        "{shown}"
+    );
+    for bad in [
+        "from=noon",
+        "from=2026-01-01T12:00:00",
+        "from=2026-01-01T12:00:10Z&to=2026-01-01T12:00:00Z",
+        "from=a&from=b",
+    ] {
+        assert_eq!(
+            get(&seamline, &format!("/v1/cameras/gate/timeline?{bad}"), "").0,
+            400,
+            "{bad}"
+        );
+    }
+
+    let mut listener = TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens");
+    listener
+        .write_all(b"GET /v1/events?camera=gate HTTP/1.1\r\nHost: h\r\n\r\n")
+        .expect("it reads");
+    let mut heard = String::new();
+    until(&mut listener, &mut heard, "text/event-stream");
+    assert_eq!(json(&seamline, "/v1/sessions"), json!([]));
+    let mut player = Probe::open(&seamline.url());
+    assert_eq!(player.play(seam - 2_000, None, &[]).status, 200);
+    player.receive_until(seam + 1_000, SOON);
+    let sessions = json(&seamline, "/v1/sessions");
+    let session = &sessions[0];
+    assert_eq!(
+        (&session["camera"], &session["transport"]),
+        (&json!("gate"), &json!("rtsp/tcp")),
+        "{sessions:#}"
+    );
+    assert_eq!(session["site"], "secondary", "{sessions:#}");
+    assert!(
+        session["position"].as_str() > Some("2026-01-01T12:00:19"),
+        "{sessions:#}"
+    );
+    until(&mut listener, &mut heard, "\"to\":\"secondary\"");
+    assert!(
+        heard.contains("event: route") && heard.contains("\"session\":1"),
+        "{heard}"
+    );
+    drop(player);
+    let gone = (0..100).any(|_| {
+        std::thread::sleep(Duration::from_millis(100));
+        json(&seamline, "/v1/sessions") == json!([])
+    });
+    assert!(gone, "the session is still listed");
+    // A house that shuts down does not wait for who listens.
+    let mut seamline = seamline;
+    let asked = monotonic();
+    assert_eq!(seamline.shut_down(), Some(0));
+    assert!(monotonic().saturating_sub(asked) < Duration::from_secs(5));
+}
+
+/// Every path that the description names answers as it says, and nothing it does not name is 200.
+#[test]
+fn the_description_is_true() {
+    let seamline = house().serve();
+    let description = json(&seamline, "/openapi.json");
+    let paths = description["paths"].as_object().expect("paths");
+    assert!(paths.len() >= 7, "{paths:?}");
+    for (path, item) in paths {
+        for method in item
+            .as_object()
+            .expect("methods")
+            .keys()
+            .filter(|key| key.as_str() != "parameters")
+        {
+            let operation = &item[method];
+            let named = operation["parameters"]
+                .as_array()
+                .cloned()
+                .unwrap_or_default();
+            for parameter in named.iter().filter(|parameter| parameter["in"] == "path") {
+                let name = parameter["name"].as_str().expect("a name");
+                assert!(path.contains(&format!("{{{name}}}")), "{path}: {name}");
+            }
+            let asked = path.replace("{camera}", "gate");
+            let request = format!(
+                "{} {asked} HTTP/1.1\r\nHost: h\r\n\r\n",
+                method.to_uppercase()
+            );
+            let mut stream =
+                TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens");
+            stream.write_all(request.as_bytes()).expect("it reads");
+            let mut answer = String::new();
+            until(&mut stream, &mut answer, "\r\n\r\n");
+            let status = status(&answer);
+            let responses = operation["responses"].as_object().expect("responses");
+            let told = responses.contains_key(&status.to_string());
+            assert!(
+                told || responses.contains_key("default") && (400..=503).contains(&status),
+                "{path}: {answer}"
+            );
+            assert_ne!(status, 404, "{path} is not there: {answer}");
+            assert_ne!(status, 405, "{path}: {answer}");
+            if told && let Some(content) = responses[&status.to_string()]["content"].as_object() {
+                let kind = answer.lines().find_map(|line| {
+                    line.to_lowercase()
+                        .strip_prefix("content-type: ")
+                        .map(str::to_owned)
+                });
+                let kind = kind.expect("a type");
+                assert!(
+                    content.keys().any(|known| kind.starts_with(known.as_str())),
+                    "{path}: {kind}"
+                );
+            }
+        }
+    }
 }
 
 #[test]

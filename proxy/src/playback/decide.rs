@@ -80,6 +80,8 @@ impl Playback {
             .take()
             .map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let from = seam.from.map(|copy| self.camera.site(copy));
+        self.listed.from_site(self.camera.site(seam.copy));
+        self.listed.at(seam.at);
         self.journal.switch(
             &self.camera,
             seam.at,

@@ -32,6 +32,7 @@ use tokio::time::Sleep;
 use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
+use crate::playing::Listed;
 use pace::Pace;
 pub use reel::{Begin, NoReel, Reel, Wanted};
 use resume::Awaiting;
@@ -109,6 +110,8 @@ enum State {
 pub struct Playback {
     camera: Arc<CameraEntry>,
     journal: Journal,
+    /// Its entry among those that play.
+    listed: Listed,
     tracks: Arc<[Track]>,
     wanted: Arc<[bool]>,
     master: usize,
@@ -170,7 +173,9 @@ impl Playback {
             .find(is_video)
             .or(set_up.first().copied())
             .unwrap_or(0);
+        let (journal, listed) = journal.begin(&camera);
         Playback {
+            listed,
             director: Director::new(camera.policy),
             changes: camera.slot.changes(),
             camera,
@@ -389,6 +394,7 @@ impl Playback {
                 return Poll::Ready(progress);
             }
             if self.waiting(out) > before {
+                self.listed.at(self.position());
                 return Poll::Ready(Progress::Wrote);
             }
             if self.legs.iter().any(|leg| leg.unpolled) {

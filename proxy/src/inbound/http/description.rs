@@ -6,29 +6,79 @@ use axum::Router;
 use axum::body::Bytes;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use axum::routing::get;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
+use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
+use super::errors::ProblemItem;
 use super::service::Face;
 
 /// The description's head. Each route file adds its own paths and schemas.
-#[derive(OpenApi)]
-#[openapi(info(
-    title = "Seamline",
-    description = "Recorded video of cameras that several sites record, as one timeline.\n\n\
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    components(schemas(ProblemItem)),
+    info(
+        title = "Seamline",
+        description = "Recorded video of cameras that several sites record, as one timeline.\n\n\
                    Times are RFC 3339 in UTC with microseconds, on the timeline's clock: a copy's configured clock offset is \
                    taken off. A camera's id stands percent-encoded in a path (`yard%2Fnorth`). Refusals are problems \
                    (RFC 9457)."
-))]
+    )
+)]
 struct Head;
 
 /// What is said before any path.
-pub(super) fn head() -> utoipa::openapi::OpenApi {
-    Head::openapi()
+pub(super) fn head() -> OpenApi {
+    let mut head = <Head as utoipa::OpenApi>::openapi();
+    let schemes = head.components.get_or_insert_default();
+    for (name, scheme) in [
+        ("basic", HttpAuthScheme::Basic),
+        ("digest", HttpAuthScheme::Digest),
+        ("bearer", HttpAuthScheme::Bearer),
+    ] {
+        schemes.add_security_scheme(name, SecurityScheme::Http(Http::new(scheme)));
+    }
+    // One of them, or none where no users are configured.
+    let none: [&str; 0] = [];
+    let one = |name| SecurityRequirement::new(name, none);
+    head.security = Some(vec![
+        one("basic"),
+        one("digest"),
+        one("bearer"),
+        SecurityRequirement::default(),
+    ]);
+    head
+}
+
+/// Adds to every operation what all of them may answer.
+fn with_problems(mut openapi: OpenApi) -> OpenApi {
+    let problem = ContentBuilder::new()
+        .schema(Some(Ref::from_schema_name("Problem")))
+        .build();
+    let refusal = ResponseBuilder::new()
+        .description("a problem (RFC 9457): 400 a parameter means nothing, 401 who asks, 403 not this user's, 404 not there, 429 too many wrong answers, 503 not now")
+        .content("application/problem+json", problem)
+        .build();
+    for item in openapi.paths.paths.values_mut() {
+        let operations = [
+            &mut item.get,
+            &mut item.head,
+            &mut item.post,
+            &mut item.put,
+            &mut item.delete,
+        ];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            responses
+                .entry("default".to_owned())
+                .or_insert_with(|| RefOr::T(refusal.clone()));
+        }
+    }
+    openapi
 }
 
 /// `/openapi.json`: the description of everything that was merged.
-pub(super) fn routes(openapi: &utoipa::openapi::OpenApi) -> Router<Arc<Face>> {
-    let text = openapi
+pub(super) fn routes(openapi: OpenApi) -> Router<Arc<Face>> {
+    let text = with_problems(openapi)
         .to_json()
         .expect("a description is made of texts, which all have a JSON form");
     let text = Bytes::from(text);

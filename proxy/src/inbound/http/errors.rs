@@ -6,7 +6,9 @@ use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
+use serde::Serialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 /// Why a request gets no more than this. The detail is for whoever asked: it names nothing that they may not know.
 #[derive(Clone, Debug)]
@@ -14,6 +16,20 @@ pub(super) struct Problem {
     status: StatusCode,
     detail: Cow<'static, str>,
     headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+/// Why a request gets no more than this (RFC 9457).
+#[derive(Serialize, ToSchema)]
+#[schema(as = Problem)]
+pub(super) struct ProblemItem<'a> {
+    /// Always `about:blank`: the status says which kind.
+    #[serde(rename = "type")]
+    kind: &'static str,
+    /// The status in words.
+    title: &'a str,
+    status: u16,
+    /// What is wrong with this request.
+    detail: &'a str,
 }
 
 /// What a refused request was told, for the log; a response's extension.
@@ -68,12 +84,12 @@ impl IntoResponse for Problem {
             detail,
             headers,
         } = self;
-        let body = json!({
-            "type": "about:blank",
-            "title": status.canonical_reason().unwrap_or_default(),
-            "status": status.as_u16(),
-            "detail": detail,
-        });
+        let body = ProblemItem {
+            kind: "about:blank",
+            title: status.canonical_reason().unwrap_or_default(),
+            status: status.as_u16(),
+            detail: &detail,
+        };
         let mut response = json_response("application/problem+json", &body);
         *response.status_mut() = status;
         for (name, value) in headers {
@@ -105,8 +121,9 @@ pub(super) async fn as_mediamtx(mut response: Response) -> Response {
     response
 }
 
-fn json_response(kind: &'static str, body: &serde_json::Value) -> Response {
-    let mut response = Response::new(Body::from(body.to_string()));
+fn json_response(kind: &'static str, body: &impl Serialize) -> Response {
+    let text = serde_json::to_string(body).expect("texts and numbers have a JSON form");
+    let mut response = Response::new(Body::from(text));
     response
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));

@@ -17,6 +17,8 @@ use super::service::{Face, Guest};
 use crate::access::{Grant, Refusal};
 use crate::cameras::CameraEntry;
 use crate::clock;
+use crate::journal::Journal;
+use crate::playing::Client;
 
 /// As much of a camera's name goes into the log.
 const NAME_CHARS_MAX: usize = 256;
@@ -51,6 +53,16 @@ impl Visitor {
     /// Whether this camera exists for them.
     pub(super) fn may_see(&self, camera: &CameraId) -> bool {
         self.grant.may_see(camera.as_str())
+    }
+
+    /// The journal for a playback of theirs; `transport` is how it is served, such as `http/get`.
+    #[allow(dead_code, reason = "for the routes that play")]
+    pub(super) fn journal(&self, face: &Face, transport: &'static str) -> Journal {
+        face.cameras.journal.of(Client {
+            peer: self.guest.peer,
+            user: self.name().map(str::to_owned),
+            transport,
+        })
     }
 
     /// The user's name; `None` where everybody may come in.
@@ -116,14 +128,26 @@ impl<Q: DeserializeOwned> FromRequestParts<Arc<Face>> for Admitted<Q> {
         let entry = face.cameras.get(&camera);
         let camera =
             entry.ok_or_else(|| Problem::not_found(format!("there is no camera {named:?}")))?;
-        let Query(query) = Query::from_request_parts(parts, face)
-            .await
-            .map_err(|rejection| Problem::bad_request(rejection.body_text()))?;
+        let Parameters(query) = Parameters::from_request_parts(parts, face).await?;
         Ok(Admitted {
             camera,
             query,
             visitor,
         })
+    }
+}
+
+/// A query, of a route that names no camera.
+pub(super) struct Parameters<Q>(pub(super) Q);
+
+impl<Q: DeserializeOwned> FromRequestParts<Arc<Face>> for Parameters<Q> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, face: &Arc<Face>) -> Result<Self, Problem> {
+        let query = Query::from_request_parts(parts, face).await;
+        query
+            .map(|Query(query)| Parameters(query))
+            .map_err(|rejection| Problem::bad_request(rejection.body_text()))
     }
 }
 

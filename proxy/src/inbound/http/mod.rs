@@ -1,14 +1,19 @@
 //! HTTP on the port. Tunnels and WebSockets carry RTSP; everything else is the [`service`]'s.
 
-mod api;
 mod base64;
+mod cameras;
 mod description;
 mod errors;
+mod events;
 mod gate;
 mod head;
+mod health;
 mod patience;
 mod service;
+mod sessions;
 mod settings;
+mod timeline;
+mod times;
 mod tunnel;
 mod websocket;
 

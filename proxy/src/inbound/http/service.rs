@@ -24,7 +24,7 @@ use super::gate::AskedFor;
 use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
 use super::patience::Patient;
 use super::settings::HttpSettings;
-use super::{api, description};
+use super::{cameras, description, events, health, sessions, timeline};
 use crate::cameras::Cameras;
 
 /// Longest path and query.
@@ -56,6 +56,19 @@ pub(super) struct Guest {
     pub(super) secure: bool,
     /// What the connection has proved so far.
     pub(super) login: Arc<Mutex<Login>>,
+    shutdown: watch::Receiver<bool>,
+}
+
+impl Guest {
+    /// Whether the house is shutting down.
+    pub(super) fn is_leaving(&self) -> bool {
+        *self.shutdown.borrow()
+    }
+
+    /// Returns when the house shuts down.
+    pub(super) async fn leaving(&self) {
+        asked_to_stop(&mut self.shutdown.clone()).await;
+    }
 }
 
 /// The routes, ready to answer.
@@ -71,7 +84,7 @@ impl Service {
         });
         let (router, openapi) = routes().split_for_parts();
         let router = router
-            .merge(description::routes(&openapi))
+            .merge(description::routes(openapi))
             .fallback(not_found)
             .method_not_allowed_fallback(not_allowed);
         let router = match settings.cors.layer() {
@@ -93,6 +106,7 @@ impl Service {
             peer: link.peer(),
             secure: link.is_sealed(),
             login: Arc::default(),
+            shutdown: shutdown.clone(),
         };
         let peer = guest.peer;
         link.unread(head.raw);
@@ -136,7 +150,12 @@ async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
 
 /// All routes with their descriptions. A route file gives its own as `routes()`; it is merged here.
 fn routes() -> OpenApiRouter<Arc<Face>> {
-    OpenApiRouter::with_openapi(description::head()).merge(api::routes())
+    OpenApiRouter::with_openapi(description::head())
+        .merge(cameras::routes())
+        .merge(timeline::routes())
+        .merge(sessions::routes())
+        .merge(events::routes())
+        .merge(health::routes())
 }
 
 /// What all requests and answers pass: limits before, the log and the counts behind.

@@ -253,6 +253,11 @@ impl Live {
         }
     }
 
+    /// Who set it up, where users are known.
+    pub(super) fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
     /// PLAY is for the whole session; for one track only where that is all there is.
     pub(super) fn is_aggregate(&self, target: &Target) -> bool {
         let only = self.tracks.iter().flatten().count() == 1;

@@ -23,6 +23,7 @@ use crate::access::Refusal;
 use crate::clock;
 use crate::inbound::hall::Hall;
 use crate::playback::Playback;
+use crate::playing::Client;
 
 /// Clients choose their keep-alive from this list.
 const PUBLIC: &str =
@@ -35,6 +36,8 @@ pub(super) struct Session {
     local: SocketAddr,
     /// Nobody on the way can read what is sent (TLS).
     secure: bool,
+    /// How people call what carries it.
+    carrier: &'static str,
     login: Login,
     /// Whether media may go beside this connection: in the clear, as all that goes over it.
     udp: bool,
@@ -50,6 +53,7 @@ impl Session {
             peer: wire.peer(),
             local: wire.local(),
             secure: wire.is_sealed(),
+            carrier: wire.name(),
             login: Login::default(),
             described: None,
             live: None,
@@ -500,7 +504,15 @@ impl Session {
             return Some(live.answer(request, 457));
         }
         live.discard_media(out);
-        let journal = self.hall.cameras.journal.clone();
+        let journal = self.hall.cameras.journal.of(Client {
+            peer: self.peer,
+            user: live.user().map(str::to_owned),
+            transport: if live.is_udp() {
+                "rtsp/udp"
+            } else {
+                self.carrier
+            },
+        });
         live.begin(request, play, journal);
         None
     }

@@ -28,6 +28,16 @@ impl Wire {
         Wire::WebSocket(Box::new(socket))
     }
 
+    /// How people call it.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Wire::Direct(link) if link.is_sealed() => "rtsp/tls",
+            Wire::Direct(_) => "rtsp/tcp",
+            Wire::Tunnel(_) => "rtsp/http-tunnel",
+            Wire::WebSocket(_) => "rtsp/websocket",
+        }
+    }
+
     /// Whether it is a connection of its own, and in the clear.
     pub(super) fn is_plain(&self) -> bool {
         matches!(self, Wire::Direct(link) if !link.is_sealed())

@@ -1,4 +1,4 @@
-//! `/v1/...`: the cameras that a user may see, and what is known of them.
+//! `/v1/cameras`: the cameras that a user may see.
 
 use std::sync::Arc;
 
@@ -17,12 +17,11 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Face>> {
     OpenApiRouter::new()
         .routes(routes!(cameras))
         .routes(routes!(camera))
-        .routes(routes!(health))
 }
 
 /// A camera as clients name it.
 #[derive(Debug, Serialize, ToSchema)]
-struct CameraItem {
+pub(super) struct CameraItem {
     /// The id: what URLs name.
     id: String,
     /// The name that people gave it.
@@ -32,7 +31,7 @@ struct CameraItem {
 }
 
 impl CameraItem {
-    fn of(entry: &CameraEntry) -> Self {
+    pub(super) fn of(entry: &CameraEntry) -> Self {
         let camera = entry.slot.camera();
         let mut sites: Vec<String> = Vec::new();
         for (_, copy) in camera.copies() {
@@ -50,7 +49,7 @@ impl CameraItem {
 }
 
 /// The cameras that the user may see, by id.
-#[utoipa::path(get, path = "/v1/cameras", responses((status = 200, body = Vec<CameraItem>)))]
+#[utoipa::path(get, path = "/v1/cameras", tag = "timeline", responses((status = 200, body = Vec<CameraItem>)))]
 async fn cameras(State(face): State<Arc<Face>>, visitor: Visitor) -> Json<Vec<CameraItem>> {
     let seen = face
         .cameras
@@ -65,6 +64,7 @@ async fn cameras(State(face): State<Arc<Face>>, visitor: Visitor) -> Json<Vec<Ca
 #[utoipa::path(
     get,
     path = "/v1/cameras/{camera}",
+    tag = "timeline",
     params(("camera" = String, Path, description = "the camera's id")),
     responses((status = 200, body = CameraItem), (status = 404, description = "no such camera"))
 )]
@@ -75,9 +75,3 @@ async fn camera(Admitted { camera, .. }: Admitted<Nothing>) -> Json<CameraItem> 
 /// No parameters.
 #[derive(Deserialize)]
 struct Nothing {}
-
-/// Whether the process answers; says nothing else, to anybody.
-#[utoipa::path(get, path = "/health", responses((status = 200, description = "it answers", body = String, content_type = "text/plain")))]
-async fn health() -> &'static str {
-    "ok\n"
-}
