@@ -25,8 +25,9 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod watch;
-mod xml;
 pub mod zone;
+
+use seamline_xml as xml;
 
 pub use clock::Clock;
 pub use health::RecorderHealth;

@@ -8,16 +8,24 @@ use std::{
 use serde_json::Value;
 
 /// Every crate of ours and those it may depend on, at most.
-const MAY_KNOW: [(&str, &[&str]); 10] = [
+const MAY_KNOW: [(&str, &[&str]); 12] = [
     ("seamline-routing", &[]),
     ("seamline-rtsp", &[]),
     ("seamline-media", &[]),
     ("seamline-archive", &[]),
     ("seamline-evidence", &["seamline-routing"]),
     ("seamline-stills", &[]),
+    ("seamline-xml", &[]),
+    ("seamline-xprotect", &["seamline-routing", "seamline-xml"]),
     (
         "seamline-probes",
-        &["seamline-routing", "seamline-rtsp", "seamline-archive"],
+        &[
+            "seamline-routing",
+            "seamline-rtsp",
+            "seamline-archive",
+            "seamline-xml",
+            "seamline-xprotect",
+        ],
     ),
     (
         "seamline",
@@ -29,6 +37,7 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
             "seamline-archive",
             "seamline-evidence",
             "seamline-stills",
+            "seamline-xprotect",
         ],
     ),
     (
@@ -47,12 +56,14 @@ const MAY_KNOW: [(&str, &[&str]); 10] = [
 ];
 
 /// Crates that decide or parse, and so do no I/O: they are handed `now`, bytes and facts.
-const PURE: [&str; 5] = [
+const PURE: [&str; 7] = [
     "seamline-routing",
     "seamline-rtsp",
     "seamline-media",
     "seamline-evidence",
     "seamline-stills",
+    "seamline-xml",
+    "seamline-xprotect",
 ];
 
 /// What a pure crate would do I/O with.

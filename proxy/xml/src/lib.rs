@@ -13,17 +13,17 @@ use quick_xml::{
 
 /// Why bytes are no XML that is read here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum XmlError {
-    /// Longer than [`DOCUMENT_BYTES_MAX`].
-    #[error("XML longer than {DOCUMENT_BYTES_MAX} bytes")]
+pub enum XmlError {
+    /// Longer than [`Limits::bytes`].
+    #[error("XML longer than is read of such documents")]
     TooLong,
-    /// More elements than [`ELEMENTS_MAX`], or more attributes than [`ATTRIBUTES_MAX`] on one.
+    /// More elements than [`Limits::elements`], or more attributes on one than any has.
     #[error("XML with too many elements or attributes")]
     TooMany,
-    /// Deeper than [`DEPTH_MAX`].
+    /// Deeper than any is.
     #[error("XML deeper than {DEPTH_MAX} elements")]
     TooDeep,
-    /// A text longer than [`TEXT_BYTES_MAX`].
+    /// A text longer than any is.
     #[error("XML with a text longer than {TEXT_BYTES_MAX} bytes")]
     TextTooLong,
     /// A document type: it could define entities without end, or name files and hosts.
@@ -43,9 +43,26 @@ pub(crate) enum XmlError {
     NotOne,
 }
 
+/// How much of a document is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Its length.
+    pub bytes: usize,
+    /// Its elements.
+    pub elements: usize,
+}
+
+impl Limits {
+    /// One answer: a page of a search, or all recordings of a large recorder.
+    pub const ANSWER: Self = Self {
+        bytes: DOCUMENT_BYTES_MAX,
+        elements: ELEMENTS_MAX,
+    };
+}
+
 /// An element with all that is in it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Element {
+pub struct Element {
     name: String,
     attributes: Vec<(String, String)>,
     text: String,
@@ -53,9 +70,14 @@ pub(crate) struct Element {
 }
 
 impl Element {
-    /// Reads a document.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, XmlError> {
-        if bytes.len() > DOCUMENT_BYTES_MAX {
+    /// Reads a document within [`Limits::ANSWER`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, XmlError> {
+        Self::parse_within(bytes, Limits::ANSWER)
+    }
+
+    /// Reads a document of a kind that has its own limits.
+    pub fn parse_within(bytes: &[u8], limits: Limits) -> Result<Self, XmlError> {
+        if bytes.len() > limits.bytes {
             return Err(XmlError::TooLong);
         }
         if bytes.contains(&0)
@@ -66,21 +88,25 @@ impl Element {
         }
         // Names of cameras come in Latin-1 under a header that says UTF-8: the markup is what matters.
         let text = String::from_utf8_lossy(bytes);
-        Tree::default().read(text.trim_start_matches('\u{feff}').trim())
+        let tree = Tree {
+            elements_left: limits.elements,
+            ..Tree::default()
+        };
+        tree.read(text.trim_start_matches('\u{feff}').trim())
     }
 
     /// Its name without prefix.
-    pub(crate) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         &self.name
     }
 
     /// Its own text without blanks around it; `None` when nothing is left.
-    pub(crate) fn value(&self) -> Option<&str> {
+    pub fn value(&self) -> Option<&str> {
         Some(self.text.trim()).filter(|text| !text.is_empty())
     }
 
     /// An attribute, by its name without prefix.
-    pub(crate) fn attribute(&self, name: &str) -> Option<&str> {
+    pub fn attribute(&self, name: &str) -> Option<&str> {
         let mut attributes = self.attributes.iter();
         attributes
             .find(|(key, _)| key == name)
@@ -88,28 +114,28 @@ impl Element {
     }
 
     /// The elements in it.
-    pub(crate) fn children(&self) -> impl Iterator<Item = &Self> {
+    pub fn children(&self) -> impl Iterator<Item = &Self> {
         self.children.iter()
     }
 
     /// The elements in it of this name.
-    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Self> {
         self.children.iter().filter(move |child| child.name == name)
     }
 
     /// The first element in it of this name.
-    pub(crate) fn child(&self, name: &str) -> Option<&Self> {
+    pub fn child(&self, name: &str) -> Option<&Self> {
         self.children.iter().find(|child| child.name == name)
     }
 
     /// The first element by a way of names.
-    pub(crate) fn at(&self, way: &[&str]) -> Option<&Self> {
+    pub fn at(&self, way: &[&str]) -> Option<&Self> {
         way.iter()
             .try_fold(self, |element, name| element.child(name))
     }
 
     /// The text of the first element in it of this name.
-    pub(crate) fn text(&self, name: &str) -> Option<&str> {
+    pub fn text(&self, name: &str) -> Option<&str> {
         self.child(name)?.value()
     }
 }
@@ -119,7 +145,7 @@ impl Element {
 struct Tree {
     open: Vec<Element>,
     root: Option<Element>,
-    elements: usize,
+    elements_left: usize,
 }
 
 impl Tree {
@@ -158,10 +184,7 @@ impl Tree {
     }
 
     fn start(&mut self, start: &BytesStart<'_>) -> Result<(), XmlError> {
-        self.elements += 1;
-        if self.elements > ELEMENTS_MAX {
-            return Err(XmlError::TooMany);
-        }
+        self.elements_left = self.elements_left.checked_sub(1).ok_or(XmlError::TooMany)?;
         if self.open.len() >= DEPTH_MAX {
             return Err(XmlError::TooDeep);
         }
@@ -224,30 +247,26 @@ impl Tree {
 
 /// Markup to be sent: text becomes part of it only escaped.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Markup(String);
+pub struct Markup(String);
 
 impl Markup {
     /// `<name>text</name>`
-    pub(crate) fn text(name: &'static str, text: &str) -> Self {
+    pub fn text(name: &'static str, text: &str) -> Self {
         Self::text_with(name, &[], text)
     }
 
     /// An element with attributes and a text.
-    pub(crate) fn text_with(
-        name: &'static str,
-        attributes: &[(&'static str, &str)],
-        text: &str,
-    ) -> Self {
+    pub fn text_with(name: &'static str, attributes: &[(&'static str, &str)], text: &str) -> Self {
         Self::element(name, attributes, &sendable(text))
     }
 
     /// An element with others in it.
-    pub(crate) fn node(name: &'static str, children: impl IntoIterator<Item = Self>) -> Self {
+    pub fn node(name: &'static str, children: impl IntoIterator<Item = Self>) -> Self {
         Self::node_with(name, &[], children)
     }
 
     /// An element with attributes and others in it.
-    pub(crate) fn node_with(
+    pub fn node_with(
         name: &'static str,
         attributes: &[(&'static str, &str)],
         children: impl IntoIterator<Item = Self>,
@@ -257,7 +276,7 @@ impl Markup {
     }
 
     /// As a document.
-    pub(crate) fn document(&self) -> Vec<u8> {
+    pub fn document(&self) -> Vec<u8> {
         format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>{}", self.0).into_bytes()
     }
 
@@ -289,7 +308,7 @@ fn sendable(text: &str) -> String {
 }
 
 /// A qualified name without its prefix.
-pub(crate) fn local(name: &str) -> &str {
+pub fn local(name: &str) -> &str {
     name.rsplit(':').next().unwrap_or(name)
 }
 
@@ -298,7 +317,7 @@ fn malformed(error: &quick_xml::Error) -> XmlError {
 }
 
 /// One answer: a page of a search, or all recordings of a large recorder.
-pub(crate) const DOCUMENT_BYTES_MAX: usize = 8 << 20;
+pub const DOCUMENT_BYTES_MAX: usize = 8 << 20;
 const ELEMENTS_MAX: usize = 200_000;
 const ATTRIBUTES_MAX: usize = 64;
 const DEPTH_MAX: usize = 64;

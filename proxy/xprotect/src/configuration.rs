@@ -1,0 +1,129 @@
+//! What a management server tells of its recorders, cameras and hardware.
+
+use seamline_xml::{Element, Limits, Markup};
+
+use crate::soap::{self, SERVER};
+
+/// A whole configuration: one may be many megabytes.
+pub const LIMITS: Limits = Limits {
+    bytes: 48 << 20,
+    elements: 1_000_000,
+};
+
+/// The body of `GetConfiguration`.
+pub fn request(token: &str) -> Vec<u8> {
+    soap::request(SERVER, "GetConfiguration", [Markup::text("token", token)])
+}
+
+/// What a user may see of a site.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Configuration {
+    /// In the server's order.
+    pub recorders: Vec<RecordingServer>,
+}
+
+/// A recording server.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RecordingServer {
+    /// Its GUID.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// Where it is reached: `http://host:7563/`, or `https` for TLS.
+    pub uri: String,
+    /// Its cameras.
+    pub cameras: Vec<Camera>,
+    /// What they hang on.
+    pub hardware: Vec<Hardware>,
+}
+
+/// A camera.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Camera {
+    /// Its GUID.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// GUID of its hardware.
+    pub hardware: String,
+    /// Its channel there, from 0.
+    pub channel: Option<u32>,
+    /// Whether recordings may be played; `None` where nothing is said.
+    pub may_play: Option<bool>,
+}
+
+/// A device on the network.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Hardware {
+    /// Its GUID.
+    pub id: String,
+    /// Where the recorder reaches it.
+    pub uri: String,
+}
+
+impl Configuration {
+    /// Reads a `GetConfigurationResult`. What has no id is left out.
+    pub fn read(result: &Element) -> Self {
+        let recorders = result.child("Recorders").into_iter();
+        Self {
+            recorders: recorders
+                .flat_map(|recorders| recorders.all("RecorderInfo"))
+                .map(RecordingServer::read)
+                .collect(),
+        }
+    }
+}
+
+impl RecordingServer {
+    fn read(info: &Element) -> Self {
+        let text = |name: &str| info.text(name).unwrap_or_default().to_owned();
+        let inner = |list: &str| info.child(list).into_iter();
+        Self {
+            id: text("RecorderId"),
+            name: text("Name"),
+            uri: text("WebServerUri"),
+            cameras: inner("Cameras")
+                .flat_map(|list| list.all("CameraInfo"))
+                .filter_map(Camera::read)
+                .collect(),
+            hardware: inner("Hardware")
+                .flat_map(|list| list.all("HardwareInfo"))
+                .filter_map(Hardware::read)
+                .collect(),
+        }
+    }
+
+    /// The hardware of a camera.
+    pub fn hardware_of(&self, camera: &Camera) -> Option<&Hardware> {
+        self.hardware
+            .iter()
+            .find(|hardware| hardware.id.eq_ignore_ascii_case(&camera.hardware))
+    }
+}
+
+impl Camera {
+    fn read(info: &Element) -> Option<Self> {
+        let text = |name: &str| info.text(name).unwrap_or_default().to_owned();
+        let browse = info
+            .at(&["CameraSecurity", "Browse"])
+            .and_then(Element::value);
+        Some(Self {
+            id: info.text("DeviceId")?.to_owned(),
+            name: text("Name"),
+            hardware: text("HardwareId"),
+            channel: info
+                .text("DeviceIndex")
+                .and_then(|index| index.parse().ok()),
+            may_play: browse.map(|said| said.eq_ignore_ascii_case("true")),
+        })
+    }
+}
+
+impl Hardware {
+    fn read(info: &Element) -> Option<Self> {
+        Some(Self {
+            id: info.text("HardwareId")?.to_owned(),
+            uri: info.text("Uri").unwrap_or_default().to_owned(),
+        })
+    }
+}
