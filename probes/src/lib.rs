@@ -31,7 +31,7 @@ use seamline_xml as xml;
 
 pub use clock::Clock;
 pub use health::RecorderHealth;
-pub use http::HttpConfig;
+pub use http::{HttpConfig, Relay, RelayBody, RelayError, RelayHead, StreamBody};
 pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
 pub use kinds::{BuildError, RecorderConfig, Secret};
 pub use recorder::{

@@ -22,25 +22,7 @@ pub(crate) struct Connections(Client<HttpsConnector<HttpConnector>, Full<Bytes>>
 impl Connections {
     /// Opens none yet. Reads the file of authorities.
     pub(crate) fn new(config: &HttpConfig) -> Result<Self, BuildError> {
-        let mut connector = HttpConnector::new();
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
-        connector.set_keepalive(Some(KEEPALIVE));
-        connector.set_keepalive_interval(Some(KEEPALIVE));
-        connector.set_recv_buffer_size(Some(RECEIVE_BYTES));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(trust::tls(config)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(connector);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_timer(TokioTimer::new())
-            .pool_max_idle_per_host(POOL_IDLE_MAX)
-            .http1_max_buf_size(HEAD_BYTES_MAX)
-            .build(connector);
-        Ok(Self(client))
+        Ok(Self(client(config)?))
     }
 
     /// Sends a question; again where the recorder closed a kept connection just as it was on its way.
@@ -54,6 +36,34 @@ impl Connections {
         }
         .map_err(|error| failed(&error))
     }
+}
+
+/// A client whose bodies are `B`; opens no connection yet.
+pub(super) fn client<B>(
+    config: &HttpConfig,
+) -> Result<Client<HttpsConnector<HttpConnector>, B>, BuildError>
+where
+    B: hyper::body::Body + Send,
+    B::Data: Send,
+{
+    let mut connector = HttpConnector::new();
+    connector.enforce_http(false);
+    connector.set_nodelay(true);
+    connector.set_connect_timeout(Some(CONNECT));
+    connector.set_keepalive(Some(KEEPALIVE));
+    connector.set_keepalive_interval(Some(KEEPALIVE));
+    connector.set_recv_buffer_size(Some(RECEIVE_BYTES));
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(trust::tls(config)?)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(connector);
+    Ok(Client::builder(TokioExecutor::new())
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_timer(TokioTimer::new())
+        .pool_max_idle_per_host(POOL_IDLE_MAX)
+        .http1_max_buf_size(HEAD_BYTES_MAX)
+        .build(connector))
 }
 
 /// The URL of a recorder: `http` or `https`, with a host, and without a login that would be shown.
@@ -93,7 +103,7 @@ pub(crate) async fn whole(
 }
 
 /// An error with its causes: the outermost alone says only that something failed.
-fn broken(error: &(dyn std::error::Error + 'static)) -> String {
+pub(super) fn broken(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

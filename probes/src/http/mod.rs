@@ -3,6 +3,7 @@
 
 mod config;
 mod connections;
+mod relay;
 mod trust;
 
 use std::sync::{Mutex, PoisonError};
@@ -21,6 +22,7 @@ use url::Url;
 
 pub use config::HttpConfig;
 pub(crate) use connections::{Connections, address, whole};
+pub use relay::{Relay, RelayBody, RelayError, RelayHead, StreamBody};
 
 use crate::{
     kinds::{BuildError, Login},

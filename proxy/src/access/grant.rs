@@ -46,6 +46,11 @@ impl Grant {
         self.limits.iter().all(fits)
     }
 
+    /// Whether nothing is said of which cameras are theirs: all are, and all that will be.
+    pub fn sees_all(&self) -> bool {
+        self.limits.is_empty()
+    }
+
     /// Their name; `None` where everybody may come in.
     pub fn name(&self) -> Option<&str> {
         self.name.as_deref()

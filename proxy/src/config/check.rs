@@ -16,10 +16,11 @@ use super::auth;
 use super::document::{Document, Entry, RecorderTable};
 use super::http;
 use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable};
+use super::passthrough;
 use super::problems::Problems;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
 use crate::inbound::is_reserved;
-use crate::inbound::{Certificates, Limits, Settings, TlsError, UdpSettings};
+use crate::inbound::{Certificates, HttpSettings, Limits, Settings, TlsError, UdpSettings};
 
 /// Longest name of anything.
 const NAME_BYTES_MAX: usize = 256;
@@ -37,6 +38,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         tls,
         policy,
         dialects,
+        passthrough,
         users,
         sites,
         recorders,
@@ -47,7 +49,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
     let site_names = checker.names("site", &sites);
     let recorder_names = checker.names("recorder", &recorders);
     let camera_names = checker.names("camera", &cameras);
-    checker.names("user", &users);
+    let user_names: Vec<String> = checker.names("user", &users).into_keys().collect();
 
     let sites: Vec<SiteId> = sites
         .into_iter()
@@ -91,7 +93,15 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         ports: top.udp_ports.and_then(|ports| checker.ports(&ports)),
     };
     let auth = auth::check(auth, users, &camera_ids, problems);
-    let http = http::check(&http, problems);
+    let relayed = passthrough
+        .into_iter()
+        .filter_map(|entry| Some((entry.table?, entry.span)))
+        .collect();
+    let passthrough = passthrough::check(relayed, &recorders, &sites, &user_names, problems);
+    let http = HttpSettings {
+        passthrough,
+        ..http::check(&http, problems)
+    };
     Config {
         listen: top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0),
         inbound: Settings {

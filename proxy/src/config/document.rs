@@ -12,6 +12,7 @@ use super::http::HttpTable;
 use super::model::{
     CameraTable, DialectsTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable,
 };
+use super::passthrough::PassthroughTable;
 use super::policy::PolicyTable;
 use super::problems::Problems;
 
@@ -43,6 +44,7 @@ pub(super) struct Document {
     pub(super) tls: TlsTable,
     pub(super) policy: PolicyTable,
     pub(super) dialects: DialectsTable,
+    pub(super) passthrough: Vec<Entry<PassthroughTable>>,
     pub(super) users: Vec<Entry<UserTable>>,
     pub(super) sites: Vec<Entry<SiteTable>>,
     pub(super) recorders: Vec<Entry<RecorderTable>>,
@@ -68,6 +70,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
         tls: reader.section(&mut root, "tls"),
         policy: reader.section(&mut root, "policy"),
         dialects: reader.section(&mut root, "dialects"),
+        passthrough: reader.array(&mut root, "passthrough", "name", Reader::table),
         users: reader.array(&mut root, "user", "name", Reader::table),
         sites: reader.array(&mut root, "site", "name", Reader::table),
         recorders: reader.array(&mut root, "recorder", "name", Reader::recorder),
@@ -86,7 +89,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let ours = ["listen", "udp", "udp_ports"].map(|key| root.remove_entry(key));
         for key in root.keys() {
-            let known = "listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

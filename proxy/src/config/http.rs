@@ -24,6 +24,7 @@ pub(super) fn check(table: &HttpTable, problems: &mut Problems) -> HttpSettings 
     HttpSettings {
         refused: table.enabled == Some(false),
         cors: cors(&table.cors_origins, problems),
+        ..HttpSettings::default()
     }
 }
 

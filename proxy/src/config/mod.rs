@@ -9,6 +9,7 @@ mod document;
 mod duration;
 mod http;
 mod model;
+mod passthrough;
 mod policy;
 mod problems;
 

@@ -214,7 +214,7 @@ cameras = ["attic"]
 "#;
     let expected = r#"
 seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
-seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -235,7 +235,7 @@ seamline.toml:48: missing field `remote`
 seamline.toml:49: a user has one of password, password_file, password_env, password_hash, and ha1 with or without ha1_sha256; `seamline user` makes such a section
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
 }
@@ -384,6 +384,62 @@ fn what_is_kept_of_passwords_and_who_can_come_in_with_it() {
             .nonce_key
             .is_some()
     );
+}
+
+#[test]
+fn paths_of_recorders() {
+    let camera = "[[camera]]\nid = 'gate'\ncopies = [{ recorder = 'nvr-1', remote = '7' }]\n";
+    let user = "[[user]]\nname = 'admin'\npassword = 'x'\n";
+    let with = |rest: &str| house(&format!("{camera}{user}[[passthrough]]\n{rest}"));
+    let both = "to = [{ recorder = 'archive', url = 'https://10.2.0.1', insecure = true }, \
+                { recorder = 'nvr-1', url = 'http://10.1.0.1:8080', username = 'u', password = 'p' }]";
+    let config = parse(&with(&format!(
+        "paths = ['/ISAPI/']\nusers = ['admin']\n{both}"
+    )))
+    .unwrap();
+    let rule = &config.inbound.http.passthrough[0];
+    let sites: Vec<&str> = rule
+        .targets
+        .iter()
+        .map(|target| target.site.as_str())
+        .collect();
+    assert_eq!(sites, ["primary", "secondary"]);
+    for (rest, problem) in [
+        (
+            format!("paths = ['ISAPI']\n{both}"),
+            "no beginning of a path",
+        ),
+        (
+            format!("paths = ['/a?b']\n{both}"),
+            "no beginning of a path",
+        ),
+        (format!("paths = []\n{both}"), "1 to 64 paths"),
+        (
+            format!("paths = ['/']\nusers = ['nobody']\n{both}"),
+            "there is no user \"nobody\"",
+        ),
+        (
+            "paths = ['/']\nto = [{ recorder = 'x', url = 'http://h' }]".to_owned(),
+            "there is no recorder \"x\"",
+        ),
+        (
+            "paths = ['/']\nto = [{ recorder = 'nvr-1', url = 'ftp://h' }]".to_owned(),
+            "is needed",
+        ),
+        (
+            "paths = ['/']\nto = [{ recorder = 'nvr-1', url = 'http://h/x' }]".to_owned(),
+            "only http://host:port",
+        ),
+        (
+            "paths = ['/']\nto = [{ recorder = 'nvr-1', url = 'http://h', username = 'u' }]"
+                .to_owned(),
+            "password",
+        ),
+    ] {
+        let said = problems(&with(&rest));
+        assert!(said.contains(problem), "{rest}: {said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ mod rtsp;
 mod sniff;
 mod tls;
 
-pub use http::{Cors, HttpSettings};
+pub use http::{Cors, HttpSettings, Rule, Target};
 pub use listener::{BindError, Limits, Listener, Settings};
 pub use rtsp::UdpSettings;
 pub use rtsp::{Alias, Dialects};

@@ -55,6 +55,11 @@ impl Visitor {
         self.grant.may_see(camera.as_str())
     }
 
+    /// Whether no camera is hidden from them.
+    pub(super) fn sees_all(&self) -> bool {
+        self.grant.sees_all()
+    }
+
     /// The journal for a playback of theirs; `transport` is how it is served, such as `http/get`.
     #[allow(dead_code, reason = "for the routes that play")]
     pub(super) fn journal(&self, face: &Face, transport: &'static str) -> Journal {

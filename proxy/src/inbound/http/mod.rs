@@ -8,6 +8,8 @@ mod events;
 mod gate;
 mod head;
 mod health;
+mod page;
+mod passthrough;
 mod patience;
 mod service;
 mod sessions;
@@ -24,6 +26,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 pub(super) use head::{Head, HeadError};
+pub use passthrough::{Rule, Target};
 pub(super) use service::Service;
 pub use settings::{Cors, HttpSettings};
 pub(super) use tunnel::{Tunnel, Tunnels};

@@ -22,9 +22,10 @@ use super::super::link::Link;
 use super::errors::{Problem, Refused};
 use super::gate::AskedFor;
 use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
+use super::passthrough::{self, Passthrough};
 use super::patience::Patient;
 use super::settings::HttpSettings;
-use super::{cameras, description, events, health, sessions, timeline};
+use super::{cameras, description, events, health, page, sessions, timeline};
 use crate::cameras::Cameras;
 
 /// Longest path and query.
@@ -37,6 +38,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 /// What all HTTP requests share.
 pub(in crate::inbound) struct Face {
     pub(super) cameras: Arc<Cameras>,
+    pub(super) passthrough: Passthrough,
     counts: Counts,
 }
 
@@ -79,13 +81,15 @@ impl Service {
     /// A service over these cameras.
     pub(in crate::inbound) fn new(cameras: Arc<Cameras>, settings: &HttpSettings) -> Self {
         let face = Arc::new(Face {
+            passthrough: Passthrough::new(&settings.passthrough, &cameras),
             cameras,
             counts: Counts::default(),
         });
         let (router, openapi) = routes().split_for_parts();
         let router = router
             .merge(description::routes(openapi))
-            .fallback(not_found)
+            .merge(page::routes())
+            .fallback(passthrough::relay)
             .method_not_allowed_fallback(not_allowed);
         let router = match settings.cors.layer() {
             Some(cors) => router.layer(cors),
@@ -221,10 +225,6 @@ fn fault(request: &Request) -> Option<Problem> {
         return Some(Problem::bad_request("a request has one Host"));
     }
     None
-}
-
-async fn not_found() -> Problem {
-    Problem::not_found("there is nothing at this path")
 }
 
 async fn not_allowed() -> Problem {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::passthrough::Rule;
 use axum::http::{HeaderName, HeaderValue, Method};
 use hyper::header;
 use tower_http::cors::{AllowOrigin, CorsLayer, ExposeHeaders};
@@ -16,6 +17,8 @@ pub struct HttpSettings {
     pub refused: bool,
     /// Which web pages of other hosts may read answers.
     pub cors: Cors,
+    /// Paths that are relayed to recorders' own services.
+    pub passthrough: Vec<Rule>,
 }
 
 /// Which web pages of other hosts may read answers.
