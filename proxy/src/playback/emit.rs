@@ -34,7 +34,7 @@ impl Playback {
     /// Writes all that is due. `Some` only for news other than bytes.
     pub(super) fn emit(&mut self, now: Instant, out: &mut OutQueue) -> Option<Progress> {
         self.due = None;
-        self.ready_incoming();
+        self.ready_incoming(now);
         if let Some(at) = self.started.take() {
             self.state = State::Playing;
             return Some(Progress::Started { at });
@@ -61,7 +61,7 @@ impl Playback {
                 self.turn(source, now)
             };
             match turn {
-                Turn::Again => self.ready_incoming(),
+                Turn::Again => self.ready_incoming(now),
                 Turn::Rest => {
                     if self.due.is_none() {
                         self.idle_since.get_or_insert(now);
@@ -82,15 +82,19 @@ impl Playback {
     }
 
     /// Drops what incoming legs hold before the point where they can take over.
-    fn ready_incoming(&mut self) {
+    fn ready_incoming(&mut self, now: Instant) {
         self.compare_clocks();
         let source = self.director.source();
         for leg in &mut self.legs {
             if Some(leg.id) == source || !leg.announced() {
                 continue;
             }
+            let steady = leg.is_steady(now);
             while let Some(unit) = leg.front() {
-                if self.director.incoming_drops(leg.id, &leg.head(unit)) {
+                if self
+                    .director
+                    .incoming_drops(leg.id, &leg.head(unit), steady)
+                {
                     leg.pop();
                 } else {
                     break;
@@ -98,7 +102,7 @@ impl Playback {
             }
             while let Some(group) = leg.front_group() {
                 let (id, mut heads) = (leg.id, group.heads().into_iter());
-                if heads.all(|head| self.director.incoming_drops(id, &head)) {
+                if heads.all(|head| self.director.incoming_drops(id, &head, steady)) {
                     leg.pop_group();
                 } else {
                     break;
@@ -152,6 +156,15 @@ impl Playback {
                 }
             }
         }
+        if verdict == Verdict::Preroll && !self.director.preroll_serves(source, leg.newest) {
+            if leg.over() {
+                leg.drop_master();
+                return Turn::Again;
+            }
+            if leg.hungry() {
+                return Turn::Rest;
+            }
+        }
         let left_out = head.master && comes_too_soon(frames, last_key, head.capture);
         // In decoding order a picture behind an end may come before one ahead of it that refers to it.
         let ends = match verdict {
@@ -176,7 +189,7 @@ impl Playback {
             }
             Verdict::Send | Verdict::Preroll => {
                 if unpaced {
-                    if self.director.prepares() {
+                    if self.director.holds_back(now) {
                         return Turn::Rest;
                     }
                     if leg.over() || leg.turn != LegTurn::Open || leg.well_stocked() {

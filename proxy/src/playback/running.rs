@@ -58,6 +58,8 @@ pub(super) struct Running {
     pub(super) joining: Joining,
     /// Whether its clock was compared with that of the leg before it.
     pub(super) clock: ClockCheck,
+    /// Capture time of the first unit of the master track.
+    first: Option<Timestamp>,
     /// Newest capture time of the master track; in reverse the oldest.
     pub(super) newest: Option<Timestamp>,
     /// Newest capture time of each track, and when it came.
@@ -160,6 +162,8 @@ const COMPARED_MAX: Duration = Duration::from_secs(20);
 const TAIL_US: i64 = 20_000_000;
 /// Pictures that encoders put between a picture and one that refers to it, at most.
 const REORDERED_MAX: usize = 8;
+/// A leg that has delivered for so long, and so much footage, is taken to go on.
+const STEADY_AFTER: Duration = Duration::from_secs(1);
 /// Recorders drop clients that take nothing for about this long; that is no fault of theirs.
 const NEGLECT_MAX: Duration = Duration::from_secs(10);
 /// Silence at the growing end of a recording that is normal at any recorder, and at none.
@@ -212,6 +216,7 @@ impl Running {
             redated_us: 0,
             joining: Joining::Undecided,
             clock: ClockCheck::Due,
+            first: None,
             newest: None,
             shown: SmallVec::from_elem(None, tracks),
             gaps: SmallVec::new(),
@@ -301,6 +306,18 @@ impl Running {
         self.span() >= self.lookahead * 3 / 4 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
     }
 
+    /// Whether it has shown that it goes on: a leg that plays well is not left for another before.
+    pub(super) fn is_steady(&self, now: Instant) -> bool {
+        let shown = self.first.zip(self.newest);
+        let shown = shown.map_or(0, |(first, newest)| newest.micros_since(first));
+        let lasts = self
+            .opened
+            .is_some_and(|opened| now.saturating_duration_since(opened) >= STEADY_AFTER);
+        !self.stalled
+            && Duration::from_micros(shown.unsigned_abs()) >= STEADY_AFTER
+            && (lasts || self.well_stocked())
+    }
+
     /// Whether none of the next pictures in decoding order lies before an end.
     pub(super) fn master_ends(&self, is_beyond: impl Fn(Timestamp) -> bool) -> bool {
         let queue = self.queues.get(self.master).into_iter().flatten();
@@ -345,6 +362,7 @@ impl Running {
             unit.capture_us -= ahead_us;
         }
         let earlier = |at: Timestamp| at.shift(ahead_us.saturating_neg());
+        self.first = self.first.map(earlier);
         self.newest = self.newest.map(earlier);
         for (at, _) in self.shown.iter_mut().flatten() {
             *at = earlier(*at);
@@ -620,6 +638,7 @@ impl Running {
             .filter(|newest| newest.since(group.last()) > STEP_MIN);
         let first = !self.announced();
         let (last, began) = (group.last(), group.first());
+        self.first.get_or_insert(last);
         self.newest = Some(began);
         self.queued_bytes += group.len_bytes();
         self.groups.push_back(group);
@@ -653,6 +672,7 @@ impl Running {
                 .newest
                 .filter(|newest| capture.since(*newest) > STEP_MIN);
             self.note_gap(capture);
+            self.first.get_or_insert(capture);
             self.newest = Some(capture);
         }
         // Legs deliver only the tracks they were ordered.

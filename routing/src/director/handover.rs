@@ -41,6 +41,8 @@ pub(super) struct Handover {
     pub(super) cut: Option<Cut>,
     /// Units were dropped from the front of the ready leg: without a cut, decoding cannot start with what is left.
     pub(super) trimmed: bool,
+    /// The random access point at the front of the ready leg, where it could take over.
+    pub(super) point: Option<(Timestamp, i64)>,
     ready: Option<LegId>,
     legs: SmallVec<[Leg; 2]>,
 }
@@ -51,6 +53,7 @@ impl Handover {
             goal,
             cut: None,
             trimmed: false,
+            point: None,
             ready: None,
             legs: SmallVec::from_iter([leg]),
         }
@@ -72,6 +75,10 @@ impl Handover {
     /// The leg that takes over.
     pub(super) fn into_ready(self) -> Option<Leg> {
         self.legs.into_iter().find(|leg| Some(leg.id) == self.ready)
+    }
+
+    pub(super) fn ready_leg(&self) -> Option<&Leg> {
+        self.legs.iter().find(|leg| Some(leg.id) == self.ready)
     }
 
     pub(super) fn leg(&mut self, id: LegId) -> Option<&mut Leg> {
@@ -111,6 +118,7 @@ impl Director {
             handover.ready = None;
             handover.cut = None;
             handover.trimmed = false;
+            handover.point = None;
         }
         if handover.legs.is_empty() {
             self.handover = None;
@@ -177,7 +185,7 @@ impl Director {
             .last
             .is_none_or(|last| at > last.saturating_add(self.tolerance()));
         let goal = match goal {
-            Goal::Forced { bound } if !fresh && self.goes_on_at(bound, seen) => Goal::Better,
+            Goal::Forced { bound } if self.goes_on_at(bound, seen) => Goal::Better,
             goal => goal,
         };
         let Some(handover) = &mut self.handover else {
@@ -185,10 +193,13 @@ impl Director {
         };
         handover.goal = goal;
         handover.ready = Some(id);
+        handover.point = fresh.then_some((first, at));
         handover.cut = match goal {
+            // Where it has shown that it goes on: see `judge_incoming`.
+            Goal::Better => None,
             _ if fresh => Some(Cut::At(at)),
             Goal::Forced { bound } => Some(Cut::Preroll { bound }),
-            Goal::Start | Goal::Better => None,
+            Goal::Start => None,
         };
         let beaten: SmallVec<[LegId; 2]> = handover
             .legs
@@ -208,7 +219,7 @@ impl Director {
 
     /// Whether the current leg can go on behind a point where the plan leaves it for a better copy: then it is left where that
     /// copy's next random access point is, and nothing needs to be sent again.
-    fn goes_on_at(&self, bound: i64, seen: &mut Seen<'_>) -> bool {
+    pub(super) fn goes_on_at(&self, bound: i64, seen: &mut Seen<'_>) -> bool {
         let alive = |leg: &Leg| !leg.over && !leg.stalled && leg.end.is_none();
         let Some(current) = self.current.filter(alive) else {
             return false;

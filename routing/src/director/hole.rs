@@ -36,7 +36,14 @@ impl Director {
         }
         self.disprove(current.copy, start, gap_end, seen);
         if self.other_fills(start, target, seen) {
-            self.prepare_fill(start, seen);
+            return self.prepare_fill(start, seen);
+        }
+        let wanting = match self.step(start, None, seen) {
+            Step::Outage { until, .. } => until.map_or(target, |until| self.progress(until)),
+            _ => start,
+        };
+        if wanting.saturating_sub(start) > self.jump_min() {
+            self.hold(seen.now);
         }
     }
 

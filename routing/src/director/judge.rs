@@ -233,12 +233,30 @@ impl Director {
         self.beyond_range(self.progress(capture))
     }
 
-    /// Whether the current leg must be left and the leg that follows it has not shown a unit yet: a client that is in no
-    /// hurry should wait for it here, where a clean seam is still ahead.
+    /// Whether the current leg must be left and the leg that follows it has not shown a unit yet.
     pub fn prepares(&self) -> bool {
         self.handover.as_ref().is_some_and(|handover| {
             matches!(handover.goal, Goal::Forced { .. }) && handover.ready().is_none()
         })
+    }
+
+    /// Whether a client that is in no hurry should wait here, where a clean seam is still ahead: the leg that follows the current
+    /// one is being opened, or may be soon.
+    pub fn holds_back(&mut self, now: Instant) -> bool {
+        let free = self.handover.is_none();
+        let waits = self.hold.as_mut().filter(|hold| free && now < hold.until);
+        waits.map(|hold| hold.kept = true).is_some() || self.prepares()
+    }
+
+    /// Whether decoding preroll of the current leg, which has delivered up to `newest`, leads to a picture that was not sent yet.
+    /// Until then it would be shown again for nothing.
+    pub fn preroll_serves(&self, leg: LegId, newest: Option<Timestamp>) -> bool {
+        let cut = self
+            .current
+            .filter(|current| current.id == leg)
+            .and_then(|current| current.cut);
+        let known = cut.map(|cut| cut.saturating_add(self.tolerance()));
+        known.is_none_or(|known| newest.is_some_and(|newest| self.progress(newest) > known))
     }
 
     /// Whether a step in capture time, µs, may hide footage that another copy holds.
@@ -246,14 +264,15 @@ impl Director {
         step_us.abs() > self.jump_min()
     }
 
-    /// Whether the unit at the head of a leg that has not taken over yet is of no use.
-    pub fn incoming_drops(&mut self, leg: LegId, head: &Head) -> bool {
+    /// Whether the unit at the head of a leg that has not taken over yet is of no use. A leg is `steady` when it has shown that
+    /// it goes on: one that could go on is not left for another that is not.
+    pub fn incoming_drops(&mut self, leg: LegId, head: &Head, steady: bool) -> bool {
         self.phase == Phase::Playing
             && self
                 .handover
                 .as_ref()
                 .is_some_and(|handover| handover.ready() == Some(leg))
-            && self.judge_incoming(head) == Verdict::Drop
+            && self.judge_incoming(head, steady) == Verdict::Drop
     }
 
     /// What follows a unit, when `next` is the next one of its track on the current leg; a gap is looked at further by
@@ -312,7 +331,7 @@ impl Director {
     }
 
     /// A leg that waits for its turn: finds the random access point it can take over at.
-    fn judge_incoming(&mut self, head: &Head) -> Verdict {
+    fn judge_incoming(&mut self, head: &Head, steady: bool) -> Verdict {
         let at = self.progress(head.capture);
         let fresh = self
             .last
@@ -324,9 +343,17 @@ impl Director {
             return Verdict::Wait;
         }
         if head.master && head.random_access && fresh {
-            handover.take_over_at(head.capture, at);
+            handover.point = Some((head.capture, at));
+            let asked = handover.ready_leg().map(|leg| leg.from);
+            let due = asked.is_none_or(|asked| at >= self.progress(asked) - self.tolerance());
+            if let Some(handover) = &mut self.handover
+                && (handover.goal != Goal::Better || steady && due)
+            {
+                handover.take_over_at(head.capture, at);
+            }
             return Verdict::Wait;
         }
+        handover.point = None;
         handover.trimmed = true;
         Verdict::Drop
     }

@@ -89,6 +89,17 @@ enum Waiting {
     },
 }
 
+/// The end of the current leg is kept from a client that is in no hurry until it is known who follows.
+#[derive(Clone, Copy, Debug)]
+struct Hold {
+    since: Instant,
+    until: Instant,
+    /// The leg cannot go on.
+    ended: bool,
+    /// The client is in no hurry, and did wait.
+    kept: bool,
+}
+
 /// One playback's decisions. See the module's text.
 #[derive(Debug)]
 pub struct Director {
@@ -100,6 +111,8 @@ pub struct Director {
     waiting: Option<Waiting>,
     /// Since when there has been nothing to send, although something is wanted.
     without_since: Option<Instant>,
+    /// What follows the current leg cannot be asked yet, though it may be soon.
+    hold: Option<Hold>,
     /// Progress of the newest unit sent in this play.
     last: Option<i64>,
     interval_us: i64,
@@ -111,6 +124,8 @@ pub struct Director {
     resume: Option<i64>,
     vetoes: Vetoes,
     switches: VecDeque<Instant>,
+    /// When the plan was last looked at.
+    looked: Option<Instant>,
     /// Progress at which the plan must be looked at again.
     review_at: Option<i64>,
     /// Progress before which no return to a better copy is tried again.
@@ -147,6 +162,7 @@ impl Director {
             handover: None,
             waiting: None,
             without_since: None,
+            hold: None,
             last: None,
             interval_us: INTERVAL_US,
             spacing_us: 0,
@@ -154,6 +170,7 @@ impl Director {
             resume: None,
             vetoes: Vetoes::default(),
             switches: VecDeque::new(),
+            looked: None,
             review_at: None,
             better_from: None,
             actions: VecDeque::new(),
@@ -182,6 +199,7 @@ impl Director {
                     *since = now;
                     self.without_since = Some(now);
                 }
+                self.hold = None;
                 self.review(seen);
             }
             _ if matches!(self.phase, Phase::Idle | Phase::Ended) => {}
@@ -213,18 +231,27 @@ impl Director {
         if self.phase != Phase::Playing {
             return None;
         }
-        match self.waiting? {
-            Waiting::Outage { .. } if self.handover.is_some() => None,
-            Waiting::Hole { until, .. } => Some(until),
-            Waiting::Outage { since } => {
+        // A bar that ended since the plan was looked at is due now.
+        let release = self.vetoes.next_release(self.looked.unwrap_or(now));
+        match self.waiting {
+            Some(Waiting::Hole { until, .. }) => Some(until),
+            _ if self.handover.is_some() => None,
+            Some(Waiting::Outage { since }) => {
                 let give_up = since + self.policy.outage_wait;
-                Some(
-                    self.vetoes
-                        .next_release(now)
-                        .map_or(give_up, |release| release.min(give_up)),
-                )
+                // Not before what a silent leg delivered is sent.
+                let give_up = Some(give_up).filter(|at| *at > now || self.is_spent());
+                release.into_iter().chain(give_up).min()
             }
+            None => release.filter(|_| self.hold.is_some()),
         }
+    }
+
+    /// Whether all that a leg delivered before it ended, failed or fell silent was sent.
+    fn is_spent(&self) -> bool {
+        let end = self.current.and_then(|leg| leg.end);
+        // Its newest may be the picture that was sent last, as another copy dates it.
+        let sent = self.wanted().saturating_add(self.tolerance());
+        end.is_none_or(|end| sent >= end)
     }
 
     /// Whether the position passed the point where the plan must be looked at again: [`Event::Tick`] is due now.
@@ -256,9 +283,11 @@ impl Director {
         self.phase = Phase::Playing;
         self.waiting = None;
         self.without_since = None;
+        self.hold = None;
         self.last = None;
         self.recent.clear();
         self.resume = None;
+        self.looked = Some(seen.now);
         self.review_at = None;
         self.better_from = None;
         self.vetoes.forget_empty();

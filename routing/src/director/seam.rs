@@ -71,13 +71,10 @@ impl Director {
             .handover
             .as_ref()
             .is_some_and(|handover| handover.cut.is_some());
-        let end = self
+        let silent = self
             .current
-            .filter(|leg| leg.stalled)
-            .and_then(|leg| leg.end);
-        // Its newest may be the picture that was sent last, as another copy dates it.
-        let sent = self.wanted().saturating_add(self.tolerance());
-        ready && end.is_some_and(|end| sent >= end)
+            .is_some_and(|leg| leg.stalled && leg.end.is_some());
+        ready && silent && self.is_spent()
     }
 
     pub(super) fn switch_when_spent(&mut self, seen: &mut Seen<'_>) {
@@ -106,6 +103,7 @@ impl Director {
         self.count_switch(seen.now);
         self.review_at = Some(at);
         self.waiting = None;
+        self.hold = None;
         let seam_at = if preroll {
             self.time(self.wanted())
         } else {
@@ -147,6 +145,7 @@ impl Director {
 
     /// Looks at the plan again: a bar ended, coverage grew, a better copy is back, a seam comes near.
     pub(super) fn review(&mut self, seen: &mut Seen<'_>) {
+        self.looked = Some(seen.now);
         if self.phase != Phase::Playing {
             return;
         }
@@ -179,6 +178,7 @@ impl Director {
                 if let Some(bound) = until.map(|until| self.progress(until))
                     && bound.saturating_sub(at) <= lead
                     && self.request.until != until
+                    && (!self.rests(at) || !self.goes_on_at(bound, seen))
                 {
                     self.prepare(bound, Some(current.copy), seen);
                 }
@@ -234,12 +234,18 @@ impl Director {
 
     /// Without a known frame interval the same picture of two copies cannot be told from the next one.
     fn may_return(&self, at: i64) -> bool {
-        self.recent.len() >= 3 && self.better_from.is_none_or(|from| at >= from)
+        self.recent.len() >= 3 && !self.rests(at)
+    }
+
+    /// Whether a better copy that was no use is left alone for now.
+    fn rests(&self, at: i64) -> bool {
+        self.better_from.is_some_and(|from| at < from)
     }
 
     /// No leg can be had; asks again, and gives up in the end.
     fn review_outage(&mut self, since: Instant, seen: &mut Seen<'_>) {
-        let given_up = seen.now.saturating_duration_since(since) >= self.policy.outage_wait;
+        let given_up =
+            seen.now.saturating_duration_since(since) >= self.policy.outage_wait && self.is_spent();
         let Some(silent) = self.current.filter(|_| !given_up) else {
             self.retire_current();
             let goal = match self.last {

@@ -1,15 +1,21 @@
 //! What the plan says comes next, and opening it.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::handover::{Goal, Handover};
 use super::seen::Seen;
-use super::{Action, Director, End, Leg, LegId, STEPS_MAX, Waiting};
+use super::{Action, Director, End, Hold, Leg, LegId, STEPS_MAX, Waiting};
 use crate::camera::CopyIx;
 use crate::health::HealthState;
 use crate::plan::{CopyFacts, Reason, Step, next_step};
 use crate::policy::{Failback, Holes, Mismatch, Policy};
 use crate::time::{TimeRange, Timestamp};
+
+/// A return to a better copy that failed is tried again behind so much more footage.
+const BETTER_AGAIN_US: i64 = 1_000_000;
+
+/// A leg that could go on is held back only for a copy that can be asked again within this time.
+const HOLD_MAX: Duration = Duration::from_secs(2);
 
 impl Director {
     /// What the plan says from `at` on, with this playback's own experience laid over the facts.
@@ -127,7 +133,10 @@ impl Director {
                     }
                 }
                 Step::Outage { from, until } => {
-                    let since = *self.without_since.get_or_insert(seen.now);
+                    // The end of the leg before was held back for it already.
+                    let kept = self.hold.filter(|hold| hold.ended && hold.kept);
+                    let kept = kept.map(|hold| hold.since);
+                    let since = *self.without_since.get_or_insert(kept.unwrap_or(seen.now));
                     let given_up =
                         seen.now.saturating_duration_since(since) >= self.policy.outage_wait;
                     let until = until.map(|until| self.progress(until));
@@ -204,7 +213,11 @@ impl Director {
             return;
         }
         match (goal, self.current) {
-            (Goal::Better, _) => self.review(seen),
+            (Goal::Better, _) => {
+                let again = self.wanted().saturating_add(BETTER_AGAIN_US);
+                self.better_from = self.better_from.max(Some(again));
+                self.review(seen);
+            }
             (Goal::Forced { bound }, Some(_)) => {
                 let goes_on = self.current.filter(|leg| leg.end.is_none());
                 self.prepare(bound, goes_on.map(|leg| leg.copy), seen);
@@ -251,8 +264,39 @@ impl Director {
                 Step::Hole {
                     until: Some(until), ..
                 } if self.policy.holes == Holes::Skip => at = self.progress(until),
+                Step::Outage { until, .. } => {
+                    let worth = until.is_none_or(|until| {
+                        self.progress(until).saturating_sub(at) > self.jump_min()
+                    });
+                    if worth {
+                        self.hold(seen.now);
+                    }
+                    return;
+                }
                 _ => return,
             }
+        }
+    }
+
+    /// Who may follow the current leg cannot be asked now: what is left of it is held back for as long as that is worth.
+    pub(super) fn hold(&mut self, now: Instant) {
+        let ended = self.current.is_some_and(|leg| leg.end.is_some());
+        let until = if ended {
+            Some(now + self.policy.outage_wait)
+        } else {
+            let release = self.vetoes.next_release(now);
+            release.filter(|at| at.saturating_duration_since(now) <= HOLD_MAX)
+        };
+        let holds = self
+            .hold
+            .is_some_and(|hold| hold.ended == ended && (ended || now < hold.until));
+        if let Some(until) = until.filter(|_| !holds) {
+            self.hold = Some(Hold {
+                since: now,
+                until,
+                ended,
+                kept: false,
+            });
         }
     }
 }

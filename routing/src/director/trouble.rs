@@ -10,6 +10,9 @@ use crate::coverage::{Held, HeldBefore};
 use crate::plan::{Direction, Step};
 use crate::time::{TimeRange, Timestamp};
 
+/// A better copy's leg that came to its end with less is not switched to.
+const BETTER_MIN_US: i64 = 1_000_000;
+
 impl Director {
     pub(super) fn leg_ended(&mut self, id: LegId, newest: Option<Timestamp>, seen: &mut Seen<'_>) {
         let Some(newest) = newest else {
@@ -30,12 +33,21 @@ impl Director {
         let Some(handover) = &mut self.handover else {
             return;
         };
-        let useless = end <= wanted || handover.goal == Goal::Better && handover.cut.is_none();
+        let better = handover.goal == Goal::Better && handover.cut.is_none();
+        let point = handover.point.filter(|_| better);
         let goal = handover.goal;
         let Some(leg) = handover.leg(id) else { return };
         leg.over = true;
         leg.end = Some(end);
         let leg = *leg;
+        // Too little is not worth two seams.
+        let worth = |(_, at): &(Timestamp, i64)| end.saturating_sub(*at) >= BETTER_MIN_US;
+        let useless = end <= wanted || better && !point.as_ref().is_some_and(worth);
+        if let Some((first, at)) = point.filter(|_| !useless)
+            && let Some(handover) = &mut self.handover
+        {
+            handover.take_over_at(first, at);
+        }
         self.nothing_beyond(&leg, end, seen);
         if useless {
             self.close_incoming(id);
@@ -134,7 +146,12 @@ impl Director {
                 // Not behind the picture that comes next.
                 Some(Cut::At(cut)) => cut <= end.saturating_add(interval),
                 Some(Cut::Preroll { .. }) => true,
-                None => handover.ready().is_none() || !handover.trimmed,
+                None => {
+                    let point = handover.point.map(|(_, at)| at);
+                    handover.ready().is_none()
+                        || point.is_some_and(|at| at <= end.saturating_add(interval))
+                        || point.is_none() && !handover.trimmed
+                }
             };
             usable && handover.legs().any(|leg| self.progress(leg.from) <= reach)
         });
@@ -144,6 +161,11 @@ impl Director {
         } else if let Some(handover) = &mut self.handover {
             handover.goal = Goal::Forced { bound: end };
             let fresh = |cut: i64| last.is_none_or(|last| cut > last.saturating_add(tolerance));
+            if handover.cut.is_none()
+                && let Some((first, at)) = handover.point.filter(|(_, at)| fresh(*at))
+            {
+                handover.take_over_at(first, at);
+            }
             if handover.ready().is_some()
                 && !matches!(handover.cut, Some(Cut::At(cut)) if fresh(cut))
             {
@@ -190,7 +212,11 @@ impl Director {
         leg.end = end;
         let leg = *leg;
         self.vetoes.failed(leg.copy, Failure::Lost, seen.now);
-        if alone && goal != Goal::Better {
+        let goes_on = |current: Leg| !current.over && !current.stalled;
+        if goal == Goal::Better && leg.first.is_some() && self.current.is_some_and(goes_on) {
+            self.close_incoming(id);
+            self.replace_incoming(goal, seen);
+        } else if alone && goal != Goal::Better {
             self.hedge(&leg, seen);
         }
     }
@@ -235,6 +261,7 @@ impl Director {
         current.end = None;
         let copy = current.copy;
         self.vetoes.forgive(copy);
+        self.hold = None;
         if matches!(self.waiting, Some(Waiting::Outage { .. })) {
             self.waiting = None;
         }

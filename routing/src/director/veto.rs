@@ -103,12 +103,12 @@ impl Vetoes {
             .is_some_and(|until| until > now)
     }
 
-    /// When the next bar ends.
-    pub(super) fn next_release(&self, now: Instant) -> Option<Instant> {
+    /// When the first of the bars ends that last beyond `after`.
+    pub(super) fn next_release(&self, after: Instant) -> Option<Instant> {
         self.0
             .iter()
             .filter_map(|veto| veto.barred_until)
-            .filter(|until| *until > now)
+            .filter(|until| *until > after)
             .min()
     }
 

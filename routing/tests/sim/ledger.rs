@@ -82,6 +82,8 @@ pub(crate) struct Ledger<'a> {
     opened: VecDeque<Micros>,
     troubles_told: VecDeque<Micros>,
     idle_since: Micros,
+    /// The longest time between two units of this play.
+    waited: Micros,
     played_at: Micros,
     /// The client held playback until then.
     held_until: Micros,
@@ -112,6 +114,7 @@ impl<'a> Ledger<'a> {
             opened: VecDeque::new(),
             troubles_told: VecDeque::new(),
             idle_since: 0,
+            waited: 0,
             played_at: 0,
             held_until: 0,
         }
@@ -156,6 +159,7 @@ impl<'a> Ledger<'a> {
         self.figures.plays += 1;
         self.figures.pictures.clear();
         self.idle_since = now;
+        self.waited = 0;
         self.played_at = now;
     }
 
@@ -345,6 +349,8 @@ impl<'a> Ledger<'a> {
         }
         let outage_wait = self.world.policy.outage_wait.as_micros() as Micros;
         let idle = now - self.shown.map_or(self.played_at, |shown| shown.at);
+        // A client in no hurry waits before the last units that there are, not behind them.
+        let idle = idle.max(self.waited);
         if end == End::Outage && idle < outage_wait - SECOND / 2 {
             self.broken(format!("gave up after {idle} µs"));
         }

@@ -26,6 +26,7 @@ pub(super) struct Running {
     pub(super) copy: CopyIx,
     pub(super) stage: Stage,
     pub(super) queue: VecDeque<Unit>,
+    pub(super) first: Option<Timestamp>,
     pub(super) newest: Option<Timestamp>,
     pub(super) interval_us: i64,
     pub(super) announced: bool,
@@ -53,6 +54,7 @@ impl Running {
             copy,
             stage: Stage::Opening { ready, answer },
             queue: VecDeque::new(),
+            first: None,
             newest: None,
             interval_us: 40_000,
             announced: false,
@@ -86,6 +88,14 @@ impl Running {
 
     pub(super) fn hungry(&self, lookahead: Micros) -> bool {
         self.span() < lookahead
+    }
+
+    /// Whether it has shown that it goes on.
+    pub(super) fn is_steady(&self, now: Micros, lookahead: Micros) -> bool {
+        let shown = self.first.zip(self.newest);
+        let shown = shown.map_or(0, |(first, newest)| newest.micros_since(first).abs());
+        let lasts = self.opened.is_some_and(|opened| now - opened >= SECOND);
+        !self.stalled && shown >= SECOND && (lasts || self.span() >= lookahead * 3 / 4)
     }
 
     /// Reads until a sign, until the look-ahead is full, or until there is no more for now: then when to look again.
@@ -159,6 +169,7 @@ impl Running {
                 self.interval_us = (self.interval_us * 3 + step) / 4;
             }
         }
+        self.first.get_or_insert(unit.capture);
         self.newest = Some(unit.capture);
         self.queue.push_back(unit);
         if !self.announced {

@@ -113,6 +113,8 @@ impl Ledger<'_> {
             let silence = now - self.held_until.max(shown.at);
             self.figures.silence_max = self.figures.silence_max.max(silence);
         }
+        let before = self.shown.map_or(self.played_at, |shown| shown.at);
+        self.waited = self.waited.max(now - self.held_until.max(before));
         self.idle_since = now;
         self.taken_over.clear();
         self.shown = Some(Shown {

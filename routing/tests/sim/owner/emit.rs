@@ -3,6 +3,7 @@
 use seamline_routing::director::{Event, Failure, Head, LegId, Verdict};
 use seamline_routing::time::Timestamp;
 
+use super::super::facts::instant;
 use super::super::recorder::Unit;
 use super::super::{Micros, SECOND};
 use super::{BURST, HOLD_BACK_MAX, Owner, TURNS_MAX};
@@ -46,8 +47,9 @@ impl Owner<'_> {
             if Some(leg.id) == source || !leg.announced {
                 continue;
             }
+            let steady = leg.is_steady(self.now, self.world.lookahead);
             while let Some(unit) = leg.queue.front() {
-                if !self.director.incoming_drops(leg.id, &head(unit)) {
+                if !self.director.incoming_drops(leg.id, &head(unit), steady) {
                     break;
                 }
                 self.ledger.dropped(leg.id, unit);
@@ -104,6 +106,16 @@ impl Owner<'_> {
                 self.leg_failed(source, Failure::WrongFootage);
                 Turn::Again
             }
+            Verdict::Preroll if !self.director.preroll_serves(source, leg.newest) && leg.over() => {
+                leg.queue.clear();
+                Turn::Again
+            }
+            Verdict::Preroll
+                if !self.director.preroll_serves(source, leg.newest)
+                    && leg.hungry(self.world.lookahead) =>
+            {
+                Turn::Rest
+            }
             verdict @ (Verdict::Send | Verdict::Preroll) => self.when_due(source, &unit, verdict),
         }
     }
@@ -112,7 +124,10 @@ impl Owner<'_> {
         let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
             return Turn::Rest;
         };
+        let waits =
+            self.world.pacing.is_none() && self.director.holds_back(instant(self.base, self.now));
         let due = match self.world.pacing {
+            _ if waits => return Turn::Rest,
             None => {
                 let stocked = leg.span() >= self.world.lookahead / 2;
                 let give_out = leg.over() || leg.handing_over || stocked;
