@@ -5,6 +5,7 @@ mod connection;
 mod dialect;
 mod live;
 mod play;
+mod players;
 mod session;
 mod sessions;
 mod target;

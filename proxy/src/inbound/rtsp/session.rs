@@ -16,6 +16,7 @@ use seamline_rtsp::{Method, Request, Response, RtspUrl};
 use super::carrier::{self, Terms};
 use super::live::{Ends, Live, News, Presentation, SetUp};
 use super::play::{Play, Window, clock_time};
+use super::players;
 use super::sessions::Claim;
 use super::target::{Target, TargetError};
 use super::wire::Wire;
@@ -329,7 +330,9 @@ impl Session {
                 end: length.map(NptTime::from_micros),
             }
         };
-        let tracks = presentation.tracks.to_vec();
+        let mut tracks = presentation.tracks.to_vec();
+        let copies = presentation.camera.slot.camera().copies.len();
+        players::spare(request, copies, &mut tracks);
         let body = Description {
             tracks,
             range: Some(range),
