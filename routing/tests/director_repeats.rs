@@ -107,6 +107,15 @@ impl Scene {
         }
     }
 
+    /// Whether a client in no hurry waits before the picture that comes next.
+    fn holds_back(&mut self) -> bool {
+        let next = Head {
+            capture: self.director.position(),
+            ..picture(0)
+        };
+        self.director.holds_back(&next, self.now)
+    }
+
     fn pass(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
         if self
@@ -179,7 +188,10 @@ fn a_better_copy_is_returned_to_only_once_it_is_steady() {
         Verdict::Jump,
         "only what is missing before it is in the way"
     );
-    scene.send(playing, 1_000, 3_000);
+    assert!(!scene.holds_back());
+    scene.send(playing, 1_000, 2_960);
+    assert!(scene.holds_back(), "who is in no hurry waits for it here");
+    scene.send(playing, 3_000, 3_000);
     // Not steady while its first point passed: its next one will do.
     assert!(scene.director.incoming_drops(better, &key(3_000), false));
     assert!(scene.director.incoming_drops(better, &picture(3_040), true));
@@ -236,24 +248,18 @@ fn the_end_of_a_leg_is_held_back_while_nobody_can_be_asked() {
     let (second, _) = scene.opened().expect("the other one plays instead");
     scene.show_first(second, 0);
     scene.send(second, 0, 3_000);
-    assert!(!scene.director.holds_back(scene.now));
+    assert!(!scene.holds_back());
     scene.tell(Event::LegEnded {
         leg: second,
         newest: Some(at(4_960)),
     });
-    assert!(
-        scene.director.holds_back(scene.now),
-        "the better copy is barred"
-    );
+    assert!(scene.holds_back(), "the better copy is barred");
     scene.pass(600);
     let (again, copy) = scene.opened().expect("it is asked again when the bar ends");
     assert_eq!(copy, 0);
-    assert!(
-        scene.director.holds_back(scene.now),
-        "until it has answered"
-    );
+    assert!(scene.holds_back(), "until it has answered");
     scene.show_first(again, 4_800);
-    assert!(!scene.director.holds_back(scene.now));
+    assert!(!scene.holds_back());
     scene.send(second, 3_040, 4_760);
     assert_eq!(
         scene.director.judge(second, &picture(4_800)),
@@ -274,9 +280,9 @@ fn what_is_held_back_is_given_out_in_the_end() {
         newest: Some(at(4_960)),
     });
     scene.pass(29_000);
-    assert!(scene.director.holds_back(scene.now));
+    assert!(scene.holds_back());
     scene.pass(1_001);
-    assert!(!scene.director.holds_back(scene.now));
+    assert!(!scene.holds_back());
     scene.send(playing, 3_040, 4_960);
     scene.tell(Event::Drained { leg: playing });
     assert!(
@@ -303,10 +309,10 @@ fn a_jump_is_not_reached_while_who_fills_it_can_be_asked_soon() {
         from: at(4_960),
         to: at(9_000),
     });
-    assert!(scene.director.holds_back(scene.now));
+    assert!(scene.holds_back());
     scene.pass(600);
     let (again, copy) = scene.opened().expect("it is asked when the bar ends");
     assert_eq!(copy, 0);
     scene.show_first(again, 4_800);
-    assert!(!scene.director.holds_back(scene.now));
+    assert!(!scene.holds_back());
 }

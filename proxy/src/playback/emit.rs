@@ -189,7 +189,7 @@ impl Playback {
             }
             Verdict::Send | Verdict::Preroll => {
                 if unpaced {
-                    if self.director.holds_back(now) {
+                    if self.director.holds_back(&head, now) {
                         return Turn::Rest;
                     }
                     if leg.over() || leg.turn != LegTurn::Open || leg.well_stocked() {

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use smallvec::SmallVec;
 
-use super::handover::{Cut, Goal};
+use super::handover::{Cut, Goal, Handover};
 use super::seen::Seen;
 use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase};
 use crate::plan::{CopyFacts, Step};
@@ -240,12 +240,31 @@ impl Director {
         })
     }
 
-    /// Whether a client that is in no hurry should wait here, where a clean seam is still ahead: the leg that follows the current
-    /// one is being opened, or may be soon.
-    pub fn holds_back(&mut self, now: Instant) -> bool {
+    /// Whether a client that is in no hurry should wait before the unit at the head of the current leg, where a clean seam is
+    /// still ahead: the leg that follows is being opened, or may be soon, or has not shown yet that it goes on.
+    pub fn holds_back(&mut self, head: &Head, now: Instant) -> bool {
         let free = self.handover.is_none();
         let waits = self.hold.as_mut().filter(|hold| free && now < hold.until);
-        waits.map(|hold| hold.kept = true).is_some() || self.prepares()
+        waits.map(|hold| hold.kept = true).is_some()
+            || self.prepares()
+            || self.is_at_point(head.capture)
+    }
+
+    /// Whether a unit lies at or behind the point where a better copy takes over once it is steady.
+    fn is_at_point(&self, capture: Timestamp) -> bool {
+        let at = self.progress(capture);
+        self.handover.as_ref().is_some_and(|handover| {
+            let point = handover.point.filter(|_| handover.cut.is_none());
+            point.is_some_and(|(_, point)| {
+                self.is_due(handover, point) && at >= point.saturating_sub(self.tolerance())
+            })
+        })
+    }
+
+    /// Whether a random access point of the ready leg lies where it was asked for, not before.
+    fn is_due(&self, handover: &Handover, point: i64) -> bool {
+        let asked = handover.ready_leg().map(|leg| leg.from);
+        asked.is_none_or(|asked| point >= self.progress(asked).saturating_sub(self.tolerance()))
     }
 
     /// Whether decoding preroll of the current leg, which has delivered up to `newest`, leads to a picture that was not sent yet.
@@ -344,8 +363,10 @@ impl Director {
         }
         if head.master && head.random_access && fresh {
             handover.point = Some((head.capture, at));
-            let asked = handover.ready_leg().map(|leg| leg.from);
-            let due = asked.is_none_or(|asked| at >= self.progress(asked) - self.tolerance());
+            let due = self
+                .handover
+                .as_ref()
+                .is_some_and(|handover| self.is_due(handover, at));
             if let Some(handover) = &mut self.handover
                 && (handover.goal != Goal::Better || steady && due)
             {

@@ -124,8 +124,10 @@ impl Owner<'_> {
         let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
             return Turn::Rest;
         };
-        let waits =
-            self.world.pacing.is_none() && self.director.holds_back(instant(self.base, self.now));
+        let waits = self.world.pacing.is_none()
+            && self
+                .director
+                .holds_back(&head(unit), instant(self.base, self.now));
         let due = match self.world.pacing {
             _ if waits => return Turn::Rest,
             None => {
