@@ -156,14 +156,11 @@ impl Playback {
                 }
             }
         }
-        if verdict == Verdict::Preroll && !self.director.preroll_serves(source, leg.newest) {
-            if leg.over() {
-                leg.drop_master();
-                return Turn::Again;
-            }
-            if leg.hungry() {
-                return Turn::Rest;
-            }
+        if verdict == Verdict::Preroll
+            && !self.director.preroll_serves(source, leg.newest)
+            && (leg.over() || leg.hungry())
+        {
+            return self.withhold(source);
         }
         let left_out = head.master && comes_too_soon(frames, last_key, head.capture);
         // In decoding order a picture behind an end may come before one ahead of it that refers to it.
@@ -218,6 +215,15 @@ impl Playback {
             }
             verdict => self.obey(source, &head, verdict, now),
         }
+    }
+
+    /// Keeps preroll while no picture that it is for has come; once none can come it is of no use.
+    fn withhold(&mut self, source: LegId) -> Turn {
+        let leg = self.legs.iter_mut().find(|leg| leg.id == source);
+        leg.filter(|leg| leg.over()).map_or(Turn::Rest, |leg| {
+            leg.drop_master();
+            Turn::Again
+        })
     }
 
     /// Does what a verdict asks that lets nothing pass for now.

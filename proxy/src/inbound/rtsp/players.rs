@@ -23,8 +23,8 @@ pub(super) fn spare(request: &Request, copies: usize, tracks: &mut [Track]) {
     }
     for track in tracks {
         let told = |(name, _): &(String, String)| {
-            let sets = |set: &&str| name.eq_ignore_ascii_case(set);
-            !PARAMETER_SETS.iter().any(|set| sets(&set))
+            let mut sets = PARAMETER_SETS.iter();
+            !sets.any(|set| name.eq_ignore_ascii_case(set))
         };
         track.fmtp.retain(told);
     }
