@@ -404,6 +404,55 @@ fn the_description_is_true() {
 }
 
 #[test]
+fn a_head_that_comes_by_bits_is_not_waited_for() {
+    let seamline = house().serve();
+    let begun = monotonic();
+    let mut slow = TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens");
+    let mut piece = [0; 64];
+    slow.set_read_timeout(Some(Duration::from_millis(500)))
+        .expect("a socket takes a timeout");
+    slow.write_all(b"GET /health HTTP/1.1\r\nX: ")
+        .expect("it reads");
+    let closed = loop {
+        let ended = match slow.read(&mut piece) {
+            Ok(0) => true,
+            Ok(_) => panic!("an answer to half a head"),
+            Err(error) => error.kind() == std::io::ErrorKind::ConnectionReset,
+        };
+        if ended || slow.write_all(b"y").is_err() {
+            break monotonic().saturating_sub(begun);
+        }
+        assert!(monotonic().saturating_sub(begun) < SOON, "still waited for");
+    };
+    assert!(closed > Duration::from_secs(8), "{closed:?}");
+    assert_eq!(get(&seamline, "/health", "").0, 200);
+}
+
+#[test]
+fn the_page_needs_nothing_from_elsewhere() {
+    let seamline = house().serve();
+    let answer = said(
+        &seamline,
+        b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n",
+    );
+    let (head, page) = answer.split_once("\r\n\r\n").expect("a page");
+    assert!(
+        head.to_lowercase()
+            .contains("content-security-policy: default-src 'none'"),
+        "{head}"
+    );
+    assert!(
+        page.starts_with("<!doctype html>") && page.ends_with("</html>\n"),
+        "cut"
+    );
+    for elsewhere in ["http://", "https://", "src=\"//", "@import"] {
+        assert!(!page.contains(elsewhere), "{elsewhere}");
+    }
+    let guarded = house().user("guard", "secret").serve();
+    assert_eq!(get(&guarded, "/", "").0, 401);
+}
+
+#[test]
 fn routes_answer_and_what_is_not_there_is_told_as_a_problem() {
     let seamline = house().another_camera("yard/north").serve();
     assert_eq!(get(&seamline, "/health", ""), (200, "ok\n".to_owned()));

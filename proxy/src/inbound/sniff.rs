@@ -14,7 +14,16 @@ pub(super) enum Spoken {
 /// Content type and major version of the record that opens TLS (RFC 8446 §5.1).
 const TLS_HANDSHAKE: [u8; 2] = [0x16, 0x03];
 /// Methods of HTTP that RTSP does not have. The blank tells `GET` from `GET_PARAMETER`.
-const HTTP_METHODS: [&[u8]; 6] = [b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"PATCH "];
+const HTTP_METHODS: [&[u8]; 8] = [
+    b"GET ",
+    b"POST ",
+    b"HEAD ",
+    b"PUT ",
+    b"DELETE ",
+    b"PATCH ",
+    b"TRACE ",
+    b"CONNECT ",
+];
 /// The method that both have: the end of its line tells.
 const OPTIONS: &[u8] = b"OPTIONS ";
 /// Longest request line of `OPTIONS` that is waited for.
@@ -51,7 +60,7 @@ pub(super) fn sniff(bytes: &[u8]) -> Option<Spoken> {
 mod tests {
     use super::*;
 
-    const OPENINGS: [(&[u8], Spoken); 13] = [
+    const OPENINGS: [(&[u8], Spoken); 15] = [
         (
             b"OPTIONS rtsp://h/gate RTSP/1.0\r\nCSeq: 1\r\n\r\n",
             Spoken::Rtsp,
@@ -67,6 +76,8 @@ mod tests {
         (b"PAUSE rtsp://h/gate RTSP/1.0\r\n\r\n", Spoken::Rtsp),
         (b"GET /gate HTTP/1.0\r\n\r\n", Spoken::Http),
         (b"POST /gate HTTP/1.0\r\n\r\n", Spoken::Http),
+        (b"TRACE / HTTP/1.1\r\nHost: h\r\n\r\n", Spoken::Http),
+        (b"CONNECT h:80 HTTP/1.1\r\nHost: h\r\n\r\n", Spoken::Http),
         (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", Spoken::Tls),
         (b"\x16\x04garbage", Spoken::Rtsp),
         (b"$\x01\x00\x00OPTIONS", Spoken::Rtsp),

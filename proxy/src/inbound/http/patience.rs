@@ -8,8 +8,6 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::super::link::Link;
-
 /// A client for whom bytes wait must take [`TAKEN_BYTES_MIN`] within this time. A paused player takes nothing for a while;
 /// RTSP clients get as long.
 const BLOCKED_MAX: Duration = Duration::from_secs(600);
@@ -17,8 +15,8 @@ const BLOCKED_MAX: Duration = Duration::from_secs(600);
 const TAKEN_BYTES_MIN: usize = 16 * 1024;
 
 /// A link whose writes fail when too little of them is taken.
-pub(super) struct Patient {
-    link: Link,
+pub(super) struct Patient<S> {
+    link: S,
     /// While bytes wait for the client.
     blocked: Option<Blocked>,
 }
@@ -28,8 +26,8 @@ struct Blocked {
     taken: usize,
 }
 
-impl Patient {
-    pub(super) fn new(link: Link) -> Self {
+impl<S> Patient<S> {
+    pub(super) fn new(link: S) -> Self {
         Patient {
             link,
             blocked: None,
@@ -72,7 +70,7 @@ impl Patient {
     }
 }
 
-impl AsyncRead for Patient {
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -82,7 +80,7 @@ impl AsyncRead for Patient {
     }
 }
 
-impl AsyncWrite for Patient {
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -120,5 +118,66 @@ impl AsyncWrite for Patient {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.link).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// Bytes between the two ends.
+    const PIPE_BYTES: usize = 4096;
+
+    /// How long a client is written to that reads by `reading`, and why that ends.
+    async fn written_to<F: Future<Output = ()> + Send + 'static>(
+        reading: impl FnOnce(DuplexStream) -> F,
+    ) -> (Duration, Option<ErrorKind>) {
+        let (ours, theirs) = duplex(PIPE_BYTES);
+        let reader = tokio::spawn(reading(theirs));
+        let begun = Instant::now();
+        let mut patient = Patient::new(ours);
+        let film = vec![0; 4 << 20];
+        let written = patient.write_all(&film).await;
+        reader.abort();
+        (begun.elapsed(), written.err().map(|error| error.kind()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_nothing_or_next_to_nothing_is_not_waited_for() {
+        let deaf = written_to(|stream| async move {
+            sleep(Duration::from_secs(86_400)).await;
+            drop(stream);
+        });
+        assert_eq!(deaf.await, (BLOCKED_MAX, Some(ErrorKind::TimedOut)));
+        let trickle = written_to(|mut stream| async move {
+            while stream.read_u8().await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let (after, why) = trickle.await;
+        assert_eq!(why, Some(ErrorKind::TimedOut));
+        assert!(after < 2 * BLOCKED_MAX, "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_pauses_or_is_slow_gets_all_of_it() {
+        let paused = written_to(|mut stream| async move {
+            sleep(BLOCKED_MAX / 2).await;
+            while stream.read_u8().await.is_ok() {}
+        });
+        assert_eq!(paused.await.1, None);
+        // 4 KiB a second: a quarter of an hour for four megabytes.
+        let slow = written_to(|mut stream| async move {
+            let mut piece = [0; PIPE_BYTES];
+            while stream.read_exact(&mut piece).await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        });
+        let (after, why) = slow.await;
+        assert_eq!(why, None);
+        assert!(after > BLOCKED_MAX, "{after:?}");
     }
 }

@@ -1,6 +1,7 @@
 //! `/v1/cameras/{camera}/timeline`: what each site holds, and which site will serve what.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use seamline_routing::plan::{Direction, Reason, Request, Step, plan};
@@ -21,6 +22,9 @@ use crate::clock;
 
 /// Most stretches that are told of one copy, and of the merged timeline.
 const STRETCHES_MAX: usize = 10_000;
+
+/// What is shown where only one end is given and nothing is recorded on its other side.
+const BESIDE: Duration = Duration::from_secs(86_400);
 
 pub(super) fn routes() -> OpenApiRouter<Arc<Face>> {
     OpenApiRouter::new().routes(routes!(timeline))
@@ -146,11 +150,19 @@ async fn timeline(
     let to = query.to.map(|text| time("to", &text)).transpose()?;
     camera.look_up(from.unwrap_or_else(clock::wall)).await;
     let asked = TimeRange::new(from.unwrap_or(Timestamp::MIN), to.unwrap_or(Timestamp::MAX));
-    let window = asked
-        .ok_or_else(|| Problem::bad_request("to is not after from"))
-        .map(|asked| camera.extent(asked, clock::wall()))?;
-    let window = window.ok_or_else(|| Problem::bad_request("to is not after from"))?;
+    let asked = asked.ok_or_else(|| Problem::bad_request("to is not after from"))?;
+    let window = camera.extent(asked, clock::wall());
+    let window = window.or_else(|| beside(from, to)).unwrap_or(asked);
     Ok(Json(Timeline::of(&camera, window)))
+}
+
+/// A window on the side of one end where nothing is recorded.
+fn beside(from: Option<Timestamp>, to: Option<Timestamp>) -> Option<TimeRange> {
+    match (from, to) {
+        (Some(from), None) => TimeRange::new(from, from + BESIDE),
+        (None, Some(to)) => TimeRange::new(to - BESIDE, to),
+        _ => None,
+    }
 }
 
 impl Timeline {
