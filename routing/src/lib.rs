@@ -6,6 +6,7 @@ pub mod director;
 pub mod health;
 pub mod plan;
 pub mod policy;
+pub mod segments;
 pub mod skew;
 pub mod time;
 

@@ -61,7 +61,9 @@ def main():
     parser.add_argument("--fast-start", action="store_true", help="do not probe beyond the SDP")
     parser.add_argument("--seconds", type=float, help="stop after that much media")
     a = parser.parse_args()
-    command = ["ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info", "-rtsp_transport", a.transport]
+    command = ["ffmpeg", "-hide_banner", "-nostdin", "-nostats", "-loglevel", "level+info"]
+    if a.url.startswith("rtsp"):
+        command += ["-rtsp_transport", a.transport]
     if a.fast_start:
         command += ["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"]
     command += ["-copyts", "-i", a.url, "-map", "0:v:0", "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-vf", "showinfo=checksum=0,format=yuv420p|yuvj420p"]

@@ -43,6 +43,22 @@ impl Player {
         )
     }
 
+    /// Chromium, which opens `page` and plays `video`, a path of the same server. Its pictures have no hash.
+    pub fn chromium(page: &str, video: &str) -> Self {
+        let arguments = [page.to_owned(), format!("--video={video}")];
+        Self::start("chromium.py", &arguments)
+    }
+
+    /// Chromium with a page that plays something by itself.
+    pub fn chromium_page(page: &str) -> Self {
+        Self::start("chromium.py", &[page.to_owned()])
+    }
+
+    /// GStreamer with what it finds for a URL of HTTP.
+    pub fn gstreamer_http(url: &str) -> Self {
+        Self::start("gst_uri_player.py", &[url.to_owned()])
+    }
+
     /// GStreamer's `rtspsrc` as it is.
     pub fn gstreamer(url: &str) -> Self {
         Self::start("gst_player.py", &[url.to_owned()])

@@ -55,6 +55,17 @@ impl LinkKey {
         format!("{query}&{SIGNATURE}={tag}")
     }
 
+    /// When the link of a request expires, Unix time in seconds; `None` for a query without one. Says nothing about its being good.
+    pub fn expires_s(query: &str) -> Option<u64> {
+        let value = |wanted: &str| {
+            pairs(query)
+                .find(|(name, _)| name == wanted)
+                .map(|(_, value)| value)
+        };
+        value(SIGNATURE)?;
+        value(EXPIRES)?.parse().ok()
+    }
+
     /// Whether a request follows a good link; `None` when it follows none.
     pub(super) fn check(
         &self,

@@ -83,6 +83,12 @@ impl Access {
         }
     }
 
+    /// The query of a link to another path, for what somebody is shown who came by a link; `None` where there are no links.
+    pub fn link_on(&self, path: &str, query: &str, expires_s: u64) -> Option<String> {
+        let key = self.links.as_ref()?;
+        Some(key.sign(path, query, expires_s))
+    }
+
     /// Whether everybody may come in.
     pub fn is_open(&self) -> bool {
         self.users.is_empty()

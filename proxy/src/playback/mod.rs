@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use seamline_media::{OutQueue, Pacing, Play, Splice};
 use seamline_probes::Changes;
+use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{Action, Director, End, Event, Lesson};
 use seamline_routing::plan::{Direction, Request};
 use seamline_routing::time::Timestamp;
@@ -219,6 +220,11 @@ impl Playback {
     /// The goodbye travels beside the media and may overtake it: it comes so long after the last unit.
     pub fn part_after(&mut self, farewell_after: Duration) {
         self.farewell_after = Some(farewell_after);
+    }
+
+    /// The play that starts next goes on where this copy was played before.
+    pub fn prefer(&mut self, copy: CopyIx) {
+        self.director.prefer(copy);
     }
 
     /// Starts or replaces the play.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use seamline_media::{Codec, Kind, OutQueue, OutTrack, Splice};
 use seamline_probes::ProbeError;
+use seamline_routing::camera::CopyIx;
 use seamline_routing::director::End;
 use seamline_routing::plan::{Direction, Request};
 use seamline_routing::policy::{Holes, Policy};
@@ -100,6 +101,16 @@ impl Reel {
         journal: Journal,
         wanted: Wanted,
     ) -> Result<Self, NoReel> {
+        Self::open_from(camera, journal, wanted, None).await
+    }
+
+    /// As [`Self::open`], going on where this copy was played before.
+    pub async fn open_from(
+        camera: &CameraEntry,
+        journal: Journal,
+        wanted: Wanted,
+        copy: Option<CopyIx>,
+    ) -> Result<Self, NoReel> {
         camera.look_up(wanted.from).await;
         let request = Request {
             at: wanted.from,
@@ -150,6 +161,9 @@ impl Reel {
         };
         playback.samples = Some(Shelf::new(kinds, shown_from));
         let master = playback.master;
+        if let Some(copy) = copy {
+            playback.prefer(copy);
+        }
         playback.play(
             request,
             Delivery {

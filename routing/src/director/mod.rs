@@ -132,6 +132,8 @@ pub struct Director {
     better_from: Option<i64>,
     actions: VecDeque<Action>,
     legs_opened: u32,
+    /// The copy that a play begins with, where it may be used and the policy does not ask for a better one.
+    preferred: Option<CopyIx>,
 }
 
 /// A frame interval until the footage shows its own (25 frames a second).
@@ -175,7 +177,13 @@ impl Director {
             better_from: None,
             actions: VecDeque::new(),
             legs_opened: 0,
+            preferred: None,
         }
+    }
+
+    /// What plays next goes on where this copy played before: it is chosen as if it still did.
+    pub fn prefer(&mut self, copy: CopyIx) {
+        self.preferred = Some(copy);
     }
 
     /// What plays next leaves pictures out on purpose (key frames only): those up to `spacing` apart have no gap between them.

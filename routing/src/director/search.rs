@@ -99,8 +99,14 @@ impl Director {
         } else {
             self.policy.holes
         };
+        let preferred = self.preferred.filter(|copy| {
+            let copies = seen.copies(&self.vetoes);
+            let facts = copies.get(copy.index());
+            matches!(goal, Goal::Start)
+                && facts.is_some_and(|facts| facts.health != HealthState::Down && !facts.barred)
+        });
         for _ in 0..STEPS_MAX {
-            match self.step(at, None, seen) {
+            match self.step(at, preferred, seen) {
                 Step::Leg {
                     copy,
                     from,

@@ -25,7 +25,7 @@ use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
 use super::passthrough::{self, Passthrough};
 use super::patience::Patient;
 use super::settings::HttpSettings;
-use super::{cameras, description, events, health, page, sessions, timeline};
+use super::{cameras, description, events, health, hls, page, scrub, sessions, timeline};
 use crate::cameras::Cameras;
 
 /// Longest path and query.
@@ -39,6 +39,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub(in crate::inbound) struct Face {
     pub(super) cameras: Arc<Cameras>,
     pub(super) passthrough: Passthrough,
+    pub(super) hls: hls::Store,
     counts: Counts,
 }
 
@@ -83,6 +84,7 @@ impl Service {
         let face = Arc::new(Face {
             passthrough: Passthrough::new(&settings.passthrough, &cameras),
             cameras,
+            hls: hls::Store::default(),
             counts: Counts::default(),
         });
         let (router, openapi) = routes().split_for_parts();
@@ -160,6 +162,8 @@ fn routes() -> OpenApiRouter<Arc<Face>> {
         .merge(sessions::routes())
         .merge(events::routes())
         .merge(health::routes())
+        .merge(hls::routes())
+        .merge(scrub::routes())
 }
 
 /// What all requests and answers pass: limits before, the log and the counts behind.

@@ -1,0 +1,180 @@
+//! Cuts a timeline into segments for players that fetch footage piece by piece: from what is known to be recorded, without
+//! reading any of it.
+//!
+//! Borders lie on a grid of UTC, so that every replica and every playlist names the same pieces; besides, they lie where legs
+//! begin and end. Where the random access points are is not known here. The one who fills a segment shifts its borders to
+//! them: a border of the grid to the first random access point behind it, or, where none follows within [`GRID`], to the first
+//! picture ([`Opening`] and [`Closing`] say which borders are which).
+
+use std::time::Duration;
+
+use crate::camera::CopyIx;
+use crate::plan::{CopyFacts, Direction, Request, Step, next_step};
+use crate::policy::Policy;
+use crate::time::{TimeRange, Timestamp};
+
+/// Borders inside a leg are multiples of this since 1970.
+pub const GRID: Duration = Duration::from_secs(4);
+
+/// No segment lasts as long as this.
+pub const LENGTH_MAX: Duration = Duration::from_secs(10);
+
+/// How a segment begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Opening {
+    /// In the middle of a leg, behind the segment before it.
+    Continues,
+    /// At exactly this instant: nothing plays up to it.
+    Exact,
+    /// Behind another copy's leg, at the random access point at or before the border.
+    Joins,
+}
+
+/// How a segment ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Closing {
+    /// In the middle of a leg, where the next segment begins.
+    Continues,
+    /// With its leg: at the border, or where the next leg joins before it.
+    Ends,
+}
+
+/// What a segment holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Content {
+    /// Footage.
+    Footage {
+        /// Of this copy, as far as is known.
+        copy: CopyIx,
+        /// How it begins.
+        opening: Opening,
+        /// How it ends.
+        closing: Closing,
+    },
+    /// Nothing that can be played: no copy holds it, or none that can be reached.
+    Nothing,
+}
+
+/// A piece of a timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Segment {
+    /// From when to when, shorter than [`LENGTH_MAX`].
+    pub range: TimeRange,
+    /// What is in it.
+    pub content: Content,
+}
+
+/// Cuts `window` into segments that follow each other without a break.
+///
+/// What is known of the copies is in `copies`, in order of priority. Stretches at the ends of the window that nobody holds have no
+/// segments. With `growing`, the window ends where recording goes on: what is not yet a whole segment is left out, so that the
+/// same question later gives the same segments and more.
+pub fn segments<'a>(
+    window: TimeRange,
+    growing: bool,
+    copies: &'a [CopyFacts<'a>],
+    policy: &'a Policy,
+) -> impl Iterator<Item = Segment> + 'a {
+    let mut before: Option<CopyIx> = None;
+    stretches(window, growing, copies, policy)
+        .skip_while(|stretch| stretch.copy.is_none())
+        .flat_map(move |stretch| {
+            let opening = match before {
+                Some(_) => Opening::Joins,
+                None => Opening::Exact,
+            };
+            before = stretch.copy;
+            let open = growing && stretch.range.end() == window.end();
+            pieces(stretch, opening, open)
+        })
+}
+
+/// Footage of one copy, or of none.
+#[derive(Clone, Copy, Debug)]
+struct Stretch {
+    range: TimeRange,
+    copy: Option<CopyIx>,
+}
+
+/// The steps of the plan that play or leave out, each as long as it can be. A growing window is planned as if it had no end, so
+/// that what is decided near it does not change when it moves.
+fn stretches<'a>(
+    window: TimeRange,
+    growing: bool,
+    copies: &'a [CopyFacts<'a>],
+    policy: &'a Policy,
+) -> impl Iterator<Item = Stretch> + 'a {
+    let request = Request {
+        at: window.start(),
+        until: (!growing).then_some(window.end()),
+        direction: Direction::Forward,
+    };
+    let (mut at, mut current) = (window.start(), None);
+    let mut steps = std::iter::from_fn(move || {
+        let (copy, until) = match next_step(at, &request, copies, current, policy) {
+            Step::Leg { copy, until, .. } => (Some(copy), until),
+            Step::Hole { until, .. } | Step::Outage { until, .. } => (None, until),
+            Step::End => return None,
+        };
+        let end = until.map_or(window.end(), |until| until.min(window.end()));
+        let range = TimeRange::new(at, end)?;
+        (at, current) = (range.end(), copy);
+        Some(Stretch { range, copy })
+    })
+    .peekable();
+    std::iter::from_fn(move || {
+        let mut stretch = steps.next()?;
+        while let Some(more) = steps.next_if(|next| next.copy == stretch.copy) {
+            stretch.range = TimeRange::new(stretch.range.start(), more.range.end())?;
+        }
+        Some(stretch)
+    })
+}
+
+fn pieces(stretch: Stretch, opening: Opening, open: bool) -> impl Iterator<Item = Segment> {
+    let end = stretch.range.end();
+    let mut from = Some(stretch.range.start());
+    std::iter::from_fn(move || {
+        let start = from?;
+        let border = match stretch.copy {
+            Some(_) => border_behind(start, end),
+            None => Some(start + HOLE_PIECE).filter(|border| *border < end),
+        };
+        from = border;
+        if border.is_none() && open {
+            return None;
+        }
+        let content = match stretch.copy {
+            Some(copy) => Content::Footage {
+                copy,
+                opening: if start == stretch.range.start() {
+                    opening
+                } else {
+                    Opening::Continues
+                },
+                closing: match border {
+                    Some(_) => Closing::Continues,
+                    None => Closing::Ends,
+                },
+            },
+            None => Content::Nothing,
+        };
+        let range = TimeRange::new(start, border.unwrap_or(end))?;
+        Some(Segment { range, content })
+    })
+}
+
+/// The next border of the grid inside a leg: not too close behind `start`, and far enough before the leg's `end` for a random
+/// access point to be looked for.
+fn border_behind(start: Timestamp, end: Timestamp) -> Option<Timestamp> {
+    let grid = GRID.as_micros() as i64;
+    let earliest = start.shift(FIRST_MIN.as_micros() as i64).as_micros();
+    let border = earliest.checked_add(grid - 1)?.div_euclid(grid) * grid;
+    let border = Timestamp::from_micros(border);
+    (end.micros_since(border) >= grid).then_some(border)
+}
+
+/// The first segment of a leg is not shorter than this, unless the leg is.
+const FIRST_MIN: Duration = Duration::from_secs(2);
+/// Holes are listed in pieces of this length, since every entry of a playlist is bounded by its target duration.
+const HOLE_PIECE: Duration = Duration::from_secs(8);
