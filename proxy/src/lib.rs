@@ -17,3 +17,4 @@ pub mod journal;
 pub mod outbound;
 pub mod playback;
 pub mod playing;
+pub mod spool;

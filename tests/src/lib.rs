@@ -3,6 +3,7 @@
 //! Nothing here uses the house's own crates: a mistake in one of them must not hide in the test as well.
 
 pub mod clock;
+pub mod curl;
 pub mod footage;
 pub mod liar;
 pub mod onvif;

@@ -188,6 +188,7 @@ impl ParameterSets {
                 here |= meaning;
                 if let (Contents::VPS | Contents::SPS | Contents::PPS, Some(whole)) =
                     (meaning, nal.whole)
+                    && !found.contains(&(meaning, whole))
                 {
                     found.push((meaning, whole));
                 }

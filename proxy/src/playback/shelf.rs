@@ -6,6 +6,7 @@ use std::sync::Arc;
 use seamline_media::{Entry, Kind, LegFormat, Sample, Sampler, Taken, Unit};
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{End, Seam};
+use seamline_routing::plan::Trouble;
 use seamline_routing::time::{TimeRange, Timestamp};
 
 use super::Playback;
@@ -43,6 +44,8 @@ pub struct LegItem {
     pub at: Timestamp,
     /// Why this copy.
     pub reason: String,
+    /// What is the matter with each better copy, best first.
+    pub troubles: Vec<Trouble>,
     /// What is taken off its clock, µs: as configured, and as measured on top of it.
     pub clock_offset_us: i64,
     /// The measured part.
@@ -142,6 +145,7 @@ impl Playback {
             remote: self.camera.remote(seam.copy),
             at: seam.at,
             reason: seam.reason.named(self.camera.slot.camera()).to_string(),
+            troubles: seam.reason.troubles().map(|(_, trouble)| trouble).collect(),
             clock_offset_us: self.camera.clock_offset_us(seam.copy) + measured_offset_us,
             measured_offset_us,
         }));

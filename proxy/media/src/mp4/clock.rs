@@ -59,9 +59,13 @@ impl Pictures {
         self.note(show)
     }
 
-    /// The times of a picture that is only there to be decoded: one tick, behind everything that was shown.
-    pub(crate) fn squeeze(&mut self) -> Times {
-        self.floor = self.floor.max(self.last_show) + 1;
+    /// The times of a picture that is only there to be decoded: one tick, behind everything that was shown at the seam. The first
+    /// one of a seam is a point (`sync`); others may come between pictures that are shown already.
+    pub(crate) fn squeeze(&mut self, sync: bool) -> Times {
+        if sync {
+            self.floor = self.floor.max(self.last_show);
+        }
+        self.floor += 1;
         self.note(self.floor)
     }
 
@@ -209,8 +213,8 @@ mod tests {
                 match step {
                     Step::Depth(depth) => pictures.set_depth(depth),
                     Step::Preroll(count) => {
-                        for _ in 0..count {
-                            let times = pictures.squeeze();
+                        for index in 0..count {
+                            let times = pictures.squeeze(index == 0);
                             prop_assert!(times.decode > last);
                             last = times.decode;
                         }

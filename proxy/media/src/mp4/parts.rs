@@ -321,11 +321,12 @@ impl Parts {
         if self.line.is_some() {
             return;
         }
-        let first_shown = samples.iter().find(|sample| !sample.preroll);
         let waiting = self.lanes.iter().filter_map(|lane| lane.waiting.front());
-        let first_us = first_shown
-            .or(samples.first())
+        let pictures = samples.iter().filter(|sample| !sample.preroll);
+        let first_us = pictures
             .map(|sample| sample.capture_us)
+            .min()
+            .or(samples.first().map(|sample| sample.capture_us))
             .or(waiting.map(|sample| sample.capture_us).min())
             .unwrap_or(0);
         let preroll = samples.iter().filter(|sample| sample.preroll).count();
@@ -457,7 +458,7 @@ impl Parts {
 impl Line {
     fn picture(&mut self, sample: Sample) -> Placed {
         let times = if sample.preroll {
-            self.pictures.squeeze()
+            self.pictures.squeeze(sample.sync)
         } else {
             let media_us = self.axis.place(sample.capture_us);
             self.pictures

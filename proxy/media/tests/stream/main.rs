@@ -8,6 +8,7 @@ mod hostile;
 mod recorder;
 #[cfg(test)]
 mod round_trip;
+mod samples;
 #[cfg(test)]
 mod splice;
 mod tracks;

@@ -101,11 +101,7 @@ impl IntoResponse for Problem {
 }
 
 /// Gives a problem the form of `MediaMTX`'s playback server, whose clients read `error`; a layer of such routes.
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "for the routes that speak as that server does")
-)]
-#[expect(clippy::unused_async, reason = "layers are made of async functions")]
+#[allow(clippy::unused_async, reason = "layers are made of async functions")]
 pub(super) async fn as_mediamtx(mut response: Response) -> Response {
     let Some(Refused { reason }) = response.extensions().get::<Refused>() else {
         return response;

@@ -25,8 +25,11 @@ use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
 use super::passthrough::{self, Passthrough};
 use super::patience::Patient;
 use super::settings::HttpSettings;
-use super::{cameras, description, events, health, hls, page, scrub, sessions, timeline};
+use super::{
+    cameras, description, events, get, health, hls, list, page, scrub, sessions, timeline,
+};
 use crate::cameras::Cameras;
+use crate::spool::Spool;
 
 /// Longest path and query.
 const TARGET_BYTES_MAX: usize = 8 * 1024;
@@ -40,6 +43,10 @@ pub(in crate::inbound) struct Face {
     pub(super) cameras: Arc<Cameras>,
     pub(super) passthrough: Passthrough,
     pub(super) hls: hls::Store,
+    /// Clips of footage as files.
+    pub(super) spool: Arc<Spool>,
+    /// What a proxy in front says of the host that clients asked for is believed.
+    pub(super) trust_forwarded: bool,
     counts: Counts,
 }
 
@@ -85,6 +92,8 @@ impl Service {
             passthrough: Passthrough::new(&settings.passthrough, &cameras),
             cameras,
             hls: hls::Store::default(),
+            spool: Spool::new(&settings.spool),
+            trust_forwarded: settings.trust_forwarded,
             counts: Counts::default(),
         });
         let (router, openapi) = routes().split_for_parts();
@@ -164,6 +173,8 @@ fn routes() -> OpenApiRouter<Arc<Face>> {
         .merge(health::routes())
         .merge(hls::routes())
         .merge(scrub::routes())
+        .merge(get::routes())
+        .merge(list::routes())
 }
 
 /// What all requests and answers pass: limits before, the log and the counts behind.

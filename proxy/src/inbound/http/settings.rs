@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::passthrough::Rule;
+use crate::spool::SpoolSettings;
 use axum::http::{HeaderName, HeaderValue, Method};
 use hyper::header;
 use tower_http::cors::{AllowOrigin, CorsLayer, ExposeHeaders};
@@ -19,6 +20,10 @@ pub struct HttpSettings {
     pub cors: Cors,
     /// Paths that are relayed to recorders' own services.
     pub passthrough: Vec<Rule>,
+    /// Where clips lie while they are downloaded.
+    pub spool: SpoolSettings,
+    /// `X-Forwarded-Proto` and `X-Forwarded-Host` are believed: a proxy of our own stands in front.
+    pub trust_forwarded: bool,
 }
 
 /// Which web pages of other hosts may read answers.

@@ -1,0 +1,347 @@
+//! One clip: a file that grows, what is known of it, and those who read it.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use thiserror::Error;
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_blocking;
+
+use super::budget::{Budget, Seat};
+use crate::clock;
+
+/// Bytes that a reader takes at a time.
+const READ_BYTES: usize = 64 * 1024;
+/// Bytes that are given back to the file system at a time.
+const PUNCH_BYTES: u64 = 1024 * 1024;
+
+/// How far a clip has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// Recorders are asked.
+    Opening,
+    /// There is footage.
+    Growing,
+    /// All of it is there.
+    Whole {
+        /// Its strong entity tag, in quotes: a digest of its bytes.
+        tag: Arc<str>,
+        /// Its bytes.
+        len: u64,
+    },
+    /// There will be no more.
+    Failed(Fault),
+}
+
+/// Why a clip cannot be made, or not to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Fault {
+    /// No site holds anything of it.
+    #[error("no site holds footage of that time")]
+    Nothing,
+    /// None of the sites that may hold it can be reached.
+    #[error("no site that may hold the footage can be reached")]
+    Unreachable,
+    /// No track of the camera fits, or only copies hold what follows whose format does not fit what was written.
+    #[error("{0}")]
+    Unfit(String),
+    /// The table ahead of a plain file would be too long.
+    #[error("too long for a plain MP4 file: ask for fragments")]
+    TooLong,
+    /// Nobody waited for it any more.
+    #[error("nobody waited for it")]
+    Abandoned,
+    /// The folder of clips.
+    #[error("the folder of clips: {0}")]
+    Disk(String),
+}
+
+/// What is known of a clip at a moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How far it has come.
+    pub stage: Stage,
+    /// Bytes that can be read.
+    pub readable: u64,
+}
+
+/// A clip.
+#[derive(Debug)]
+pub struct Entry {
+    file: Arc<File>,
+    /// What goes ahead of the file's bytes.
+    head: OnceLock<Bytes>,
+    progress: watch::Sender<Progress>,
+    /// Names the clip before its bytes are known, for this process alone.
+    delivery_tag: String,
+    readers: Mutex<Readers>,
+    /// A reader came, went or took something.
+    pub(super) moved: Notify,
+    budget: Arc<Budget>,
+    /// Bytes taken from the budget.
+    taken: AtomicU64,
+    seat: Mutex<Option<Seat>>,
+    /// It does not fit: what was read by all is gone.
+    passing: OnceLock<()>,
+    punched: AtomicU64,
+    flawed: OnceLock<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Readers {
+    next: u64,
+    /// How far each has read.
+    at: HashMap<u64, u64>,
+    last_left: Option<Instant>,
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        self.budget.give_back(self.taken.load(Ordering::Relaxed));
+    }
+}
+
+impl Entry {
+    pub(super) fn new(file: File, budget: &Arc<Budget>) -> Arc<Self> {
+        let progress = Progress {
+            stage: Stage::Opening,
+            readable: 0,
+        };
+        Arc::new(Entry {
+            file: Arc::new(file),
+            head: OnceLock::new(),
+            progress: watch::channel(progress).0,
+            delivery_tag: format!("\"d-{:016x}\"", rand::random::<u64>()),
+            readers: Mutex::default(),
+            moved: Notify::new(),
+            seat: Mutex::new(Some(budget.seat())),
+            budget: Arc::clone(budget),
+            taken: AtomicU64::new(0),
+            passing: OnceLock::new(),
+            punched: AtomicU64::new(0),
+            flawed: OnceLock::new(),
+        })
+    }
+
+    /// A strong tag that only this process knows the meaning of, while the clip is made and afterwards.
+    pub fn delivery_tag(&self) -> &str {
+        &self.delivery_tag
+    }
+
+    /// What is known now.
+    pub fn progress(&self) -> Progress {
+        self.progress.borrow().clone()
+    }
+
+    /// Waits until this holds of what is known; what is known then.
+    pub async fn until(&self, holds: impl FnMut(&Progress) -> bool) -> Progress {
+        let mut told = self.progress.subscribe();
+        let seen = told.wait_for(holds).await;
+        seen.map_or_else(|_| self.progress(), |seen| seen.clone())
+    }
+
+    /// Reads from `at` to `end`, or to the end of the clip, while it grows.
+    pub fn read(self: &Arc<Self>, at: u64, end: Option<u64>) -> Reading {
+        let mut readers = self.readers();
+        readers.next += 1;
+        let id = readers.next;
+        readers.at.insert(id, at);
+        Reading {
+            entry: Arc::clone(self),
+            id,
+            at,
+            end,
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        matches!(self.progress.borrow().stage, Stage::Whole { .. })
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        matches!(self.progress.borrow().stage, Stage::Failed(_))
+    }
+
+    pub(super) fn is_passing(&self) -> bool {
+        self.passing.get().is_some()
+    }
+
+    /// It was made while a site was down, longer ago than this.
+    pub(super) fn is_flawed_since(&self, now: Instant, age: Duration) -> bool {
+        let flawed = self.flawed.get();
+        flawed.is_some_and(|since| self.is_whole() && now.saturating_duration_since(*since) > age)
+    }
+
+    pub(super) fn set_flawed(&self) {
+        let _ = self.flawed.set(clock::now());
+    }
+
+    /// Takes bytes from the budget for what is to be written.
+    pub(super) fn reserve(&self, bytes: u64) -> bool {
+        let there = self.budget.take(bytes);
+        if there {
+            self.taken.fetch_add(bytes, Ordering::Relaxed);
+        }
+        there
+    }
+
+    /// From here on what all readers have read is given back.
+    pub(super) fn pass(&self) {
+        let _ = self.passing.set(());
+    }
+
+    /// Gives back what all readers have read. Says how much that was, if there are readers.
+    pub(super) fn give_back_read(&self) -> std::io::Result<Option<u64>> {
+        let slowest = self.readers().at.values().copied().min();
+        let Some(slowest) = slowest else {
+            return Ok(None);
+        };
+        let punched = self.punched.load(Ordering::Relaxed);
+        let free = slowest.saturating_sub(punched) / PUNCH_BYTES * PUNCH_BYTES;
+        if free > 0 {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            fallocate(&*self.file, flags, punched, free)?;
+            self.punched.store(punched + free, Ordering::Relaxed);
+            let free = free.min(self.taken.load(Ordering::Relaxed));
+            self.taken.fetch_sub(free, Ordering::Relaxed);
+            self.budget.give_back(free);
+        }
+        Ok(Some(free))
+    }
+
+    /// Whether nobody reads it, and nobody has for this long.
+    pub(super) fn is_abandoned(&self, now: Instant, since: Instant, patience: Duration) -> bool {
+        let readers = self.readers();
+        let left = readers.last_left.unwrap_or(since);
+        readers.at.is_empty() && now.saturating_duration_since(left) >= patience
+    }
+
+    pub(super) fn file(&self) -> Arc<File> {
+        Arc::clone(&self.file)
+    }
+
+    /// So many bytes of the file can be read.
+    pub(super) fn grown(&self, readable: u64) {
+        self.progress.send_modify(|progress| {
+            progress.stage = Stage::Growing;
+            progress.readable = readable;
+        });
+    }
+
+    pub(super) fn whole(&self, head: Option<Bytes>, tag: &str, len: u64) {
+        if let Some(head) = head {
+            let _ = self.head.set(head);
+        }
+        self.progress.send_modify(|progress| {
+            progress.stage = Stage::Whole {
+                tag: tag.into(),
+                len,
+            };
+            progress.readable = len;
+        });
+        self.stand_up();
+    }
+
+    pub(super) fn failed(&self, fault: Fault) {
+        self.progress
+            .send_modify(|progress| progress.stage = Stage::Failed(fault));
+        self.stand_up();
+    }
+
+    fn stand_up(&self) {
+        let seat = self
+            .seat
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(seat);
+    }
+
+    fn readers(&self) -> MutexGuard<'_, Readers> {
+        self.readers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Somebody who reads a clip. While there is one, it is made on.
+#[derive(Debug)]
+pub struct Reading {
+    entry: Arc<Entry>,
+    id: u64,
+    at: u64,
+    end: Option<u64>,
+}
+
+/// A clip that cannot be read on: its reader must learn that there is more than it got.
+#[derive(Debug, Error)]
+#[error("cut off: {0}")]
+pub struct Cut(String);
+
+impl Reading {
+    /// The next bytes; `None` at the end.
+    pub async fn next(&mut self) -> Option<Result<Bytes, Cut>> {
+        if self.end.is_some_and(|end| self.at >= end) {
+            return None;
+        }
+        let at = self.at;
+        let known = self
+            .entry
+            .until(|known| {
+                known.readable > at || matches!(known.stage, Stage::Whole { .. } | Stage::Failed(_))
+            })
+            .await;
+        if known.readable <= at {
+            return match known.stage {
+                Stage::Failed(fault) => Some(Err(Cut(fault.to_string()))),
+                _ => None,
+            };
+        }
+        let until = self
+            .end
+            .map_or(known.readable, |end| end.min(known.readable));
+        let bytes = READ_BYTES.min((until - at) as usize);
+        let read = self.read_at(at, bytes).await;
+        match read {
+            Ok(read) => {
+                self.at += read.len() as u64;
+                self.entry.readers().at.insert(self.id, self.at);
+                self.entry.moved.notify_one();
+                Some(Ok(read))
+            }
+            Err(error) => Some(Err(Cut(error.to_string()))),
+        }
+    }
+
+    async fn read_at(&self, at: u64, bytes: usize) -> std::io::Result<Bytes> {
+        let head = self.entry.head.get();
+        let head_bytes = head.map_or(0, |head| head.len() as u64);
+        if let Some(head) = head
+            && at < head_bytes
+        {
+            let from = at as usize;
+            return Ok(head.slice(from..(from + bytes).min(head.len())));
+        }
+        let file = self.entry.file();
+        let read = spawn_blocking(move || {
+            let mut buffer = BytesMut::zeroed(bytes);
+            file.read_exact_at(&mut buffer, at - head_bytes)?;
+            Ok(buffer.freeze())
+        });
+        read.await.map_err(std::io::Error::other)?
+    }
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        let mut readers = self.entry.readers();
+        readers.at.remove(&self.id);
+        readers.last_left = Some(clock::now());
+        drop(readers);
+        self.entry.moved.notify_one();
+    }
+}

@@ -1,0 +1,157 @@
+//! Clips of footage as files of fixed bytes: made once however many ask, kept for a while in a bounded folder.
+//!
+//! A clip that lies in the past is a pure function of the footage, and so is its tag, a digest of its bytes: replicas that made
+//! it from the same elementary stream answer each other's byte ranges, and where they did not, the tags differ. The files have
+//! no names: nothing of them is left when the process is gone, however it went.
+
+mod budget;
+mod clip;
+mod entry;
+mod filling;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::cameras::CameraEntry;
+use crate::clock;
+use crate::journal::Journal;
+use budget::Budget;
+pub use clip::{Clip, Format, Gaps};
+pub use entry::{Cut, Entry, Fault, Progress, Reading, Stage};
+
+/// Where clips lie, and how many bytes of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpoolSettings {
+    /// The folder; its file system should be able to make holes in files.
+    pub folder: PathBuf,
+    /// Bytes of all clips together.
+    pub max_bytes: u64,
+}
+
+impl Default for SpoolSettings {
+    fn default() -> Self {
+        SpoolSettings {
+            folder: std::env::temp_dir(),
+            max_bytes: 2 * 1024 * 1024 * 1024,
+        }
+    }
+}
+
+/// Clips that are made at the same time.
+const FILLINGS_MAX: usize = 256;
+/// Clips that are kept.
+const KEPT_MAX: usize = 4096;
+/// A clip that nobody asked for in this time is let go.
+const IDLE_MAX: Duration = Duration::from_secs(600);
+/// A clip that was made while a site was down is made anew for those who come later than this.
+const FLAWED_MAX: Duration = Duration::from_secs(30);
+
+/// All clips of a process.
+#[derive(Debug)]
+pub struct Spool {
+    folder: PathBuf,
+    budget: Arc<Budget>,
+    kept: Mutex<HashMap<Clip, Kept>>,
+}
+
+#[derive(Debug)]
+struct Kept {
+    entry: Arc<Entry>,
+    used: Instant,
+}
+
+/// Why a clip is not to be had.
+#[derive(Debug, thiserror::Error)]
+pub enum Unspooled {
+    /// As many are made as may be.
+    #[error("as many clips are being made as may be at a time")]
+    Busy,
+    /// The folder cannot be written.
+    #[error("the folder of clips cannot be written: {0}")]
+    Folder(#[from] std::io::Error),
+}
+
+impl Spool {
+    /// An empty spool. The folder is made where there is none, at the first clip.
+    pub fn new(settings: &SpoolSettings) -> Arc<Self> {
+        Arc::new(Spool {
+            folder: settings.folder.clone(),
+            budget: Budget::new(settings.max_bytes),
+            kept: Mutex::default(),
+        })
+    }
+
+    /// The clip, which is made from now on unless it is there. One that goes on growing (`passing`) is nobody else's. Who goes on
+    /// with what they have (`resuming`) get the clip that is kept, even if a better one could be made by now.
+    pub fn open(
+        self: &Arc<Self>,
+        camera: &Arc<CameraEntry>,
+        journal: &Journal,
+        clip: &Clip,
+        passing: bool,
+        resuming: bool,
+    ) -> Result<Arc<Entry>, Unspooled> {
+        let now = clock::now();
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if !passing && let Some(found) = kept.get_mut(clip) {
+            let outdated = found.entry.is_flawed_since(now, FLAWED_MAX) && !resuming;
+            if !found.entry.has_failed() && !found.entry.is_passing() && !outdated {
+                found.used = now;
+                return Ok(Arc::clone(&found.entry));
+            }
+            kept.remove(clip);
+        }
+        sweep(&mut kept, now);
+        if self.budget.fillings() >= FILLINGS_MAX {
+            return Err(Unspooled::Busy);
+        }
+        std::fs::create_dir_all(&self.folder)?;
+        let file = tempfile::tempfile_in(&self.folder)?;
+        let entry = Entry::new(file, &self.budget);
+        if !passing {
+            kept.insert(
+                clip.clone(),
+                Kept {
+                    entry: Arc::clone(&entry),
+                    used: now,
+                },
+            );
+        }
+        drop(kept);
+        filling::start(self, &entry, camera, journal, clip);
+        Ok(entry)
+    }
+
+    /// Those who come later do not get this clip.
+    fn forget(&self, entry: &Arc<Entry>) {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.retain(|_, kept| !Arc::ptr_eq(&kept.entry, entry));
+    }
+
+    /// Lets the clip go that was asked for least recently, of those that are whole; false when there is none.
+    fn evict(&self) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let oldest = kept
+            .iter()
+            .filter(|(_, kept)| kept.entry.is_whole())
+            .min_by_key(|(_, kept)| kept.used)
+            .map(|(clip, _)| clip.clone());
+        oldest.is_some_and(|clip| kept.remove(&clip).is_some())
+    }
+}
+
+fn sweep(kept: &mut HashMap<Clip, Kept>, now: Instant) {
+    kept.retain(|_, kept| {
+        !kept.entry.has_failed() && now.saturating_duration_since(kept.used) < IDLE_MAX
+    });
+    while kept.len() >= KEPT_MAX {
+        let oldest = kept
+            .iter()
+            .min_by_key(|(_, kept)| kept.used)
+            .map(|(clip, _)| clip.clone());
+        let Some(clip) = oldest else { return };
+        kept.remove(&clip);
+    }
+}

@@ -1,0 +1,449 @@
+//! Clips over HTTP: one file across gaps and sites, the same bytes whoever asks, whenever, and at whichever replica.
+
+use std::{thread, time::Duration};
+
+use seamline_tests::{
+    clock::{FRAME_MS, NOON_MS, iso, noon},
+    curl::{Answer, Clip, curl},
+    footage::{Footage, Recipe},
+    player::Player,
+    recorder::{Recorder, Setup},
+    report::{Report, judge},
+    seamline::{Config, Seamline},
+};
+
+const SOON: Duration = Duration::from_secs(30);
+
+/// The URL of a clip of the camera.
+fn clip_url(seamline: &Seamline, from: i64, until: i64, more: &str) -> String {
+    let seconds = (until - from) as f64 / 1000.0;
+    let (port, start) = (seamline.port(), iso(from));
+    format!("http://127.0.0.1:{port}/get?path=gate&start={start}&duration={seconds}{more}")
+}
+
+/// What FFmpeg shows of a file.
+fn shown(clip: &Clip, sites: &[(&str, &Footage)]) -> Report {
+    let mut player = Player::ffmpeg(&clip.path.display().to_string());
+    player.watch_to_end(SOON);
+    assert_eq!(player.errors, [""; 0]);
+    let report = judge(&player.pictures, sites);
+    println!("{report}");
+    report
+}
+
+fn fetched(url: &str) -> Answer {
+    let answer = curl(url, &[]);
+    assert_eq!((answer.status, answer.code), (200, 0), "{url}");
+    answer
+}
+
+/// The primary has nothing from 4 s to 8 s, the secondary nothing from 12 s to 16 s, and nobody from 20 s to 24 s.
+struct Scenario {
+    primary: Footage,
+    secondary: Footage,
+    recorders: [Recorder; 2],
+}
+
+impl Scenario {
+    fn new(primary: &Recipe, secondary: &Recipe) -> Self {
+        let (primary, secondary) = (primary.make(), secondary.make());
+        let first = Setup::default()
+            .without(noon(4.0), noon(8.0))
+            .without(noon(20.0), noon(24.0))
+            .start(&primary);
+        let second = Setup::default()
+            .without(noon(12.0), noon(16.0))
+            .without(noon(20.0), noon(24.0))
+            .aggregating()
+            .start(&secondary);
+        Scenario {
+            primary,
+            secondary,
+            recorders: [first, second],
+        }
+    }
+
+    fn serve(&self) -> Seamline {
+        Config::default()
+            .policy("failback", "at-seam")
+            .site("primary", &self.recorders[0])
+            .site("secondary", &self.recorders[1])
+            .serve()
+    }
+
+    fn sites(&self) -> [(&str, &Footage); 2] {
+        [("primary", &self.primary), ("secondary", &self.secondary)]
+    }
+}
+
+#[test]
+fn a_clip_across_a_seam_is_one_clean_file_of_either_kind() {
+    let scenario = Scenario::new(
+        &Recipe::default().with_audio("aac"),
+        &Recipe::secondary().with_audio("aac"),
+    );
+    let seamline = scenario.serve();
+    // A key frame of the primary.
+    let (from, until) = (noon(1.52), noon(11.8));
+    for format in ["", "&format=mp4"] {
+        let answer = fetched(&clip_url(&seamline, from, until, format));
+        assert_eq!(answer.header("content-type"), "video/mp4");
+        let clip = Clip::of(&answer.body);
+        clip.assert_clean();
+        let report = shown(&clip, &scenario.sites());
+        report.assert_seamless();
+        assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
+        let (first, last) = (&report.runs[0], &report.runs[2]);
+        assert_eq!((first.first, last.last), (from, until - FRAME_MS));
+        let pictures = ((until - from) / FRAME_MS) as usize;
+        assert_eq!(clip.gstreamer_pictures("avdec_h264"), pictures);
+        let sound = clip.packets("a:0");
+        let (first, last) = (sound[0], sound[sound.len() - 1]);
+        assert!(first.pts < 0.1 && last.pts > 10.0, "{first:?} {last:?}");
+    }
+}
+
+#[test]
+fn a_clip_starts_where_it_was_asked_to_and_leaves_holes_out_or_open() {
+    let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    let seamline = scenario.serve();
+    // In the middle of a group: what comes before is there to be decoded, and not shown.
+    let (from, until) = (noon(2.0), noon(3.0));
+    let clip = Clip::of(&fetched(&clip_url(&seamline, from, until, "&format=mp4")).body);
+    clip.assert_clean();
+    let report = shown(&clip, &scenario.sites());
+    report.assert_seamless();
+    assert_eq!(
+        (report.runs[0].first, report.runs[0].last),
+        (from, until - FRAME_MS)
+    );
+    // In fragments FFmpeg shows it all the same, before time zero.
+    let clip = Clip::of(&fetched(&clip_url(&seamline, from, until, "")).body);
+    clip.assert_clean();
+    let packets = clip.packets("v:0");
+    let early = packets.iter().filter(|packet| packet.pts < 0.0).count();
+    assert!(packets[early].pts.abs() < f64::EPSILON);
+    assert_eq!(packets.len() - early, 25);
+
+    // The secondary's first key frame behind the hole is at 24.72 s.
+    for (holes, seconds) in [("skip", 5.24), ("keep", 9.96), ("end", 2.96)] {
+        let more = format!("&holes={holes}&format=mp4");
+        let clip = Clip::of(&fetched(&clip_url(&seamline, noon(17.0), noon(27.0), &more)).body);
+        clip.assert_clean();
+        let packets = clip.packets("v:0");
+        let last = packets.iter().map(|packet| packet.pts).fold(0.0, f64::max);
+        assert!((last - seconds).abs() < 0.001, "{holes}: {last}");
+    }
+}
+
+#[test]
+fn reordered_pictures_and_h265_keep_their_order() {
+    let b_frames = Recipe {
+        b_frames: 2,
+        ..Recipe::default()
+    };
+    let others = Recipe {
+        b_frames: 3,
+        ..Recipe::secondary()
+    };
+    for (primary, secondary, decoder) in [
+        (b_frames, others, "avdec_h264"),
+        (
+            Recipe::default().h265(),
+            Recipe::secondary().h265(),
+            "avdec_h265",
+        ),
+    ] {
+        let scenario = Scenario::new(&primary, &secondary);
+        let seamline = scenario.serve();
+        let (from, until) = (noon(1.52), noon(11.8));
+        for format in ["", "&format=mp4"] {
+            let clip = Clip::of(&fetched(&clip_url(&seamline, from, until, format)).body);
+            clip.assert_clean();
+            let report = shown(&clip, &scenario.sites());
+            // What reordered pictures refer to across the seam is decoded again, squeezed into its instant.
+            report.assert_nothing_lost(Duration::from_secs(1));
+            assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
+            let pictures: usize = report.runs.iter().map(|run| run.count).sum();
+            assert_eq!(clip.gstreamer_pictures(decoder), pictures);
+        }
+    }
+}
+
+#[test]
+fn ranges_are_those_of_one_file_at_every_replica() {
+    let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    let (one, other) = (scenario.serve(), scenario.serve());
+    let of = |seamline: &Seamline| clip_url(seamline, noon(1.0), noon(14.0), "");
+    let whole = fetched(&of(&one));
+    let again = fetched(&of(&one));
+    let there = fetched(&of(&other));
+    let len = whole.body.len();
+    assert!(
+        whole.body == again.body && whole.body == there.body,
+        "other bytes"
+    );
+    let tag = again.header("etag").to_owned();
+    assert!(tag.starts_with('"') && tag.len() == 34, "{tag}");
+    assert_eq!(again.header("content-length"), len.to_string());
+    // The other replica was asked once: its bytes were counted while they came, or before.
+    assert_eq!(fetched(&of(&other)).header("etag"), tag);
+
+    let part = |seamline: &Seamline, range: &str, more: &[&str]| {
+        let options = [&["-H", range], more].concat();
+        curl(&of(seamline), &options)
+    };
+    for (range, bytes) in [
+        ("Range: bytes=0-99", 0..100),
+        ("Range: bytes=1000-", 1000..len),
+        ("Range: bytes=-777", len - 777..len),
+        ("Range: bytes=5000-99999999999", 5000..len),
+    ] {
+        for seamline in [&one, &other] {
+            let if_range = format!("If-Range: {tag}");
+            let answer = part(seamline, range, &["-H", &if_range]);
+            assert_eq!(answer.status, 206, "{range}");
+            assert!(answer.body == whole.body[bytes.clone()], "{range}");
+            let told = format!("bytes {}-{}/{len}", bytes.start, bytes.end - 1);
+            assert_eq!(answer.header("content-range"), told);
+        }
+    }
+    let several = part(&one, "Range: bytes=0-9,100-109,-10", &[]);
+    assert_eq!(several.status, 206);
+    let kind = several.header("content-type");
+    assert!(kind.starts_with("multipart/byteranges"), "{kind}");
+    let pieces = [
+        &whole.body[..10],
+        &whole.body[100..110],
+        &whole.body[len - 10..],
+    ];
+    for piece in pieces {
+        let found = several.body.windows(10).any(|window| window == piece);
+        assert!(found, "a part is missing");
+    }
+    assert_eq!(
+        several.header("content-length"),
+        several.body.len().to_string()
+    );
+
+    let beyond = part(&one, "Range: bytes=99999999999-", &[]);
+    assert_eq!(beyond.status, 416);
+    assert_eq!(beyond.header("content-range"), format!("bytes */{len}"));
+    let foreign = part(&one, "Range: bytes=100-", &["-H", "If-Range: \"another\""]);
+    assert_eq!((foreign.status, foreign.body.len()), (200, len));
+    let known = curl(&of(&one), &["-H", &format!("If-None-Match: W/{tag}")]);
+    assert_eq!((known.status, known.body.len()), (304, 0));
+    let head = curl(&of(&one), &["--head"]);
+    assert_eq!(head.header("content-length"), len.to_string());
+    assert_eq!(
+        (head.header("etag"), head.header("accept-ranges")),
+        (&*tag, "bytes")
+    );
+
+    // A download that broke off is resumed where it was, also elsewhere.
+    for seamline in [&one, &other] {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("resumed.mp4");
+        std::fs::write(&file, &whole.body[..len / 3]).unwrap();
+        let resumed = std::process::Command::new("curl")
+            .args(["--silent", "--fail", "-C", "-", "-o"])
+            .arg(&file)
+            .arg(of(seamline))
+            .status()
+            .unwrap();
+        assert!(resumed.success());
+        assert!(std::fs::read(&file).unwrap() == whole.body, "other bytes");
+    }
+}
+
+#[test]
+fn the_file_is_the_same_before_and_after_a_site_died() {
+    let footage = Recipe::default().make();
+    let mut primary = Setup::default().start(&footage);
+    let secondary = Setup::default().aggregating().start(&footage);
+    let serve = || {
+        Config::default()
+            .site("primary", &primary)
+            .site("secondary", &secondary)
+            .serve()
+    };
+    let (before, after) = (serve(), serve());
+    let of = |seamline: &Seamline| clip_url(seamline, noon(1.0), noon(21.0), "");
+    let whole = fetched(&of(&before));
+    let tag = fetched(&of(&before)).header("etag").to_owned();
+    primary.kill();
+    // Kept here, made anew there.
+    assert!(fetched(&of(&before)).body == whole.body);
+    assert!(fetched(&of(&after)).body == whole.body);
+    let rest = [
+        "-H",
+        "Range: bytes=100000-",
+        "-H",
+        &format!("If-Range: {tag}"),
+    ];
+    let rest = curl(&of(&after), &rest);
+    assert_eq!((rest.status, rest.header("etag")), (206, &*tag));
+    assert!(rest.body == whole.body[100_000..]);
+}
+
+#[test]
+fn another_encoding_is_another_file() {
+    let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    let (before, after) = (scenario.serve(), scenario.serve());
+    let of = |seamline: &Seamline| clip_url(seamline, noon(28.0), noon(38.0), "");
+    let whole = fetched(&of(&before));
+    let tag = fetched(&of(&before)).header("etag").to_owned();
+    let mut scenario = scenario;
+    scenario.recorders[0].kill();
+    let options = [
+        "-H",
+        "Range: bytes=100000-",
+        "-H",
+        &format!("If-Range: {tag}"),
+    ];
+    let other = curl(&of(&after), &options);
+    assert_eq!((other.status, other.code), (200, 0));
+    assert_ne!(other.header("etag"), tag);
+    let clip = Clip::of(&other.body);
+    clip.assert_clean();
+    let report = shown(&clip, &scenario.sites());
+    assert_eq!(report.sites(), ["secondary"]);
+    assert!(other.body != whole.body);
+}
+
+#[test]
+fn a_site_that_dies_in_mid_body_costs_no_picture() {
+    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    let mut first = Setup::default().no_faster_than(4.0).start(&primary);
+    let second = Setup::default().no_faster_than(8.0).start(&secondary);
+    let seamline = Config::default()
+        .policy("failback", "never")
+        .site("primary", &first)
+        .site("secondary", &second)
+        .serve();
+    let url = clip_url(&seamline, noon(1.52), noon(41.0), "");
+    let fetching = thread::spawn(move || curl(&url, &[]));
+    seamline.await_log(&["route", "primary"], SOON);
+    thread::sleep(Duration::from_secs(2));
+    first.kill();
+    let answer = fetching.join().unwrap();
+    assert_eq!((answer.status, answer.code), (200, 0));
+    let clip = Clip::of(&answer.body);
+    clip.assert_clean();
+    let report = shown(&clip, &[("primary", &primary), ("secondary", &secondary)]);
+    assert_eq!(report.sites(), ["primary", "secondary"]);
+    report.assert_nothing_lost(Duration::from_secs(1));
+    assert_eq!(report.runs[1].last, noon(41.0) - FRAME_MS);
+}
+
+#[test]
+fn a_body_that_cannot_go_on_is_cut_and_never_ended() {
+    let footage = Recipe::default().make();
+    let mut only = Setup::default().no_faster_than(4.0).start(&footage);
+    let seamline = Config::default()
+        .policy("outage_wait", "1s")
+        .site("primary", &only)
+        .serve();
+    let url = clip_url(&seamline, noon(1.52), noon(61.0), "");
+    let fetching = thread::spawn(move || curl(&url, &[]));
+    seamline.await_log(&["route", "primary"], SOON);
+    thread::sleep(Duration::from_secs(2));
+    only.kill();
+    let answer = fetching.join().unwrap();
+    assert_eq!(answer.status, 200);
+    // CURLE_PARTIAL_FILE, or CURLE_RECV_ERROR.
+    assert!(answer.code == 18 || answer.code == 56, "{}", answer.code);
+    assert!(!answer.body.is_empty());
+}
+
+#[test]
+fn what_means_nothing_is_told_and_what_is_not_there_too() {
+    let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    let seamline = scenario.serve();
+    let base = format!("http://127.0.0.1:{}", seamline.port());
+    let noon_text = iso(NOON_MS);
+    for (query, status) in [
+        ("path=gate".to_owned(), 400),
+        (format!("path=gate&start={noon_text}"), 400),
+        ("path=gate&start=yesterday&duration=1".to_owned(), 400),
+        (format!("path=gate&start={noon_text}&duration=-1"), 400),
+        (format!("path=gate&start={noon_text}&duration=0"), 400),
+        (format!("path=gate&start={noon_text}&duration=NaN"), 400),
+        (format!("path=gate&start={noon_text}&duration=inf"), 400),
+        (format!("path=gate&start={noon_text}&duration=1e300"), 400),
+        (
+            format!("path=gate&start={noon_text}&duration=1&format=avi"),
+            400,
+        ),
+        (
+            format!("path=gate&start={noon_text}&duration=1&holes=fill"),
+            400,
+        ),
+        (format!("path=gate&start={noon_text}&end={noon_text}"), 400),
+        (
+            "path=gate&start=9999-12-31T23:59:59Z&duration=1".to_owned(),
+            404,
+        ),
+        (
+            "path=gate&start=0000-01-01T00:00:00Z&duration=1".to_owned(),
+            404,
+        ),
+        (
+            "path=gate&start=1970-01-01T00:00:00Z&duration=60".to_owned(),
+            404,
+        ),
+        (
+            "path=gate&start=2026-01-01T09:00:00%2B01:00&duration=5".to_owned(),
+            404,
+        ),
+        (format!("path=nowhere&start={noon_text}&duration=1"), 404),
+        (format!("path=gate%00&start={noon_text}&duration=1"), 404),
+        (format!("start={noon_text}&duration=1"), 400),
+    ] {
+        let answer = curl(&format!("{base}/get?{query}"), &[]);
+        let body = String::from_utf8_lossy(&answer.body).into_owned();
+        assert_eq!(answer.status, status, "{query}: {body}");
+        assert!(body.contains("\"error\""), "{query}: {body}");
+    }
+}
+
+#[test]
+fn lists_are_of_the_camera_and_not_of_a_site() {
+    let primary = Recipe::default().mp4().make();
+    let secondary = Recipe::secondary().mp4().make();
+    // Ten seconds each; nobody has 30 s to 40 s.
+    let first = primary.archive_without(&[noon(10.0), noon(30.0)]);
+    let second = secondary.archive_without(&[noon(20.0), noon(30.0)]);
+    let seamline = Config::default()
+        .archive("primary", first.path())
+        .archive("secondary", second.path())
+        .serve();
+    let base = format!("http://127.0.0.1:{}", seamline.port());
+    let list = |query: &str| {
+        let answer = curl(&format!("{base}/list?path=gate{query}"), &[]);
+        let json: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+        (answer.status, json)
+    };
+    let (status, all) = list("");
+    assert_eq!(status, 200, "{all}");
+    let seconds = |entry: &serde_json::Value| entry["duration"].as_f64().unwrap().round() as i64;
+    let all = all.as_array().unwrap().clone();
+    assert_eq!(
+        all.iter().map(seconds).collect::<Vec<_>>(),
+        [40, 30],
+        "{all:?}"
+    );
+    // The URL that it names gives what it says.
+    let url = all[1]["url"].as_str().unwrap();
+    assert!(url.starts_with(&base), "{url}");
+    let clip = Clip::of(&fetched(url).body);
+    clip.assert_clean();
+    assert_eq!(clip.packets("v:0").len(), 750);
+
+    let between = format!("&start={}&end={}", iso(noon(5.0)), iso(noon(15.0)));
+    let (_, part) = list(&between);
+    assert_eq!(part[0]["duration"], 10.0, "{part}");
+    let hole = format!("&start={}&end={}", iso(noon(31.0)), iso(noon(39.0)));
+    assert_eq!(list(&hole).0, 404);
+    assert_eq!(list("&start=now").0, 400);
+}
