@@ -55,6 +55,43 @@ impl RecorderConfig {
     }
 }
 
+impl RecorderConfig {
+    /// Its kind, as it is configured.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Archive(_) => "archive",
+            Self::Axis(_) => "axis",
+            Self::Dahua(_) => "dahua",
+            Self::Hikvision(_) => "hikvision",
+            Self::MediaMtx(_) => "mediamtx",
+            Self::Nx(_) => "nx",
+            Self::Onvif(_) => "onvif",
+            Self::Rtsp(_) => "rtsp",
+        }
+    }
+
+    /// Where it is, for people: a folder, or a URL without what may be secret in it: user, password and query.
+    pub fn address(&self) -> String {
+        let url = match self {
+            Self::Archive(config) => return config.path.display().to_string(),
+            Self::Axis(config)
+            | Self::Dahua(config)
+            | Self::Hikvision(config)
+            | Self::MediaMtx(config)
+            | Self::Nx(config)
+            | Self::Onvif(config) => &config.url,
+            Self::Rtsp(config) => &config.url,
+        };
+        let url = url.split(['?', '#']).next().unwrap_or_default();
+        let Some((scheme, rest)) = url.split_once("://") else {
+            return url.to_owned();
+        };
+        let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        format!("{scheme}://{host}{path}")
+    }
+}
+
 /// Why a configured recorder cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {

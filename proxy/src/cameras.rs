@@ -17,6 +17,7 @@ use seamline_rtsp::sdp::Description;
 use crate::access::Access;
 use crate::clock;
 use crate::clocks::CopyClocks;
+use crate::evidence::Evidence;
 use crate::inbound::Dialects;
 use crate::journal::Journal;
 
@@ -29,6 +30,8 @@ pub struct Cameras {
     pub dialects: Dialects,
     /// Where routing decisions are written.
     pub journal: Journal,
+    /// What exports say of recorders, and are signed with.
+    pub evidence: Evidence,
 }
 
 impl Cameras {
@@ -48,7 +51,14 @@ impl Cameras {
             access,
             dialects,
             journal,
+            evidence: Evidence::default(),
         }
+    }
+
+    /// The same, with what exports need.
+    #[must_use]
+    pub fn with_evidence(self, evidence: Evidence) -> Self {
+        Cameras { evidence, ..self }
     }
 
     /// The camera with this id.

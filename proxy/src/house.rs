@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use seamline_evidence::RecorderFacts;
 use seamline_probes::{ClientOptions, Clock, Index, RecorderClient, Watch, WatchOptions};
 use seamline_routing::{Policy, RecorderId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -12,7 +13,8 @@ use crate::access::Access;
 use crate::cameras::{CameraEntry, Cameras};
 use crate::clock;
 use crate::clocks::CopyClocks;
-use crate::config::Config;
+use crate::config::{Config, RecorderEntry};
+use crate::evidence::Evidence;
 use crate::inbound::Listener;
 use crate::journal::Journal;
 
@@ -27,6 +29,9 @@ pub struct House {
 impl House {
     /// Makes the parts and joins them; asks nobody yet.
     pub fn build(config: Config, journal: Journal) -> Self {
+        let told = config.recorders.iter();
+        let told = told.map(|entry| (entry.id.clone(), facts(entry)));
+        let evidence = Evidence::new(config.evidence_key, told.collect());
         let recorders: HashMap<RecorderId, RecorderClient> = config
             .recorders
             .into_iter()
@@ -56,7 +61,8 @@ impl House {
                 clocks,
             })
         });
-        let cameras = Arc::new(Cameras::new(entries, access, config.dialects, journal));
+        let cameras = Cameras::new(entries, access, config.dialects, journal);
+        let cameras = Arc::new(cameras.with_evidence(evidence));
         House {
             cameras,
             index: Arc::new(index),
@@ -84,6 +90,15 @@ impl House {
         };
         let _watch = Watch::start(&self.index, &self.recorders, options, Clock::System);
         listener.serve(self.cameras.clone(), shutdown).await;
+    }
+}
+
+/// What the manifests of exports say of a recorder.
+fn facts(entry: &RecorderEntry) -> RecorderFacts {
+    RecorderFacts {
+        name: entry.id.to_string(),
+        kind: entry.kind.to_owned(),
+        address: entry.address.clone(),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{
     io::{BufRead, BufReader},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Command, Output, Stdio},
     sync::{Arc, Mutex},
     thread,
     time::Duration,
@@ -243,6 +243,16 @@ impl Config {
         String::from_utf8(output.stdout).expect("the program prints UTF-8")
     }
 
+    /// `seamline <command>` with this configuration; what it writes goes into `folder`.
+    pub fn command(&self, command: &[&str], folder: &Path) -> Output {
+        let file = folder.join("seamline.toml");
+        fs::write(&file, self.toml(0, folder)).expect("the temporary folder can be written");
+        let mut program = Command::new(binary());
+        program.args(command).arg("-c").arg(&file);
+        program.current_dir(folder);
+        program.output().expect("the program can be started")
+    }
+
     /// Starts `seamline serve` and waits until it accepts connections.
     pub fn serve(&self) -> Seamline {
         let port = free_port();
@@ -409,6 +419,13 @@ impl Seamline {
     pub fn id(&self) -> u32 {
         self.program.id()
     }
+}
+
+/// `seamline <command>` in a folder, without a configuration.
+pub fn seamline(command: &[&str], folder: &Path) -> Output {
+    let mut program = Command::new(binary());
+    program.args(command).current_dir(folder);
+    program.output().expect("the program can be started")
 }
 
 /// A TCP port that nothing listens on.

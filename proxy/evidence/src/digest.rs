@@ -23,8 +23,8 @@ impl Digest {
 
     /// Of bytes at hand.
     pub fn of(bytes: &[u8]) -> Self {
-        let mut hasher = Hasher::default();
-        hasher.update(bytes);
+        let mut hasher = Digester::default();
+        hasher.write(bytes);
         hasher.finish()
     }
 
@@ -62,14 +62,16 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// A digest in the making.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Hasher(sha2::Sha256);
+pub struct Digester(sha2::Sha256);
 
-impl Hasher {
-    pub(crate) fn update(&mut self, bytes: &[u8]) {
+impl Digester {
+    /// The next bytes.
+    pub fn write(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
 
-    pub(crate) fn finish(self) -> Digest {
+    /// Of all of them.
+    pub fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
     }
 }

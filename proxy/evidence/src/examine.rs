@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Digester};
 use crate::manifest::{FORMAT, Manifest, Span, VERSION};
 use crate::seal::{PublicKey, signed_bytes, verify, written};
 use crate::structure::{Content, Scanner, TopBox};
@@ -156,7 +156,7 @@ pub struct Examination {
     findings: Vec<Finding>,
     signed_by: Option<PublicKey>,
     parts: Vec<Part>,
-    whole: Hasher,
+    whole: Digester,
     length: u64,
     scanner: Scanner,
     boxes: Boxes,
@@ -168,7 +168,7 @@ struct Part {
     offset: u64,
     end: u64,
     expected: Digest,
-    hasher: Hasher,
+    hasher: Digester,
 }
 
 /// What was found of the file's structure.
@@ -218,7 +218,7 @@ impl Examination {
             findings,
             signed_by,
             parts,
-            whole: Hasher::default(),
+            whole: Digester::default(),
             length: 0,
             scanner: Scanner::default(),
             boxes: Boxes::default(),
@@ -227,7 +227,7 @@ impl Examination {
 
     /// The next bytes of the file.
     pub fn write(&mut self, bytes: &[u8]) {
-        self.whole.update(bytes);
+        self.whole.write(bytes);
         let (from, to) = (self.length, self.length + bytes.len() as u64);
         let first = self.parts.partition_point(|part| part.end <= from);
         for part in self.parts.iter_mut().skip(first) {
@@ -236,7 +236,7 @@ impl Examination {
             }
             let (start, end) = (part.offset.max(from) - from, part.end.min(to) - from);
             if let Some(mine) = bytes.get(start as usize..end as usize) {
-                part.hasher.update(mine);
+                part.hasher.write(mine);
             }
         }
         for found in self.scanner.push(bytes) {
@@ -373,7 +373,7 @@ fn parts(manifest: &Manifest) -> Result<Vec<Part>, Place> {
             offset: at,
             end,
             expected: section.sha256,
-            hasher: Hasher::default(),
+            hasher: Digester::default(),
         });
         at = end;
     }

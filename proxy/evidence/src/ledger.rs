@@ -1,12 +1,15 @@
 //! The account that is kept of a clip while it is written.
 
+use std::collections::BTreeMap;
+
 use seamline_routing::Timestamp;
 
-use crate::digest::{Digest, Hasher};
+use crate::digest::{Digest, Digester};
 use crate::manifest::{
     Asked, FORMAT, FileFacts, Hole, Manifest, Origin, Program, Requester, Seal, Section, Span,
     TrackFrames, VERSION,
 };
+use crate::structure::{Content, Scanner};
 
 /// What is known before the first byte.
 #[derive(Clone, Debug)]
@@ -25,13 +28,14 @@ pub struct About {
 
 /// Keeps account: every byte of the file goes through [`Ledger::write`], in order.
 ///
-/// First comes the head; from [`Ledger::span`] on, bytes and frames belong to that span, until the next one or
-/// [`Ledger::tail`].
+/// First comes the head; from [`Ledger::span`] on, bytes belong to that span, until the next one or [`Ledger::tail`]. How many
+/// frames a span holds is read in the bytes themselves, as whoever checks them does.
 #[derive(Debug)]
 pub struct Ledger {
     about: About,
-    whole: Hasher,
+    whole: Digester,
     length: u64,
+    scanner: Scanner,
     head: Option<Section>,
     spans: Vec<Span>,
     holes: Vec<Hole>,
@@ -50,9 +54,11 @@ enum Kind {
 struct Part {
     kind: Kind,
     offset: u64,
-    hasher: Hasher,
+    hasher: Digester,
     shown: Option<(Timestamp, Timestamp)>,
-    tracks: Vec<TrackFrames>,
+    /// Frames by track: all of them, and those that are not shown.
+    frames: BTreeMap<u32, u64>,
+    preroll: BTreeMap<u32, u64>,
 }
 
 impl Part {
@@ -60,9 +66,10 @@ impl Part {
         Part {
             kind,
             offset,
-            hasher: Hasher::default(),
+            hasher: Digester::default(),
             shown: None,
-            tracks: Vec::new(),
+            frames: BTreeMap::new(),
+            preroll: BTreeMap::new(),
         }
     }
 }
@@ -72,8 +79,9 @@ impl Ledger {
     pub fn new(about: About) -> Self {
         Ledger {
             about,
-            whole: Hasher::default(),
+            whole: Digester::default(),
             length: 0,
+            scanner: Scanner::default(),
             head: None,
             spans: Vec::new(),
             holes: Vec::new(),
@@ -83,9 +91,16 @@ impl Ledger {
 
     /// Bytes of the file.
     pub fn write(&mut self, bytes: &[u8]) {
-        self.whole.update(bytes);
-        self.part.hasher.update(bytes);
+        self.whole.write(bytes);
+        self.part.hasher.write(bytes);
         self.length += bytes.len() as u64;
+        for found in self.scanner.push(bytes) {
+            if let Content::Fragment { frames, .. } = found.content {
+                for (track, count) in frames {
+                    *self.part.frames.entry(track).or_default() += count;
+                }
+            }
+        }
     }
 
     /// How many bytes were written.
@@ -113,29 +128,15 @@ impl Ledger {
         }
     }
 
-    /// A frame of the current span, and whether it is shown.
-    pub fn frame(&mut self, track: u32, capture: Timestamp, shown: bool) {
-        let part = &mut self.part;
-        let ix = part
-            .tracks
-            .iter()
-            .position(|known| known.track == track)
-            .unwrap_or_else(|| {
-                part.tracks.push(TrackFrames {
-                    track,
-                    frames: 0,
-                    preroll: 0,
-                });
-                part.tracks.len() - 1
-            });
-        if let Some(known) = part.tracks.get_mut(ix) {
-            known.frames += 1;
-            known.preroll += u64::from(!shown);
-        }
-        if shown {
-            let (first, last) = part.shown.unwrap_or((capture, capture));
-            part.shown = Some((first.min(capture), last.max(capture)));
-        }
+    /// Frames of the current span are shown whose capture times lie between these, both included.
+    pub fn shown(&mut self, first: Timestamp, last: Timestamp) {
+        let (earliest, latest) = self.part.shown.unwrap_or((first, last));
+        self.part.shown = Some((earliest.min(first), latest.max(last)));
+    }
+
+    /// So many frames of a track of the current span are decoded only, and not shown.
+    pub fn preroll(&mut self, track: u32, frames: u64) {
+        *self.part.preroll.entry(track).or_default() += frames;
     }
 
     /// A stretch that is not in the clip.
@@ -199,7 +200,15 @@ impl Ledger {
                     source: *origin,
                     first_capture: first.into(),
                     last_capture: last.into(),
-                    tracks: part.tracks,
+                    tracks: part
+                        .frames
+                        .into_iter()
+                        .map(|(track, frames)| TrackFrames {
+                            track,
+                            frames,
+                            preroll: part.preroll.get(&track).copied().unwrap_or(0),
+                        })
+                        .collect(),
                     offset: section.offset,
                     length,
                     sha256: section.sha256,

@@ -12,7 +12,7 @@ mod manifest;
 mod seal;
 mod structure;
 
-pub use digest::Digest;
+pub use digest::{Digest, Digester};
 pub use examine::{Examination, Finding, MANIFEST_BYTES_MAX, Place, Unreadable, read_manifest};
 pub use ledger::{About, Ledger};
 pub use manifest::{

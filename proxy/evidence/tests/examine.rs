@@ -105,10 +105,9 @@ fn clip(legs: &[Vec<Vec<u32>>], with_hole: bool) -> (Vec<u8>, Ledger) {
         ledger.span(origin(if ix % 2 == 0 { "primary" } else { "secondary" }));
         for lengths in leg {
             number += 1;
-            for _ in lengths {
-                ledger.frame(1, Timestamp::from_micros(at), true);
-                at += FRAME_US;
-            }
+            let last = at + FRAME_US * (lengths.len() as i64 - 1);
+            ledger.shown(Timestamp::from_micros(at), Timestamp::from_micros(last));
+            at = last + FRAME_US;
             let bytes = fragment(number, lengths);
             ledger.parameter_sets(Digest::of(&[number as u8 % 2]));
             ledger.write(&bytes);

@@ -3,6 +3,7 @@
 mod check;
 mod clocks;
 mod coverage;
+mod export;
 mod logs;
 mod map;
 mod probe;
@@ -45,6 +46,9 @@ enum Command {
     Sign(sign::SignArgs),
     /// Asks two recorders for their cameras and proposes which belong together.
     Map(MapArgs),
+    /// Writes a clip and its manifest. Exits with 0 when the whole range is in it, with 1 when there are holes, and with 2 when
+    /// there is no clip.
+    Export(export::ExportArgs),
     /// Holds an exported clip against its manifest: exits with 0 when nothing was changed, with 1 when something was, and
     /// with 2 when that cannot be told.
     Verify(verify::VerifyArgs),
@@ -184,6 +188,10 @@ impl Cli {
                 Command::User(args) => user::user(&args),
                 Command::Sign(args) => sign::sign(&args),
                 Command::Map(args) => map::map(&args).await,
+                Command::Export(args) => {
+                    logs::start_when_wanted()?;
+                    Ok(export::export(&args).await)
+                }
                 Command::Verify(args) => Ok(verify::verify(&args)),
                 Command::Demo(args) => {
                     logs::start_when_wanted()?;

@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use seamline_archive::PatternError;
+use seamline_evidence::SigningKey;
 use seamline_probes::{BuildError, Clock, kinds};
 use seamline_routing::camera::COPIES_MAX;
 use seamline_routing::{Camera, CameraId, CopyRef, Policy, RecorderId, SiteId};
@@ -36,6 +38,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         limits,
         log,
         tls,
+        evidence,
         policy,
         dialects,
         passthrough,
@@ -83,6 +86,9 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         .collect();
     let log = checker.log(log);
     let certificates = checker.certificates(tls);
+    let evidence_key = evidence
+        .key_file
+        .and_then(|path| checker.evidence_key(&path));
     let camera_ids: Vec<&str> = camera_names.keys().map(String::as_str).collect();
     let users = users
         .into_iter()
@@ -117,6 +123,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         cameras,
         policy,
         dialects: aliases.done(),
+        evidence_key,
     }
 }
 
@@ -215,6 +222,8 @@ impl Checker<'_> {
             id: head.name.into_inner().into(),
             site: head.site.into_inner().into(),
             dialect,
+            kind: config.kind(),
+            address: config.address(),
             recorder,
         })
     }
@@ -400,6 +409,17 @@ impl Checker<'_> {
                 None
             }
         }
+    }
+
+    /// The key that exports are signed with.
+    fn evidence_key(&mut self, path: &Spanned<PathBuf>) -> Option<SigningKey> {
+        let pem = std::fs::read(path.get_ref()).map_err(|error| error.to_string());
+        let key = pem.and_then(|pem| SigningKey::from_pem(&pem).map_err(|error| error.to_string()));
+        key.map_err(|error| {
+            let name = path.get_ref().display();
+            self.wrong(&path.span(), format!("key_file {name}: {error}"));
+        })
+        .ok()
     }
 
     fn log(&mut self, table: LogTable) -> Log {

@@ -10,7 +10,8 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 use super::auth::{AuthTable, UserTable};
 use super::http::HttpTable;
 use super::model::{
-    CameraTable, DialectsTable, LimitsTable, LogTable, RecorderHead, SiteTable, TlsTable, TopTable,
+    CameraTable, DialectsTable, EvidenceTable, LimitsTable, LogTable, RecorderHead, SiteTable,
+    TlsTable, TopTable,
 };
 use super::passthrough::PassthroughTable;
 use super::policy::PolicyTable;
@@ -42,6 +43,7 @@ pub(super) struct Document {
     pub(super) limits: LimitsTable,
     pub(super) log: LogTable,
     pub(super) tls: TlsTable,
+    pub(super) evidence: EvidenceTable,
     pub(super) policy: PolicyTable,
     pub(super) dialects: DialectsTable,
     pub(super) passthrough: Vec<Entry<PassthroughTable>>,
@@ -68,6 +70,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
         limits: reader.section(&mut root, "limits"),
         log: reader.section(&mut root, "log"),
         tls: reader.section(&mut root, "tls"),
+        evidence: reader.section(&mut root, "evidence"),
         policy: reader.section(&mut root, "policy"),
         dialects: reader.section(&mut root, "dialects"),
         passthrough: reader.array(&mut root, "passthrough", "name", Reader::table),
@@ -89,7 +92,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let ours = ["listen", "udp", "udp_ports"].map(|key| root.remove_entry(key));
         for key in root.keys() {
-            let known = "listen, udp, udp_ports, [auth], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

@@ -17,6 +17,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
+use seamline_evidence::SigningKey;
 use seamline_probes::{Clock, Recorder, Zone};
 use seamline_routing::{Camera, Policy, RecorderId, SiteId};
 use serde::Deserialize;
@@ -51,6 +52,8 @@ pub struct Config {
     pub policy: Policy,
     /// The cameras' names in vendors' URLs.
     pub dialects: Dialects,
+    /// What the manifests of exports are signed with.
+    pub evidence_key: Option<SigningKey>,
 }
 
 /// A recorder that can be asked.
@@ -62,6 +65,10 @@ pub struct RecorderEntry {
     pub site: SiteId,
     /// The vendor whose URLs it is asked by, and the zone of its times where one is configured.
     pub dialect: Option<(&'static str, Option<Zone>)>,
+    /// Its kind, as it is configured.
+    pub kind: &'static str,
+    /// Where it is, without credentials.
+    pub address: String,
     /// What asks it.
     pub recorder: Arc<dyn Recorder>,
 }

@@ -69,6 +69,13 @@ pub(super) struct TlsTable {
     pub(super) key: Option<Spanned<PathBuf>>,
 }
 
+/// `[evidence]`
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EvidenceTable {
+    pub(super) key_file: Option<Spanned<PathBuf>>,
+}
+
 /// `[limits]`
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -26,7 +26,8 @@ use super::passthrough::{self, Passthrough};
 use super::patience::Patient;
 use super::settings::HttpSettings;
 use super::{
-    cameras, description, events, get, health, hls, list, page, scrub, sessions, timeline,
+    cameras, description, events, export, get, health, hls, list, page, scrub, sessions, snapshot,
+    timeline,
 };
 use crate::cameras::Cameras;
 use crate::spool::Spool;
@@ -175,6 +176,8 @@ fn routes() -> OpenApiRouter<Arc<Face>> {
         .merge(scrub::routes())
         .merge(get::routes())
         .merge(list::routes())
+        .merge(export::routes())
+        .merge(snapshot::routes())
 }
 
 /// What all requests and answers pass: limits before, the log and the counts behind.
