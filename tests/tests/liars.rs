@@ -15,6 +15,7 @@ use std::{
 
 use seamline_tests::{
     liar::{
+        listing::{LIES, Notices},
         recorder::Stage,
         script::{ENCODERS, Part, Play, Script},
         viewer::{Verdict, milliseconds, watch},
@@ -37,11 +38,12 @@ const WITHIN: Duration = Duration::from_secs(60);
 struct Theatre {
     seamline: Seamline,
     stage: Stage,
+    _notices: Notices,
 }
 
 impl Theatre {
     fn of(scripts: &[Script], level: &str) -> Self {
-        let stage = Stage::default();
+        let (stage, notices) = (Stage::default(), Notices::default());
         let (mut recorders, mut cameras) = (Vec::new(), Vec::new());
         for (nth, script) in scripts.iter().enumerate() {
             let (liar, honest) = (format!("liar-{nth}"), format!("honest-{nth}"));
@@ -53,11 +55,15 @@ impl Theatre {
                 [("primary", &honest), ("secondary", &liar)]
             };
             for (site, name) in sites {
-                recorders.push(
-                    json!({ "name": name, "site": site, "kind": "rtsp", "url": stage.url(name) }),
-                );
+                recorders.push(match script.liar.lists.filter(|_| *name == liar) {
+                    None => json!({ "name": name, "site": site, "kind": "rtsp", "url": stage.url(name) }),
+                    Some(lie) => {
+                        notices.post(name, &script.liar.held, lie);
+                        json!({ "name": name, "site": site, "kind": "nx", "url": notices.url(), "rtsp": stage.url("").trim_end_matches('/') })
+                    }
+                });
             }
-            let copies = sites.map(|(_, name)| json!({ "recorder": name, "remote": "x" }));
+            let copies = sites.map(|(_, name)| json!({ "recorder": name, "remote": name }));
             cameras.push(json!({ "id": format!("cam-{nth}"), "copies": copies }));
         }
         let port = free_port();
@@ -79,6 +85,7 @@ impl Theatre {
         Self {
             seamline: Seamline::of(&config, port, level),
             stage,
+            _notices: notices,
         }
     }
 
@@ -162,6 +169,37 @@ fn after_every_lie_the_viewer_has_what_the_other_copy_holds() {
     // at a random access point that was passed: those few pictures come twice.
     assert!(repeated * REPEATED_ONE_IN <= pictures, "{figures}");
     assert!(asked * 3 > scripts.len(), "tame: {figures}");
+}
+
+/// Scripts for each lie of a listing.
+const LISTED: u64 = 4;
+
+#[test]
+fn whatever_is_listed_the_viewer_has_what_the_other_copy_holds() {
+    let scripts = LIES
+        .iter()
+        .flat_map(|lie| (0..LISTED).map(|seed| Script::listed(seed, *lie)));
+    let scripts: Vec<Script> = scripts.collect();
+    let theatre = Theatre::of(&scripts, "off");
+    let mut bad = Vec::new();
+    for (script, verdict) in scripts.iter().zip(theatre.run(&scripts)) {
+        println!("{:?}: {verdict}", script.liar.lists);
+        if !verdict.is_clean() {
+            bad.push(format!("{script:?}\n  {verdict}"));
+        }
+    }
+    assert!(
+        bad.is_empty(),
+        "{} of {}\n{}",
+        bad.len(),
+        scripts.len(),
+        bad.join("\n")
+    );
+    let asked = (0..scripts.len())
+        .filter(|nth| theatre.stage.plays(&format!("liar-{nth}")) > 0)
+        .count();
+    // Who says that it holds nothing then, or makes no sense, is not asked while the other delivers.
+    assert!(asked * 4 > scripts.len(), "tame: {asked} asked to play");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! thousands of scripts can be judged picture by picture in seconds, without a decoder.
 
 pub mod footage;
+pub mod listing;
 pub mod recorder;
 pub mod script;
 pub mod viewer;

@@ -225,7 +225,8 @@ impl Connection {
     }
 
     fn name_of(&self, request: &Request) -> Option<Arc<Role>> {
-        let name = request.uri.split('/').nth(3).unwrap_or_default();
+        let path = request.uri.split('?').next().unwrap_or_default();
+        let name = path.split('/').nth(3).unwrap_or_default();
         let cast = self.cast.lock().expect("no thread panics while it looks");
         cast.get(name).cloned()
     }
@@ -257,8 +258,9 @@ impl Connection {
         let range = request
             .header("Range")
             .and_then(|range| range.strip_prefix("clock="));
-        let asked = range
-            .and_then(|range| from_range_time(range.split('-').next()?))
+        let ranged = range.and_then(|range| from_range_time(range.split('-').next()?));
+        let asked = position(&request.uri)
+            .or(ranged)
             .unwrap_or_else(|| captured(0));
         let asked = (asked - captured(0)).div_euclid(PICTURE_MS);
         // Not before the scene, and at the picture that is shown at that instant.
@@ -412,6 +414,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// The time in a URL, as Nx has it.
+fn position(uri: &str) -> Option<i64> {
+    let (_, query) = uri.split_once("?pos=")?;
+    let digits = query.split(|byte: char| !byte.is_ascii_digit()).next()?;
+    digits.parse().ok()
 }
 
 fn nth_or_last<T>(of: &[T], nth: usize) -> &T {

@@ -5,6 +5,7 @@ use std::{ops::Range, time::Duration};
 use super::{
     Rng,
     footage::{Encoder, PICTURES},
+    listing::Lie,
 };
 
 /// A phase of a session, by the request that begins it.
@@ -75,6 +76,8 @@ pub struct Part {
     pub plays: Vec<Play>,
     /// Refuses everything, and drops what plays, in every other second.
     pub flaps: bool,
+    /// It lists what it holds, in this way.
+    pub lists: Option<Lie>,
 }
 
 /// A viewer's wish and the two recorders that can serve it.
@@ -121,6 +124,7 @@ impl Part {
             doors: vec![Door::Open],
             plays: vec![Play::Honest],
             flaps: false,
+            lists: None,
         }
     }
 
@@ -144,6 +148,37 @@ impl Part {
 }
 
 impl Script {
+    /// A script of a recorder that plays what it holds, and lists it in this way.
+    pub fn listed(seed: u64, lie: Lie) -> Self {
+        let rng = &mut Rng::new(seed);
+        let [mut one, mut other] = ENCODERS;
+        if rng.once_in(2) {
+            (one, other) = (other, one);
+        }
+        let mut honest = Part {
+            rate: rate(rng),
+            ..Part::honest(other)
+        };
+        if rng.once_in(3) {
+            honest = honest.with_holes(rng);
+        }
+        let liar = Part {
+            rate: rate(rng),
+            lists: Some(lie),
+            ..Part::honest(one)
+        };
+        let pictures = rng.between(200, 400);
+        let from = rng.below(u64::from(PICTURES) - pictures) as u32;
+        Self {
+            seed,
+            liar: liar.with_holes(rng),
+            honest,
+            liar_first: !rng.once_in(4),
+            wish: from..from + pictures as u32,
+            paced: false,
+        }
+    }
+
     /// The script of a seed.
     pub fn of(seed: u64) -> Self {
         let rng = &mut Rng::new(seed);
