@@ -306,3 +306,33 @@ fn players_come_in_by_each_scheme() {
     let hashed = json!({ "name": "guard", "password_hash": HASH });
     plays(house().auth("basic", true).user_as(hashed), &[""]);
 }
+
+#[test]
+fn a_hashed_secret_lets_players_in_inside_tls_alone() {
+    let footage = Recipe::secondary().make();
+    let recorder = Setup::default().start(&footage);
+    let hashed = json!({ "name": "guard", "password_hash": HASH });
+    let seamline = Config::default()
+        .tls()
+        .user_as(hashed)
+        .site("primary", &recorder)
+        .serve();
+    let url = seamline.url_from(noon(2.0), Some(noon(4.0)));
+    let refused = Client::connect(&url).request("DESCRIBE", &url, &[GUARD]);
+    assert_eq!(refused.status, 401, "Basic in clear");
+    let offered = refused.headers.iter();
+    let mut offered = offered.filter(|(name, _)| name == "WWW-Authenticate");
+    assert!(!offered.any(|(_, value)| value.starts_with("Basic")));
+    let sealed = url.replacen("rtsp:", "rtsps:", 1);
+    let with = |user: &str| sealed.replace("rtsps://", &format!("rtsps://{user}@"));
+    let mut wrong = Player::ffmpeg(&with("guard:shut"));
+    wrong.watch_to_end(SOON);
+    assert_eq!(wrong.end.as_deref(), Some("error"));
+    for mut player in [
+        Player::ffmpeg(&with("guard:open%20sesame")),
+        Player::gstreamer_as(&sealed, "guard:open sesame"),
+    ] {
+        player.watch_to_end(SOON);
+        judge(&player.pictures, &[("primary", &footage)]).assert_seamless();
+    }
+}
