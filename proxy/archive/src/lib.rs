@@ -1,6 +1,6 @@
 //! Folders of MP4 recordings: naming pattern, index of samples, samples.
 //!
-//! Blocking file access throughout: asynchronous callers move a [`Cursor`] or a [`Folder::scan`]
+//! Blocking file access throughout, but for a [`Stream`], which is handed its bytes: asynchronous callers move a [`Cursor`] or a [`Folder::scan`]
 //! to a thread that may block. All times are µs since 1970-01-01 UTC unless a name says otherwise.
 
 mod boxes;
@@ -12,6 +12,7 @@ mod fragment;
 mod naming;
 mod rewind;
 mod segment;
+mod stream;
 mod table;
 #[cfg(test)]
 mod testing;
@@ -23,3 +24,4 @@ pub use format::{Law, TrackFormat};
 pub use naming::{Pattern, PatternError};
 pub use rewind::{GROUP_BYTES_MAX, Rewind};
 pub use segment::{Sample, Segment, Track};
+pub use stream::{Piece, Stream, StreamError, StreamFrame};

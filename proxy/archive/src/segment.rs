@@ -222,26 +222,47 @@ impl Segment {
     }
 
     fn movie(&mut self, moov: &[u8]) -> Result<(), Flaw> {
+        let movie = Movie::parse(moov, &mut self.sink)?;
+        self.tracks = movie.tracks;
+        self.defaults = movie.defaults;
+        self.fragmented = movie.fragmented;
+        Ok(())
+    }
+}
+
+/// What a movie header tells.
+pub(crate) struct Movie {
+    /// Playable tracks, the video first.
+    pub(crate) tracks: Vec<Track>,
+    /// Defaults of `trex`.
+    pub(crate) defaults: Vec<Trex>,
+    pub(crate) fragmented: bool,
+}
+
+impl Movie {
+    /// Reads the body of a `moov`.
+    pub(crate) fn parse(moov: &[u8], sink: &mut Sink) -> Result<Self, Flaw> {
         let movie_timescale = find::<Mvhd>(moov).map_or(0, |mvhd| mvhd.timescale);
-        if let Some(mvex) = child(moov, *b"mvex") {
-            self.fragmented = true;
-            self.defaults = children(mvex)
-                .filter(|(kind, _)| kind == b"trex")
-                .take(TRACKS_MAX)
-                .filter_map(|(_, body)| leaf(body))
-                .collect();
-        }
+        let mvex = child(moov, *b"mvex");
+        let defaults = children(mvex.unwrap_or_default())
+            .filter(|(kind, _)| kind == b"trex")
+            .take(TRACKS_MAX)
+            .filter_map(|(_, body)| leaf(body))
+            .collect();
+        let mut tracks = Vec::new();
         let traks = children(moov).filter(|(kind, _)| kind == b"trak");
         for (_, trak) in traks.take(TRACKS_MAX) {
-            if let Some(track) = Track::parse(trak, movie_timescale, &mut self.sink)? {
-                self.tracks.push(track);
-            }
+            tracks.extend(Track::parse(trak, movie_timescale, sink)?);
         }
-        if self.tracks.is_empty() {
+        if tracks.is_empty() {
             return Err(Flaw::NoTrack);
         }
-        self.tracks.sort_by_key(|track| !track.format.is_video());
-        Ok(())
+        tracks.sort_by_key(|track: &Track| !track.format.is_video());
+        Ok(Self {
+            tracks,
+            defaults,
+            fragmented: mvex.is_some(),
+        })
     }
 }
 
@@ -274,7 +295,7 @@ impl Track {
         )
     }
 
-    fn to_us(&self, media_time: i64) -> i64 {
+    pub(crate) fn to_us(&self, media_time: i64) -> i64 {
         scale(media_time, self.timescale).saturating_add(self.shift_us)
     }
 
@@ -363,7 +384,7 @@ fn read_body<R: Read + Seek>(
 }
 
 /// Boxes that a recording may begin with.
-const FIRST: [[u8; 4]; 14] = [
+pub(crate) const FIRST: [[u8; 4]; 14] = [
     *b"ftyp", *b"styp", *b"moov", *b"moof", *b"mdat", *b"free", *b"skip", *b"wide", *b"pnot",
     *b"uuid", *b"sidx", *b"prft", *b"meta", *b"emsg",
 ];

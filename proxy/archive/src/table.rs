@@ -72,15 +72,32 @@ pub(crate) fn append(stbl: &[u8], sink: &mut Sink, track: &mut Track) -> Result<
 }
 
 /// Takes samples into tracks, bounded by the bytes that the file really has.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Sink {
     pub(crate) file_len: u64,
+    /// Samples that one track may have at once.
+    samples_max: usize,
     /// Bytes of all samples so far. No file can hold more than its length: what ends tables that
     /// describe one place a million times.
     taken: u64,
 }
 
+impl Default for Sink {
+    fn default() -> Self {
+        Self::streamed(0, SAMPLES_MAX)
+    }
+}
+
 impl Sink {
+    /// Of what is received, and has no length that is known.
+    pub(crate) fn streamed(bytes_max: u64, samples_max: usize) -> Self {
+        Self {
+            file_len: bytes_max,
+            samples_max,
+            taken: 0,
+        }
+    }
+
     /// False when the sample is not wholly in the file; it is not taken then.
     pub(crate) fn push(&mut self, track: &mut Track, sample: Sample) -> Result<bool, Flaw> {
         let end = sample.offset.checked_add(u64::from(sample.size));
@@ -98,7 +115,7 @@ impl Sink {
         if join_companded(track, &sample) {
             return Ok(true);
         }
-        if track.samples.len() >= SAMPLES_MAX {
+        if track.samples.len() >= self.samples_max {
             return Err(Flaw::TooLarge("number of samples"));
         }
         track.samples.push(sample);
