@@ -10,6 +10,7 @@ use crate::{
     clock::Clock,
     dahua::DahuaRecorder,
     hikvision::HikvisionRecorder,
+    hls::HlsRecorder,
     http::HttpConfig,
     mediamtx::MediaMtxRecorder,
     nx::NxRecorder,
@@ -32,6 +33,8 @@ pub enum RecorderConfig {
     Dahua(HttpConfig),
     /// A Hikvision recorder.
     Hikvision(HttpConfig),
+    /// Anything that offers HLS of what it recorded.
+    Hls(HttpConfig),
     /// `MediaMTX`'s playback server.
     MediaMtx(HttpConfig),
     /// An Nx media server.
@@ -50,7 +53,11 @@ impl RecorderConfig {
             Self::Dahua(config) => Some(("dahua", config.zone.as_ref())),
             Self::Nx(_) => Some(("nx", None)),
             Self::Hikvision(config) => Some(("hikvision", config.zone.as_ref())),
-            Self::Archive(_) | Self::MediaMtx(_) | Self::Onvif(_) | Self::Rtsp(_) => None,
+            Self::Archive(_)
+            | Self::Hls(_)
+            | Self::MediaMtx(_)
+            | Self::Onvif(_)
+            | Self::Rtsp(_) => None,
         }
     }
 }
@@ -142,6 +149,7 @@ pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>,
         RecorderConfig::Dahua(config) => Arc::new(DahuaRecorder::new(config, clock)?),
         RecorderConfig::Nx(config) => Arc::new(NxRecorder::new(config, clock)?),
         RecorderConfig::Hikvision(config) => Arc::new(HikvisionRecorder::new(config, clock)?),
+        RecorderConfig::Hls(config) => Arc::new(HlsRecorder::new(config, clock)?),
         RecorderConfig::MediaMtx(config) => Arc::new(MediaMtxRecorder::new(config, clock)?),
         RecorderConfig::Onvif(config) => Arc::new(OnvifRecorder::new(config, clock)?),
         RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config, clock)?),
@@ -252,6 +260,10 @@ mod tests {
                 true,
             ),
             (
+                "kind = 'hls'\nurl = 'https://nvr/vod/{camera}/start/{start:s}/end/{end:s}/index.m3u8'",
+                true,
+            ),
+            (
                 "kind = 'onvif'\nurl = 'http://nvr'\ntrust_addresses = true",
                 true,
             ),
@@ -324,6 +336,10 @@ mod tests {
             (
                 "kind = 'mediamtx'\nurl = 'http://u:p@nvr'",
                 "in their own fields",
+            ),
+            (
+                "kind = 'hls'\nurl = 'http://nvr/{camera}/{start:%H}.m3u8'",
+                "date and a time of day",
             ),
             ("kind = 'rtsp'\nurl = 'http://nvr'", "url"),
             (

@@ -6,10 +6,12 @@
 
 pub mod archive;
 pub mod axis;
+pub mod clips;
 pub mod clock;
 pub mod dahua;
 pub mod health;
 pub mod hikvision;
+pub mod hls;
 mod http;
 pub mod index;
 pub mod kinds;
@@ -29,9 +31,10 @@ pub mod zone;
 
 use seamline_xml as xml;
 
+pub use clips::{Clip, Clips, Dating, Found};
 pub use clock::Clock;
 pub use health::RecorderHealth;
-pub use http::{HttpConfig, Relay, RelayBody, RelayError, RelayHead, StreamBody};
+pub use http::{Body, HttpConfig, Relay, RelayBody, RelayError, RelayHead, StreamBody};
 pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
 pub use kinds::{BuildError, RecorderConfig, Secret};
 pub use recorder::{

@@ -1,6 +1,21 @@
-//! `MediaMTX`'s playback server: `GET /list`.
+//! `MediaMTX`'s playback server: `/list` says what was recorded, `/get` hands it out as fragmented MP4.
+//!
+//! How it answers was read in its source of August 2026 (`internal/playback`):
+//!
+//! * A path without footage in the window, and one it does not know, is 404.
+//! * `/list` joins files that continue each other. The first entry is cut to `start`, the last to `end`; the last file's length
+//!   is that of its whole parts so far.
+//! * `/get` begins with all pictures since the key frame, without duration, and counts decode times from `start`, cut to
+//!   whole ticks: with whole seconds the same picture has the same time whichever second was asked for. A start between
+//!   two stretches that do not continue each other is 404, though the second lies within the duration, and with
+//!   nanoseconds in its times any instant rounded down may be such a start: entries are asked for by their own words.
+//! * What is handed out ends, without a word, where the next file does not continue the one before.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use hyper::StatusCode;
 use seamline_routing::{Coverage, TimeRange, Timestamp};
@@ -9,62 +24,153 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use crate::{
+    clips::{self, Clip, Clips, Dating, Found},
     clock::Clock,
-    http::{Basic, Device, HttpConfig, Reply, refusal},
+    http::{Basic, Device, HttpConfig, refusal},
     kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
 };
 
 /// A playback server that can be asked.
 #[derive(Debug)]
-pub struct MediaMtxRecorder {
+pub struct MediaMtxRecorder(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
     device: Device,
     clock: Clock,
+    /// Where the footage of each path ends that was listed.
+    recorded: Mutex<HashMap<Arc<str>, Timestamp>>,
 }
 
 impl MediaMtxRecorder {
     /// Checks the URL and reads the password.
     pub fn new(config: &HttpConfig, clock: Clock) -> Result<Self, BuildError> {
         config.takes(&[])?;
-        Ok(Self {
+        Ok(Self(Arc::new(Inner {
             device: Device::new(config, Basic::Always)?,
             clock,
-        })
+            recorded: Mutex::default(),
+        })))
+    }
+}
+
+impl Inner {
+    async fn coverage(&self, query: &CoverageQuery) -> Result<Coverage, ProbeError> {
+        let listed = self.list(&query.remote, query.window).await?;
+        let periods = listed.stretches.iter().filter_map(Stretch::range);
+        let (growing, now) = (listed.growing(), self.clock.now());
+        Ok(Coverage::new(query.window, periods, now, growing))
     }
 
-    async fn list(&self, query: &CoverageQuery) -> Result<Coverage, ProbeError> {
-        let answer = self.get(&query.remote, Some(query.window)).await?;
-        let entries: Vec<Entry> = match answer.status {
-            StatusCode::OK => serde_json::from_slice(&answer.body)
+    async fn list(&self, remote: &Arc<str>, window: TimeRange) -> Result<Listed, ProbeError> {
+        let mut pairs = vec![("path", remote.to_string())];
+        if window.start() != Timestamp::MIN {
+            pairs.push(("start", window.start().to_string()));
+        }
+        if window.end() != Timestamp::MAX {
+            pairs.push(("end", window.end().to_string()));
+        }
+        let reply = self.device.get(&self.path("list", &pairs)).await?;
+        let entries: Vec<Entry> = match reply.status {
+            StatusCode::OK => serde_json::from_slice(&reply.body)
                 .map_err(|error| ProbeError::protocol(format!("/list: {error}")))?,
             // Nothing in the window; a path that it does not know looks the same.
             StatusCode::NOT_FOUND => Vec::new(),
             status => return Err(refusal(status, "/list")),
         };
-        let now = self.clock.now();
-        let there = answer.date.unwrap_or(now);
-        covered(&entries, query.window, there, now)
+        let mut stretches: Vec<Stretch> = entries
+            .into_iter()
+            .map(Stretch::try_from)
+            .collect::<Result<_, _>>()?;
+        stretches.sort_by_key(|stretch| stretch.start);
+        let listed = Listed {
+            stretches,
+            there: reply.date.unwrap_or_else(|| self.clock.now()),
+        };
+        if let Some(end) = listed.end() {
+            let mut recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            let known = recorded.entry(Arc::clone(remote)).or_insert(end);
+            *known = end.max(*known);
+        }
+        Ok(listed)
+    }
+
+    async fn clip(
+        &self,
+        remote: &Arc<str>,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Result<Found, ProbeError> {
+        // Between here and `from` pictures have their own times, and so has the key frame if it is among them.
+        let ahead = whole_second(from - AHEAD);
+        let near = from + NEAR;
+        let last = until.map_or(near, |until| until.min(near)).max(from) + BEHIND;
+        let window = TimeRange::new(ahead, last)
+            .ok_or_else(|| ProbeError::protocol("no time of a recording"))?;
+        let listed = self.list(remote, window).await?;
+        let mut stretches = listed.stretches.iter();
+        for stretch in stretches
+            .by_ref()
+            .filter(|stretch| stretch.end > from)
+            .take(TRIES)
+        {
+            let (start, text) = if stretch.start <= ahead {
+                (ahead, ahead.to_string())
+            } else {
+                (stretch.start, stretch.text.clone())
+            };
+            let seconds = last.since(start).as_secs_f64();
+            let pairs = [
+                ("path", remote.to_string()),
+                ("start", text),
+                ("duration", format!("{seconds:.6}")),
+                ("format", "fmp4".to_owned()),
+            ];
+            match self.device.stream(&self.path("get", &pairs), None).await {
+                Ok(body) => {
+                    return Ok(Found::Clip(Box::new(Clip {
+                        header: None,
+                        body,
+                        dating: Dating::Zero(start),
+                        ends: stretch.end,
+                        growing: listed.growing(),
+                    })));
+                }
+                // Listed by the length of its sound, or deleted meanwhile.
+                Err(ProbeError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let growing = listed.growing();
+        Ok(Found::Nothing { growing })
     }
 
     async fn answers(&self) -> Result<(), ProbeError> {
         // The server has no page of its own: any answer shows that it lives.
-        match self.get("", None).await?.status {
+        let path = self.path("list", &[("path", String::new())]);
+        match self.device.get(&path).await?.status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => Err(ProbeError::Credentials),
             _ => Ok(()),
         }
     }
 
-    async fn get(&self, path: &str, window: Option<TimeRange>) -> Result<Reply, ProbeError> {
-        let mut pairs = vec![("path", path.to_owned())];
-        if let Some(window) = window {
-            if window.start() != Timestamp::MIN {
-                pairs.push(("start", window.start().to_string()));
+    async fn describe(&self, remote: Arc<str>) -> Result<Description, ProbeError> {
+        let known = {
+            let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
+            recorded.get(&remote).copied()
+        };
+        let end = match known {
+            Some(end) => end,
+            None => {
+                let listed = self.list(&remote, TimeRange::ALL).await?;
+                listed.end().ok_or(ProbeError::NotFound)?
             }
-            if window.end() != Timestamp::MAX {
-                pairs.push(("end", window.end().to_string()));
-            }
+        };
+        match self.clip(&remote, end - DESCRIBED, Some(end)).await? {
+            Found::Clip(clip) => clips::describe(*clip).await,
+            Found::Nothing { .. } => Err(ProbeError::NotFound),
         }
-        self.device.get(&self.path("list", &pairs)).await
     }
 
     /// A service's path with its query; the server may stand behind another one, in a folder.
@@ -77,29 +183,40 @@ impl MediaMtxRecorder {
     }
 }
 
+impl Clips for Inner {
+    fn clip(
+        &self,
+        remote: Arc<str>,
+        from: Timestamp,
+        until: Option<Timestamp>,
+    ) -> Answer<'_, Found> {
+        Box::pin(async move { self.clip(&remote, from, until).await })
+    }
+}
+
 impl Recorder for MediaMtxRecorder {
     fn lists_coverage(&self) -> bool {
         true
     }
 
     fn coverage(&self, query: CoverageQuery) -> Answer<'_, Coverage> {
-        Box::pin(async move { self.list(&query).await })
+        Box::pin(async move { self.0.coverage(&query).await })
     }
 
     fn ping(&self) -> Answer<'_, ()> {
-        Box::pin(self.answers())
+        Box::pin(self.0.answers())
     }
 
-    fn describe(&self, _: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(std::future::ready(Err(ProbeError::NotFound)))
+    fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
+        Box::pin(self.0.describe(remote))
     }
 
     fn media(&self) -> MediaSource {
-        MediaSource::None
+        MediaSource::Clips(Arc::<Inner>::clone(&self.0))
     }
 }
 
-/// One stretch of files that the server joins.
+/// One stretch of files that the server joins, as it says it.
 #[derive(Debug, Deserialize)]
 struct Entry {
     /// RFC 3339 with an offset and up to nine digits of fraction.
@@ -108,32 +225,75 @@ struct Entry {
     duration: f64,
 }
 
-/// What the entries say about `window`. `there` is the server's time of day, `now` ours.
-fn covered(
-    entries: &[Entry],
-    window: TimeRange,
-    there: Timestamp,
-    now: Timestamp,
-) -> Result<Coverage, ProbeError> {
-    let mut periods = Vec::with_capacity(entries.len());
-    for entry in entries {
+#[derive(Debug)]
+struct Stretch {
+    /// Its start in the server's words, to the nanosecond.
+    text: String,
+    start: Timestamp,
+    end: Timestamp,
+}
+
+impl TryFrom<Entry> for Stretch {
+    type Error = ProbeError;
+
+    fn try_from(entry: Entry) -> Result<Self, ProbeError> {
         let start = Timestamp::parse_iso(&entry.start)
             .map_err(|error| ProbeError::protocol(format!("/list: start: {error}")))?;
         let duration = Duration::try_from_secs_f64(entry.duration)
             .ok()
             .filter(|duration| *duration <= DURATION_MAX)
             .ok_or_else(|| ProbeError::protocol("/list: duration"))?;
-        periods.extend(TimeRange::new(start, start + duration));
+        Ok(Self {
+            text: entry.start,
+            start,
+            end: start + duration,
+        })
     }
-    let last = periods.iter().map(|period| period.end()).max();
-    // The growing file is listed with what is in it so far.
-    let growing = last.is_some_and(|last| there.since(last) < GROWING_WITHIN);
-    Ok(Coverage::new(window, periods, now, growing))
 }
 
+impl Stretch {
+    fn range(&self) -> Option<TimeRange> {
+        TimeRange::new(self.start, self.end)
+    }
+}
+
+#[derive(Debug)]
+struct Listed {
+    /// By their starts.
+    stretches: Vec<Stretch>,
+    /// The server's time of day.
+    there: Timestamp,
+}
+
+impl Listed {
+    fn end(&self) -> Option<Timestamp> {
+        self.stretches.iter().map(|stretch| stretch.end).max()
+    }
+
+    /// Whether what was listed last is still being written: it is listed with what is in it so far.
+    fn growing(&self) -> bool {
+        self.end()
+            .is_some_and(|end| self.there.since(end) < GROWING_WITHIN)
+    }
+}
+
+/// The second that an instant lies in.
+fn whole_second(at: Timestamp) -> Timestamp {
+    Timestamp::from_micros(at.as_micros().div_euclid(1_000_000) * 1_000_000)
+}
+
+/// What is asked for ahead of the wanted start, besides the pictures since the key frame.
+const AHEAD: Duration = Duration::from_secs(1);
+/// What is asked for behind the wanted end: it counts by decode times.
+const BEHIND: Duration = Duration::from_secs(1);
+const DESCRIBED: Duration = Duration::from_secs(2);
 const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Files are written once a second, and listed with the delay of one part.
 const GROWING_WITHIN: Duration = Duration::from_secs(15);
+/// Asked for at once at most: within one answer times follow the camera's clock, which may be off by some 20 ms an hour.
+const NEAR: Duration = Duration::from_secs(3_600);
+/// Stretches of one listing that are tried.
+const TRIES: usize = 3;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@ use std::{fmt, future::Future, io, pin::Pin, sync::Arc, time::Duration};
 use seamline_routing::{Coverage, FailureKind, TimeRange};
 use seamline_rtsp::sdp::Description;
 
-use crate::{archive::Folders, replay::ByUrl, rtsp::RtspSource};
+use crate::{archive::Folders, clips::Clips, replay::ByUrl, rtsp::RtspSource};
 
 /// What a question comes to.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, ProbeError>> + Send + 'a>>;
@@ -101,6 +101,8 @@ pub enum MediaSource {
     RtspOnRequest(Arc<dyn ReplayAddresses>),
     /// By an RTSP session whose URL says the time, or names a recording.
     RtspByUrl(Arc<ByUrl>),
+    /// By HTTP, as MP4, a stretch at a time.
+    Clips(Arc<dyn Clips>),
     /// Not by any protocol of this program: only its listing is used.
     None,
 }

@@ -170,6 +170,17 @@ impl Template {
         end: Timestamp,
         zone: &Zone,
     ) -> Result<RtspUrl, UrlError> {
+        RtspUrl::parse(&self.text(camera, start, end, zone))
+    }
+
+    /// As [`Self::fill`], of any scheme.
+    pub(crate) fn text(
+        &self,
+        camera: &str,
+        start: Timestamp,
+        end: Timestamp,
+        zone: &Zone,
+    ) -> String {
         let end = Timestamp::from_micros(
             (end.as_micros() + SECOND_US - 1).div_euclid(SECOND_US) * SECOND_US,
         );
@@ -188,7 +199,7 @@ impl Template {
             rest = after;
         }
         url.push_str(rest);
-        RtspUrl::parse(&url)
+        url
     }
 
     /// Whether its times are read by a zone, and not counted from 1970.

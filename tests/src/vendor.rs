@@ -1,4 +1,4 @@
-//! A vendor's recorder: a listing over HTTP, playback by the times in the URL, see `vendor.py`.
+//! A vendor's recorder: a listing over HTTP, and playback by the times in the URL, see `vendor.py`, or by HTTP, see `clips.py`.
 
 use serde_json::{Value, json};
 
@@ -26,7 +26,7 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A `hikvision`, `dahua`, `axis` or `nx`.
+    /// A `hikvision`, `dahua`, `axis` or `nx`, or a `mediamtx` or `hls`.
     pub fn of(kind: &'static str) -> Self {
         Self {
             kind,
@@ -45,6 +45,12 @@ impl Setup {
     /// One recording ends then, and the next begins.
     pub fn split(self, at: i64) -> Self {
         self.with("--split", &clock::iso(at))
+    }
+
+    /// It has sound too.
+    pub fn with_audio(mut self) -> Self {
+        self.arguments.push("--audio".to_owned());
+        self
     }
 
     /// The zone of its local times.
@@ -71,7 +77,11 @@ impl Setup {
     pub fn start(&self, footage: &Footage) -> Vendor {
         let mut arguments = vec![self.kind.to_owned(), footage.folder.display().to_string()];
         arguments.extend(self.arguments.iter().cloned());
-        let program = Program::lab("vendor.py", &arguments);
+        let script = match self.kind {
+            "mediamtx" | "hls" => "clips.py",
+            _ => "vendor.py",
+        };
+        let program = Program::lab(script, &arguments);
         match program.event_until(monotonic() + START_WITHIN) {
             Some(Event::Ready { url, .. }) => Vendor {
                 kind: self.kind,
@@ -86,27 +96,37 @@ impl Setup {
 impl Vendor {
     /// As a configuration names it.
     pub fn recorder(&self) -> Value {
-        json!({
-            "kind": self.kind,
-            "url": format!("http://127.0.0.1:{}", self.port),
-            "rtsp": format!("rtsp://127.0.0.1:{}", self.port),
-        })
+        let url = format!("http://127.0.0.1:{}", self.port);
+        match self.kind {
+            "mediamtx" => json!({ "kind": self.kind, "url": url }),
+            "hls" => json!({ "kind": self.kind, "url": format!("{url}/{{camera}}/index.m3u8") }),
+            _ => json!({
+                "kind": self.kind,
+                "url": url,
+                "rtsp": format!("rtsp://127.0.0.1:{}", self.port),
+            }),
+        }
     }
 
     /// The camera's own name there.
     pub fn remote(&self) -> &'static str {
         match self.kind {
             "hikvision" => "101",
-            "nx" => "cam1",
+            "nx" | "mediamtx" | "hls" => "cam1",
             _ => "1",
         }
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program.kill();
     }
 
     /// The URLs that it was asked to play since it was last looked at.
     pub fn played(&self) -> Vec<String> {
         let events = std::iter::from_fn(|| self.program.event_until(std::time::Duration::ZERO));
         let urls = events.filter_map(|event| match event {
-            // It tells the URL where the recorder tells the pace.
+            // They tell the URL where the recorder tells the pace.
             Event::Play { rate_control, .. } => Some(rate_control),
             _ => None,
         });

@@ -188,7 +188,7 @@ fn a_seamline_is_a_recorder_for_another() {
 }
 
 #[test]
-fn a_site_that_is_only_listed_is_refused_with_its_reason() {
+fn a_site_that_lists_and_hands_out_no_footage_is_left_with_its_reason() {
     let listener = TcpListener::bind(("127.0.0.1", 0)).expect("loopback has a free port");
     let address = listener
         .local_addr()
@@ -226,5 +226,5 @@ fn a_site_that_is_only_listed_is_refused_with_its_reason() {
     let report = judge(&player.pictures, &[("secondary", &footage)]);
     report.assert_seamless();
     let line = seamline.await_log(&["leg failed", "primary"], SOON);
-    assert!(line.contains("listed but not played"), "{line}");
+    assert!(line.contains("not MP4"), "{line}");
 }

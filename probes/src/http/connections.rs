@@ -1,10 +1,15 @@
-//! Connections to recorders, kept for the next question; what failed ones say.
+//! Connections to recorders, kept for the next question; what failed ones say; bodies, whole or as they come.
 
-use std::time::Duration;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::{Request, Response, body::Incoming};
+use hyper::{Request, Response, body::Body as _, body::Incoming};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, Error, connect::HttpConnector},
@@ -100,6 +105,42 @@ pub(crate) async fn whole(
         }
     })?;
     Ok(body.to_bytes())
+}
+
+/// The bytes of an answer as they come. What is not read holds the recorder back; dropped, it ends the connection.
+pub struct Body(Incoming);
+
+impl Body {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self(body)
+    }
+
+    /// All of it, of so many bytes at most. `what` names it in errors.
+    pub(crate) async fn whole(self, bytes_max: usize, what: &str) -> Result<Bytes, ProbeError> {
+        whole(self.0, bytes_max, what).await
+    }
+
+    /// The next bytes; `None` at its end. An answer that breaks off before that is an error.
+    pub fn poll_bytes(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, ProbeError>>> {
+        loop {
+            let frame = ready!(Pin::new(&mut self.0).poll_frame(cx));
+            return Poll::Ready(match frame {
+                None => None,
+                Some(Err(error)) => Some(Err(ProbeError::Unreachable(broken(&error).into()))),
+                Some(Ok(frame)) => match frame.into_data() {
+                    Ok(bytes) => Some(Ok(bytes)),
+                    // Trailers say nothing here.
+                    Err(_) => continue,
+                },
+            });
+        }
+    }
+}
+
+impl fmt::Debug for Body {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Body(..)")
+    }
 }
 
 /// An error with its causes: the outermost alone says only that something failed.

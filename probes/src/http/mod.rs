@@ -15,12 +15,13 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{AUTHORIZATION, CONTENT_TYPE, DATE, USER_AGENT, WWW_AUTHENTICATE},
+    header::{AUTHORIZATION, CONTENT_TYPE, DATE, LOCATION, RANGE, USER_AGENT, WWW_AUTHENTICATE},
 };
 use seamline_routing::Timestamp;
 use url::Url;
 
 pub use config::HttpConfig;
+pub use connections::Body;
 pub(crate) use connections::{Connections, address, whole};
 pub use relay::{Relay, RelayBody, RelayError, RelayHead, StreamBody};
 
@@ -113,8 +114,36 @@ impl Device {
 
     /// Asks for a path with its query, both percent-encoded.
     pub(crate) async fn get(&self, path: &str) -> Result<Reply, ProbeError> {
-        let response = self.ask(&Method::GET, path, None).await?;
+        let response = self.ask(&Method::GET, path, None, None).await?;
         Self::read(response, path).await
+    }
+
+    /// Asks for what may have no end; of `bytes` for the first of them and how many.
+    pub(crate) async fn stream(
+        &self,
+        path: &str,
+        bytes: Option<(u64, u64)>,
+    ) -> Result<Body, ProbeError> {
+        let range = bytes.map(|(start, length)| {
+            let last = start.saturating_add(length.saturating_sub(1));
+            format!("bytes={start}-{last}")
+        });
+        let response = self.ask(&Method::GET, path, None, range.as_deref()).await?;
+        let (head, body) = response.into_parts();
+        if range.is_some() && head.status == StatusCode::OK {
+            return Err(ProbeError::protocol("ranges of bytes are not honoured"));
+        }
+        if !head.status.is_success() {
+            let what = path.split('?').next().unwrap_or(path);
+            return Err(match head.headers.get(LOCATION) {
+                Some(location) => ProbeError::protocol(format!(
+                    "{what}: {} to {location:?}: not followed",
+                    head.status
+                )),
+                None => refusal(head.status, what),
+            });
+        }
+        Ok(Body::new(body))
     }
 
     /// Sends an XML document.
@@ -124,7 +153,7 @@ impl Device {
         document: Vec<u8>,
     ) -> Result<Reply, ProbeError> {
         let document = Some(document.into());
-        let response = self.ask(&Method::POST, path, document).await?;
+        let response = self.ask(&Method::POST, path, document, None).await?;
         Self::read(response, path).await
     }
 
@@ -143,10 +172,13 @@ impl Device {
         method: &Method,
         path: &str,
         body: Option<Bytes>,
+        range: Option<&str>,
     ) -> Result<Response<Incoming>, ProbeError> {
         let answered = self.authorization(method, path, body.as_ref());
         let known = answered.is_some();
-        let response = self.send(method, path, body.as_ref(), answered).await?;
+        let response = self
+            .send(method, path, body.as_ref(), range, answered)
+            .await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
@@ -155,7 +187,9 @@ impl Device {
         // Read to its end, so that the connection serves again.
         let _ = whole(response.into_body(), REFUSAL_BYTES_MAX, path).await;
         let answered = self.authorization(method, path, body.as_ref());
-        let response = self.send(method, path, body.as_ref(), answered).await?;
+        let response = self
+            .send(method, path, body.as_ref(), range, answered)
+            .await?;
         if response.status() == StatusCode::UNAUTHORIZED {
             *self.challenge() = None;
             return Err(ProbeError::Credentials);
@@ -220,6 +254,7 @@ impl Device {
         method: &Method,
         path: &str,
         body: Option<&Bytes>,
+        range: Option<&str>,
         authorization: Option<String>,
     ) -> Result<Response<Incoming>, ProbeError> {
         let origin = self.url.origin().ascii_serialization();
@@ -229,6 +264,9 @@ impl Device {
             .header(USER_AGENT, AGENT);
         if let Some(authorization) = authorization {
             request = request.header(AUTHORIZATION, authorization);
+        }
+        if let Some(range) = range {
+            request = request.header(RANGE, range);
         }
         if body.is_some() {
             request = request.header(CONTENT_TYPE, "application/xml");

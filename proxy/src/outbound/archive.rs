@@ -6,17 +6,17 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bytes::Bytes;
-use seamline_archive::{ArchiveError, Batch, Cursor, Folder, Keys, Rewind, TrackFormat};
-use seamline_media::{Flags, Frame, LegFormat, Packetizer, Unit};
-use seamline_probes::archive::{Folders, describe_tracks};
+use seamline_archive::{ArchiveError, Batch, Cursor, Folder, Keys, Rewind};
+use seamline_media::{LegFormat, Unit};
+use seamline_probes::archive::Folders;
 use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
 use seamline_rtsp::headers::Frames;
 use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Sleep, sleep};
 
-use super::{Arrival, LegFailure, Order, format};
+use super::packing::Packing;
+use super::{Arrival, LegFailure, Order};
 use crate::clock;
 
 /// Read at a time: about a group of pictures.
@@ -77,28 +77,9 @@ enum Stage {
 pub struct ArchiveLeg {
     order: Order,
     stage: Stage,
-    format: LegFormat,
-    /// For each track of the files the packetizer of the client's track.
-    tracks: Vec<Option<Packer>>,
+    packing: Packing,
     units: VecDeque<Unit>,
     groups: VecDeque<Vec<Unit>>,
-}
-
-struct Packer {
-    format: TrackFormat,
-    /// The format changed in mid leg: its parameter sets must go with the pictures.
-    sets_in_band: bool,
-    clock_rate: u32,
-    packetizer: Packetizer,
-}
-
-impl Packer {
-    fn data(&self, frame: &seamline_archive::Frame) -> Bytes {
-        if !(self.sets_in_band && frame.sync) {
-            return frame.data.clone();
-        }
-        format::with_sets(&self.format, &frame.data)
-    }
 }
 
 impl std::fmt::Debug for ArchiveLeg {
@@ -115,8 +96,7 @@ impl ArchiveLeg {
         let mut leg = ArchiveLeg {
             order,
             stage: Stage::Over,
-            format: LegFormat::default(),
-            tracks: Vec::new(),
+            packing: Packing::default(),
             units: VecDeque::new(),
             groups: VecDeque::new(),
         };
@@ -139,7 +119,7 @@ impl ArchiveLeg {
 
     /// What the splice must know of the units' format.
     pub fn format(&self) -> LegFormat {
-        self.format.clone()
+        self.packing.format()
     }
 
     /// See [`super::Leg::poll_next`].
@@ -187,7 +167,7 @@ impl ArchiveLeg {
 
     fn take(&mut self, reader: Reader, batch: Batch) -> Result<(), LegFailure> {
         match batch {
-            Batch::Tracks(formats) => self.set_tracks(&formats)?,
+            Batch::Tracks(formats) => self.packing.set_tracks(&self.order, &formats)?,
             Batch::Frames(frames) => {
                 for frame in &frames {
                     self.pack(frame);
@@ -213,46 +193,10 @@ impl ArchiveLeg {
         Ok(())
     }
 
-    fn set_tracks(&mut self, formats: &[TrackFormat]) -> Result<(), LegFailure> {
-        let theirs = describe_tracks(formats).tracks;
-        let mapping = self.order.fit(&theirs)?;
-        let fits = mapping
-            .iter()
-            .map(|theirs_ix| theirs_ix.and_then(|ix| theirs.get(ix)));
-        self.format = format::of_tracks(fits);
-        let changed = !self.tracks.is_empty();
-        let packer = |(ix, format): (usize, &TrackFormat)| {
-            let ours = mapping.iter().position(|mapped| *mapped == Some(ix))?;
-            let track = theirs.get(ix)?;
-            Some(Packer {
-                format: format.clone(),
-                sets_in_band: changed,
-                clock_rate: track.clock_rate,
-                packetizer: Packetizer::new(ours, format::codec(format), track.payload_type),
-            })
-        };
-        self.tracks = formats.iter().enumerate().map(packer).collect();
-        Ok(())
-    }
-
     fn pack(&mut self, frame: &seamline_archive::Frame) {
-        let Some(Some(packer)) = self.tracks.get_mut(frame.track) else {
-            return;
-        };
         let capture_us = frame.capture_us - self.order.clock_offset_us;
-        let data = packer.data(frame);
-        let unit = packer.packetizer.unit(&Frame {
-            data: &data,
-            framing: format::framing(&packer.format),
-            capture_us,
-            rtp_time: (i128::from(capture_us) * i128::from(packer.clock_rate) / 1_000_000) as u32,
-            sync: frame.sync,
-            flags: Flags::NONE,
-        });
-        match unit {
-            Ok(unit) if !self.order.wants(&unit) => {}
-            Ok(unit) => self.units.push_back(unit),
-            Err(error) => tracing::warn!(capture_us, %error, "frame of the archive skipped"),
-        }
+        let (order, packing) = (&self.order, &mut self.packing);
+        let unit = packing.unit(order, frame.track, &frame.data, capture_us, frame.sync);
+        self.units.extend(unit);
     }
 }

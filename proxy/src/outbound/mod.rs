@@ -1,8 +1,10 @@
 //! Legs: the units of one copy, from whatever protocol its recorder speaks.
 
 pub mod archive;
+pub mod clips;
 mod format;
 mod on_request;
+mod packing;
 pub mod rtsp;
 
 pub use format::parameter_sets;
@@ -12,8 +14,8 @@ use std::task::{Context, Poll};
 use std::time::Instant;
 
 use seamline_media::{LegFormat, Unit};
-use seamline_probes::MediaSource;
 use seamline_probes::rtsp::RtspSource;
+use seamline_probes::{MediaSource, ProbeError};
 use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
 use seamline_routing::policy::Reaction;
@@ -135,6 +137,17 @@ impl LegFailure {
             detail: detail.into(),
         }
     }
+
+    /// A question to a recorder that was not answered: `what` could not be done.
+    fn asked(what: &str, error: &ProbeError) -> Self {
+        let failure = match error {
+            ProbeError::Credentials => Failure::Credentials,
+            ProbeError::NotFound => Failure::NoFootage,
+            ProbeError::Busy | ProbeError::Crowded | ProbeError::Resting => Failure::Busy,
+            _ => Failure::Lost,
+        };
+        Self::new(failure, format!("{what}: {error}"))
+    }
 }
 
 /// An open leg. Dropped, it ends at its recorder.
@@ -148,6 +161,10 @@ pub enum Leg {
     Strung(Box<rtsp::StrungLeg>),
     /// A reader of a folder of recordings.
     Archive(Box<archive::ArchiveLeg>),
+    /// Stretches of MP4 over HTTP.
+    Clips(Box<clips::ClipLeg>),
+    /// The same backwards.
+    ClipsBack(Box<clips::ClipRewind>),
 }
 
 impl Leg {
@@ -188,6 +205,14 @@ impl Leg {
             MediaSource::Archive(folders) => archive::ArchiveLeg::open(&folders, order)
                 .await
                 .map(|leg| Leg::Archive(Box::new(leg))),
+            MediaSource::Clips(source) => match order.direction {
+                Direction::Forward => clips::ClipLeg::open(source, order)
+                    .await
+                    .map(|leg| Leg::Clips(Box::new(leg))),
+                Direction::Reverse => clips::ClipRewind::open(source, order)
+                    .await
+                    .map(|leg| Leg::ClipsBack(Box::new(leg))),
+            },
             MediaSource::None => Err(LegFailure::new(
                 Failure::Mismatch,
                 "this kind of recorder is listed but not played",
@@ -213,6 +238,8 @@ impl Leg {
             Leg::Rewind(leg) => leg.poll_next(cx),
             Leg::Strung(leg) => leg.poll_next(cx),
             Leg::Archive(leg) => leg.poll_next(cx),
+            Leg::Clips(leg) => leg.poll_next(cx),
+            Leg::ClipsBack(leg) => leg.poll_next(cx),
         }
     }
 
@@ -220,7 +247,11 @@ impl Leg {
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Leg::Rtsp(leg) => leg.peer_closed(cx),
-            Leg::Rewind(_) | Leg::Strung(_) | Leg::Archive(_) => false,
+            Leg::Rewind(_)
+            | Leg::Strung(_)
+            | Leg::Archive(_)
+            | Leg::Clips(_)
+            | Leg::ClipsBack(_) => false,
         }
     }
 
@@ -231,6 +262,8 @@ impl Leg {
             Leg::Rewind(leg) => leg.format(),
             Leg::Strung(leg) => leg.format(),
             Leg::Archive(leg) => leg.format(),
+            Leg::Clips(leg) => leg.format(),
+            Leg::ClipsBack(leg) => leg.format(),
         }
     }
 
@@ -240,7 +273,7 @@ impl Leg {
             Leg::Rtsp(leg) => leg.keep_alive(now),
             Leg::Rewind(leg) => leg.keep_alive(now),
             Leg::Strung(leg) => leg.keep_alive(now),
-            Leg::Archive(_) => {}
+            Leg::Archive(_) | Leg::Clips(_) | Leg::ClipsBack(_) => {}
         }
     }
 }

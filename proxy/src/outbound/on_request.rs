@@ -41,13 +41,7 @@ async fn address(
     limit: Duration,
 ) -> Result<RtspSource, LegFailure> {
     let answer = timeout(limit, addresses.address(Arc::clone(remote), fresh)).await;
-    answer.unwrap_or(Err(ProbeError::Timeout)).map_err(|error| {
-        let failure = match &error {
-            ProbeError::Credentials => Failure::Credentials,
-            ProbeError::NotFound => Failure::NoFootage,
-            ProbeError::Busy | ProbeError::Crowded | ProbeError::Resting => Failure::Busy,
-            _ => Failure::Lost,
-        };
-        LegFailure::new(failure, format!("no address to replay from: {error}"))
-    })
+    answer
+        .unwrap_or(Err(ProbeError::Timeout))
+        .map_err(|error| LegFailure::asked("no address to replay from", &error))
 }

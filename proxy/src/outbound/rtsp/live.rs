@@ -16,7 +16,10 @@ pub(super) async fn open(source: &MediaSource, order: Order) -> Result<RtspLeg, 
     let (url, credentials) = match source {
         MediaSource::RtspByUrl(source) => (source.live_url(&order.remote), source.credentials()),
         MediaSource::Rtsp(source) => (source.live_url(&order.remote), source.credentials()),
-        MediaSource::RtspOnRequest(_) | MediaSource::Archive(_) | MediaSource::None => (None, None),
+        MediaSource::RtspOnRequest(_)
+        | MediaSource::Archive(_)
+        | MediaSource::Clips(_)
+        | MediaSource::None => (None, None),
     };
     let Some(url) = url else {
         let detail = "no live URL is known of its recorder";

@@ -1,0 +1,237 @@
+//! When the pictures of a clip were taken.
+
+use seamline_archive::StreamFrame;
+use seamline_probes::Dating;
+
+/// Frames that wait for what dates them, at most.
+const WAITING_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// What a picture lasts where nothing tells.
+const INTERVAL_US: i64 = 40_000;
+
+/// A frame with its capture time on the recorder's clock.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Dated {
+    pub(super) frame: StreamFrame,
+    pub(super) capture_us: i64,
+}
+
+/// Dates the frames of one clip.
+#[derive(Debug)]
+pub(super) struct Dater {
+    dating: Dating,
+    /// Presentation time of the first picture.
+    first_us: Option<i64>,
+    lanes: Vec<Lane>,
+    waiting_bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Lane {
+    /// A frame that lasts was seen: those from there on have their own times.
+    lasts: bool,
+    waiting: Vec<StreamFrame>,
+    /// How much later than decoded its latest random access point is shown: the same of all pictures is the delay of
+    /// reordering.
+    reorder_us: i64,
+}
+
+/// More waits for its time than a movie that is one would let wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct TooLong;
+
+impl Dater {
+    pub(super) fn new(dating: Dating, tracks: usize) -> Self {
+        Dater {
+            dating,
+            first_us: None,
+            lanes: (0..tracks).map(|_| Lane::default()).collect(),
+            waiting_bytes: 0,
+        }
+    }
+
+    /// Takes a frame and gives out those whose time is known now. `leads` says that the track is the one whose first
+    /// picture a clip is dated by.
+    pub(super) fn take(
+        &mut self,
+        frame: StreamFrame,
+        leads: bool,
+        dated: &mut Vec<Dated>,
+    ) -> Result<(), TooLong> {
+        let track = frame.track;
+        let known = match self.dating {
+            Dating::Zero(_) => {
+                let Some(lane) = self.lanes.get_mut(track) else {
+                    return Ok(());
+                };
+                lane.lasts |= frame.duration_us > 0;
+                lane.lasts
+            }
+            Dating::First(_) => {
+                if leads && self.first_us.is_none() {
+                    self.first_us = Some(frame.decode_us.saturating_add(frame.composition_us));
+                }
+                self.first_us.is_some()
+            }
+        };
+        self.waiting_bytes += frame.data.len();
+        if self.waiting_bytes > WAITING_BYTES_MAX {
+            return Err(TooLong);
+        }
+        let interval_us = frame.duration_us;
+        if let Some(lane) = self.lanes.get_mut(track) {
+            lane.waiting.push(frame);
+        }
+        if known {
+            match self.dating {
+                Dating::Zero(_) => self.release(track, interval_us, dated),
+                Dating::First(_) => {
+                    (0..self.lanes.len()).for_each(|lane| self.release(lane, 0, dated))
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives out what still waits: nothing that dates it can come any more.
+    pub(super) fn finish(&mut self, dated: &mut Vec<Dated>) {
+        for lane in 0..self.lanes.len() {
+            self.release(lane, INTERVAL_US, dated);
+        }
+    }
+
+    /// The last of what waits on a track has its own time; those before it without duration come as many intervals earlier.
+    fn release(&mut self, track: usize, interval_us: i64, dated: &mut Vec<Dated>) {
+        let Some(lane) = self.lanes.get_mut(track) else {
+            return;
+        };
+        let count = lane.waiting.len();
+        for (nth, frame) in lane.waiting.drain(..).enumerate() {
+            self.waiting_bytes = self.waiting_bytes.saturating_sub(frame.data.len());
+            if frame.sync {
+                lane.reorder_us = frame.composition_us;
+            }
+            let capture_us = match self.dating {
+                Dating::Zero(zero) => {
+                    let ahead = (count - 1 - nth) as i64;
+                    zero.as_micros()
+                        .saturating_add(frame.decode_us)
+                        .saturating_sub(ahead.saturating_mul(interval_us))
+                        .saturating_add(frame.composition_us - lane.reorder_us)
+                }
+                Dating::First(first) => first
+                    .as_micros()
+                    .saturating_add(frame.decode_us)
+                    .saturating_add(frame.composition_us)
+                    .saturating_sub(self.first_us.unwrap_or(0)),
+            };
+            dated.push(Dated { frame, capture_us });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use seamline_routing::time::Timestamp;
+
+    use super::*;
+
+    const ZERO: i64 = 1_767_268_800_000_000;
+
+    fn frame(
+        track: usize,
+        decode_us: i64,
+        duration_us: i64,
+        composition_us: i64,
+        sync: bool,
+    ) -> StreamFrame {
+        StreamFrame {
+            track,
+            decode_us,
+            composition_us,
+            duration_us,
+            sync,
+            data: Bytes::from_static(b"x"),
+        }
+    }
+
+    fn captures(dating: Dating, frames: Vec<(StreamFrame, bool)>) -> Vec<(usize, i64)> {
+        let mut dater = Dater::new(dating, 2);
+        let mut dated = Vec::new();
+        for (frame, leads) in frames {
+            dater.take(frame, leads, &mut dated).unwrap();
+        }
+        dater.finish(&mut dated);
+        let captures = dated
+            .iter()
+            .map(|dated| (dated.frame.track, dated.capture_us - ZERO));
+        captures.collect()
+    }
+
+    #[test]
+    fn preroll_without_duration_lies_before_what_it_is_there_for() {
+        let zero = Dating::Zero(Timestamp::from_micros(ZERO));
+        // As MediaMTX hands out: three pictures since the key frame, at the time of the first that is asked for.
+        let frames = vec![
+            (frame(0, 10_000, 0, 0, true), true),
+            (frame(0, 10_000, 0, 0, false), true),
+            (frame(0, 10_000, 0, 0, false), true),
+            (frame(0, 10_000, 40_000, 0, false), true),
+            (frame(0, 50_000, 40_000, 0, false), true),
+            (frame(1, 4_000, 0, 0, true), false),
+            (frame(1, 4_000, 20_000, 0, true), false),
+            // A time stamp that was repeated later on is no preroll.
+            (frame(0, 90_000, 0, 0, false), true),
+            (frame(0, 90_000, 40_000, 0, true), true),
+        ];
+        let expected = [
+            (0, -110_000),
+            (0, -70_000),
+            (0, -30_000),
+            (0, 10_000),
+            (0, 50_000),
+            (1, -16_000),
+            (1, 4_000),
+            (0, 90_000),
+            (0, 90_000),
+        ];
+        assert_eq!(captures(zero, frames), expected);
+    }
+
+    #[test]
+    fn reordered_pictures_are_dated_as_they_are_shown() {
+        let zero = Dating::Zero(Timestamp::from_micros(ZERO));
+        let frames = vec![
+            (frame(0, 0, 40_000, 80_000, true), true),
+            (frame(0, 40_000, 40_000, 160_000, false), true),
+            (frame(0, 80_000, 40_000, 40_000, false), true),
+        ];
+        assert_eq!(captures(zero, frames), [(0, 0), (0, 120_000), (0, 40_000)]);
+    }
+
+    #[test]
+    fn a_segment_is_dated_by_its_first_picture() {
+        let first = Dating::First(Timestamp::from_micros(ZERO));
+        let frames = vec![
+            (frame(1, 7_000_000, 20_000, 0, true), false),
+            (frame(0, 7_010_000, 40_000, 80_000, true), true),
+            (frame(0, 7_050_000, 40_000, 80_000, false), true),
+        ];
+        assert_eq!(captures(first, frames), [(0, 0), (1, -90_000), (0, 40_000)]);
+    }
+
+    #[test]
+    fn what_never_begins_is_not_kept() {
+        let mut dater = Dater::new(Dating::Zero(Timestamp::from_micros(0)), 1);
+        let data = Bytes::from(vec![0; 1 << 20]);
+        let mut dated = Vec::new();
+        let outcomes = (0..100).map(|_| {
+            let frame = StreamFrame {
+                data: data.clone(),
+                ..frame(0, 0, 0, 0, true)
+            };
+            dater.take(frame, true, &mut dated)
+        });
+        assert!(outcomes.last().unwrap() == Err(TooLong) && dated.is_empty());
+    }
+}
