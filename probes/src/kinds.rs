@@ -17,6 +17,7 @@ use crate::{
     onvif::OnvifRecorder,
     recorder::Recorder,
     rtsp::{RtspConfig, RtspRecorder},
+    seamline::SeamlineRecorder,
     zone::Zone,
 };
 
@@ -43,6 +44,8 @@ pub enum RecorderConfig {
     Onvif(HttpConfig),
     /// Any recorder that replays by RTSP and lists nothing.
     Rtsp(RtspConfig),
+    /// Another Seamline.
+    Seamline(HttpConfig),
 }
 
 impl RecorderConfig {
@@ -57,7 +60,8 @@ impl RecorderConfig {
             | Self::Hls(_)
             | Self::MediaMtx(_)
             | Self::Onvif(_)
-            | Self::Rtsp(_) => None,
+            | Self::Rtsp(_)
+            | Self::Seamline(_) => None,
         }
     }
 }
@@ -152,6 +156,7 @@ pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>,
         RecorderConfig::Hls(config) => Arc::new(HlsRecorder::new(config, clock)?),
         RecorderConfig::MediaMtx(config) => Arc::new(MediaMtxRecorder::new(config, clock)?),
         RecorderConfig::Onvif(config) => Arc::new(OnvifRecorder::new(config, clock)?),
+        RecorderConfig::Seamline(config) => Arc::new(SeamlineRecorder::new(config, clock)?),
         RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config, clock)?),
     })
 }
@@ -257,6 +262,10 @@ mod tests {
             ),
             (
                 "kind = 'mediamtx'\nurl = 'http://nvr:9996'\nusername = 'u'\npassword = 'p'",
+                true,
+            ),
+            (
+                "kind = 'seamline'\nurl = 'https://region:8554'\nusername = 'u'\npassword = 'p'",
                 true,
             ),
             (

@@ -23,6 +23,7 @@ pub mod pairing;
 pub mod recorder;
 pub mod replay;
 pub mod rtsp;
+pub mod seamline;
 pub mod service;
 #[cfg(test)]
 mod testing;

@@ -41,6 +41,11 @@ pub trait Recorder: Send + Sync {
         None
     }
 
+    /// The Seamlines that its footage of a camera comes from, as far as they are known.
+    fn behind(&self, _remote: &str) -> Vec<Arc<str>> {
+        Vec::new()
+    }
+
     /// How far its clock is ahead of ours; `None` when this kind cannot be asked.
     fn clock_offset(&self) -> Option<Answer<'_, ClockOffset>> {
         None

@@ -109,6 +109,11 @@ impl RecorderClient {
         }
     }
 
+    /// The Seamlines that its footage of a camera comes from, as far as they are known.
+    pub fn behind(&self, remote: &str) -> Vec<Arc<str>> {
+        self.recorder.behind(remote)
+    }
+
     /// Whether its listings show where nothing was recorded.
     pub fn shows_gaps(&self) -> bool {
         self.recorder.shows_gaps()

@@ -79,6 +79,13 @@ impl Config {
         self.copy(name, recorder, "gate", 0)
     }
 
+    /// As [`Self::behind`], which is also asked for its timeline.
+    pub fn region(self, name: &str, other: &Seamline) -> Self {
+        let url = format!("http://127.0.0.1:{}", other.port);
+        let recorder = json!({ "kind": "seamline", "url": url });
+        self.copy(name, recorder, "gate", 0)
+    }
+
     /// Adds a site whose recorder is asked by SOAP.
     pub fn onvif(self, name: &str, device: &Device) -> Self {
         let recorder = json!({ "kind": "onvif", "url": device.url });

@@ -88,7 +88,7 @@ fn mediamtx_and_a_replay_recorder_fill_each_others_gaps() {
 #[test]
 fn a_body_that_breaks_off_goes_on_at_the_other_site_with_the_next_picture() {
     let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
-    for kind in ["mediamtx"] {
+    for kind in ["mediamtx", "hls"] {
         let mut first = Setup::of(kind).start(&primary);
         let second = recorder::Setup::default().start(&secondary);
         let seamline = Config::default()
@@ -109,4 +109,28 @@ fn a_body_that_breaks_off_goes_on_at_the_other_site_with_the_next_picture() {
         assert_eq!(player.errors, [""; 0]);
         seamline.await_log(&["leg failed", "primary", "broken off"], SOON);
     }
+}
+
+#[test]
+fn segments_and_a_regional_seamline_fill_each_others_gaps() {
+    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    let first = Setup::of("hls")
+        .without(noon(4.0), noon(9.6))
+        .start(&primary);
+    // The region holds the gap, and has a hole of its own that it knows of.
+    let second = recorder::Setup::default()
+        .without(noon(12.0), noon(14.0))
+        .start(&secondary);
+    let device = seamline_tests::onvif::Setup::default().start(&second);
+    let region = Config::default().onvif("region", &device).serve();
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .vendor("primary", &first)
+        .region("secondary", &region);
+    assert_seamless(
+        &config,
+        (2.4, 18.0),
+        &[("primary", &primary), ("secondary", &secondary)],
+        &["primary", "secondary", "primary"],
+    );
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
+use seamline_probes::seamline;
 use seamline_routing::plan::{Direction, Reason, Request, Step, plan};
 use seamline_routing::skew::Basis;
 use seamline_routing::{Camera, CopyIx, Coverage, HealthState, Held, TimeRange, Timestamp};
@@ -55,6 +56,8 @@ pub(super) struct Timeline {
     merged: Vec<Span>,
     /// There is more than is told.
     truncated: bool,
+    /// This Seamline, then those that it may have the footage from: one that finds itself here would ask itself.
+    instances: Vec<String>,
 }
 
 /// A copy of the camera at one recorder.
@@ -216,8 +219,17 @@ impl Timeline {
             copies,
             merged,
             truncated,
+            instances: instances(entry),
         }
     }
+}
+
+fn instances(entry: &CameraEntry) -> Vec<String> {
+    let copies = entry.slot.camera().copies();
+    let behind =
+        copies.filter_map(|(ix, copy)| Some(entry.slot.recorder(ix)?.behind(&copy.remote)));
+    let all = std::iter::once(seamline::instance()).chain(behind.flatten());
+    all.map(|instance| instance.to_string()).collect()
 }
 
 fn stretches(ranges: &[TimeRange], window: TimeRange, truncated: &mut bool) -> Vec<Stretch> {
