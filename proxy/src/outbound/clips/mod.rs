@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use seamline_archive::{Piece, Stream, StreamFrame};
 use seamline_media::{LegFormat, Unit};
-use seamline_probes::{Body, Clips, Found, ProbeError};
+use seamline_probes::{Body, Clip, Clips, Dating, Found, ProbeError};
 use seamline_routing::director::Failure;
 use seamline_routing::time::Timestamp;
 use tokio::time::{Sleep, sleep, timeout};
@@ -48,7 +48,7 @@ enum Stage {
 struct Reading {
     body: Body,
     stream: Stream,
-    dating: seamline_probes::Dating,
+    dating: Dating,
     dater: Option<Dater>,
     /// Where it is listed to end, in the camera's timeline.
     ends: Timestamp,
@@ -68,6 +68,8 @@ pub struct ClipLeg {
     /// From where on the next clip is asked for.
     from: Timestamp,
     empty: u32,
+    /// See [`Dater::zero_us`], of the clip before.
+    zero_us: Option<i64>,
 }
 
 impl std::fmt::Debug for ClipLeg {
@@ -90,6 +92,7 @@ impl ClipLeg {
             units: VecDeque::new(),
             from: order.from,
             empty: 0,
+            zero_us: None,
             order,
         };
         let mut found = leg.ask(leg.from).await?;
@@ -184,7 +187,7 @@ impl ClipLeg {
         self.stage = Stage::AtTail(Box::pin(sleep(TAIL_EVERY)));
     }
 
-    fn begin(&mut self, clip: seamline_probes::Clip) {
+    fn begin(&mut self, clip: Clip) {
         let mut stream = Stream::new();
         if let Some(header) = &clip.header {
             stream.push(header);
@@ -202,10 +205,12 @@ impl ClipLeg {
 
     /// The clip ended as it should. What follows is asked for, unless this one brought nothing and more is yet to be written.
     fn clip_over(&mut self) {
-        self.joiner.clip_over(&mut self.units);
         let Stage::Reading(reading) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return;
         };
+        let overlap = matches!(reading.dating, Dating::Zero(_));
+        self.joiner.clip_over(overlap, &mut self.units);
+        self.zero_us = reading.dater.as_ref().and_then(Dater::zero_us);
         let end_us = self.joiner.end_us();
         if end_us > reading.began_us {
             self.empty = 0;
@@ -264,7 +269,7 @@ impl ClipLeg {
             match reading.stream.next_piece().map_err(unusable)? {
                 Some(Piece::Tracks(formats)) => {
                     self.packing.set_tracks(&self.order, &formats)?;
-                    reading.dater = Some(Dater::new(reading.dating, formats.len()));
+                    reading.dater = Some(Dater::new(reading.dating, formats.len(), self.zero_us));
                 }
                 Some(Piece::Frame(frame)) => self.date(frame)?,
                 None => match bytes.take() {
