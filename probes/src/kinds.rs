@@ -74,10 +74,12 @@ impl RecorderConfig {
             Self::Axis(_) => "axis",
             Self::Dahua(_) => "dahua",
             Self::Hikvision(_) => "hikvision",
+            Self::Hls(_) => "hls",
             Self::MediaMtx(_) => "mediamtx",
             Self::Nx(_) => "nx",
             Self::Onvif(_) => "onvif",
             Self::Rtsp(_) => "rtsp",
+            Self::Seamline(_) => "seamline",
         }
     }
 
@@ -88,9 +90,11 @@ impl RecorderConfig {
             Self::Axis(config)
             | Self::Dahua(config)
             | Self::Hikvision(config)
+            | Self::Hls(config)
             | Self::MediaMtx(config)
             | Self::Nx(config)
-            | Self::Onvif(config) => &config.url,
+            | Self::Onvif(config)
+            | Self::Seamline(config) => &config.url,
             Self::Rtsp(config) => &config.url,
         };
         let url = url.split(['?', '#']).next().unwrap_or_default();

@@ -160,12 +160,11 @@ impl Inner {
             let recorded = self.recorded.lock().unwrap_or_else(PoisonError::into_inner);
             recorded.get(&remote).copied()
         };
-        let end = match known {
-            Some(end) => end,
-            None => {
-                let listed = self.list(&remote, TimeRange::ALL).await?;
-                listed.end().ok_or(ProbeError::NotFound)?
-            }
+        let end = if let Some(end) = known {
+            end
+        } else {
+            let listed = self.list(&remote, TimeRange::ALL).await?;
+            listed.end().ok_or(ProbeError::NotFound)?
         };
         match self.clip(&remote, end - DESCRIBED, Some(end)).await? {
             Found::Clip(clip) => clips::describe(*clip).await,

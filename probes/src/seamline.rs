@@ -278,7 +278,8 @@ mod tests {
     #[tokio::test]
     async fn what_it_does_not_know_stays_unknown() {
         let other: Arc<str> = "1234".into();
-        let answer = ResponseTemplate::new(200).set_body_json(timeline(&[other.clone()]));
+        let answer =
+            ResponseTemplate::new(200).set_body_json(timeline(std::slice::from_ref(&other)));
         let (recorder, coverage) = asked(answer).await;
         let coverage = coverage.unwrap();
         assert_eq!(

@@ -203,7 +203,8 @@ impl Inner {
         }
         let Some(place) = &segment.header else {
             let name = segment.place.uri.split(['?', '#']).next();
-            if name.is_some_and(|name| name.ends_with(".ts")) {
+            let kind = name.and_then(|name| name.rsplit_once('.'));
+            if kind.is_some_and(|(_, kind)| kind.eq_ignore_ascii_case("ts")) {
                 let only = "its segments are MPEG-TS: only fragmented MP4 is played";
                 return Err(ProbeError::protocol(only));
             }
@@ -249,12 +250,11 @@ impl Inner {
 
     async fn describe(&self, remote: Arc<str>) -> Result<Description, ProbeError> {
         let known = self.known().recorded.get(&remote).copied();
-        let end = match known {
-            Some(end) => end,
-            None => {
-                let listed = self.fetch(&remote, TimeRange::ALL).await?;
-                listed.media.end().ok_or(ProbeError::NotFound)?
-            }
+        let end = if let Some(end) = known {
+            end
+        } else {
+            let listed = self.fetch(&remote, TimeRange::ALL).await?;
+            listed.media.end().ok_or(ProbeError::NotFound)?
         };
         match self.clip(&remote, end - DESCRIBED).await? {
             Found::Clip(clip) => clips::describe(*clip).await,

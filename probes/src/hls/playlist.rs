@@ -129,6 +129,10 @@ struct Listed {
 }
 
 #[derive(Debug, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "tags that do not depend on each other"
+)]
 struct Reader {
     listed: Vec<Listed>,
     ended: bool,

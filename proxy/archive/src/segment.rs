@@ -250,8 +250,8 @@ impl Movie {
             .filter_map(|(_, body)| leaf(body))
             .collect();
         let mut tracks = Vec::new();
-        let traks = children(moov).filter(|(kind, _)| kind == b"trak");
-        for (_, trak) in traks.take(TRACKS_MAX) {
+        let boxes = children(moov).filter(|(kind, _)| kind == b"trak");
+        for (_, trak) in boxes.take(TRACKS_MAX) {
             tracks.extend(Track::parse(trak, movie_timescale, sink)?);
         }
         if tracks.is_empty() {

@@ -99,7 +99,7 @@ impl Dater {
             match self.dating {
                 Dating::Zero(_) => self.release(track, interval_us, dated),
                 Dating::First(_) => {
-                    (0..self.lanes.len()).for_each(|lane| self.release(lane, 0, dated))
+                    (0..self.lanes.len()).for_each(|lane| self.release(lane, 0, dated));
                 }
             }
         }
@@ -171,12 +171,12 @@ mod tests {
 
     fn captures(dating: Dating, frames: Vec<(StreamFrame, bool)>) -> Vec<(usize, i64)> {
         let mut dater = Dater::new(dating, 2, None);
-        let mut dated = Vec::new();
+        let mut out = Vec::new();
         for (frame, leads) in frames {
-            dater.take(frame, leads, &mut dated).unwrap();
+            dater.take(frame, leads, &mut out).unwrap();
         }
-        dater.finish(&mut dated);
-        let captures = dated
+        dater.finish(&mut out);
+        let captures = out
             .iter()
             .map(|dated| (dated.frame.track, dated.capture_us - ZERO));
         captures.collect()
@@ -243,10 +243,10 @@ mod tests {
         ] {
             let first = Dating::First(Timestamp::from_micros(told));
             let mut dater = Dater::new(first, 1, Some(ZERO - 7_000_000));
-            let mut dated = Vec::new();
+            let mut out = Vec::new();
             let frame = frame(0, 7_000_000, 40_000, 0, true);
-            dater.take(frame, true, &mut dated).unwrap();
-            assert_eq!(dated[0].capture_us, shown);
+            dater.take(frame, true, &mut out).unwrap();
+            assert_eq!(out[0].capture_us, shown);
         }
     }
 
@@ -254,14 +254,14 @@ mod tests {
     fn what_never_begins_is_not_kept() {
         let mut dater = Dater::new(Dating::Zero(Timestamp::from_micros(0)), 1, None);
         let data = Bytes::from(vec![0; 1 << 20]);
-        let mut dated = Vec::new();
+        let mut out = Vec::new();
         let outcomes = (0..100).map(|_| {
             let frame = StreamFrame {
                 data: data.clone(),
                 ..frame(0, 0, 0, 0, true)
             };
-            dater.take(frame, true, &mut dated)
+            dater.take(frame, true, &mut out)
         });
-        assert!(outcomes.last().unwrap() == Err(TooLong) && dated.is_empty());
+        assert!(outcomes.last().unwrap() == Err(TooLong) && out.is_empty());
     }
 }
