@@ -133,6 +133,8 @@ impl OutQueue {
             };
             let step = left.min(chunk.bytes().len());
             self.to_boundary = match chunk {
+                // A chunk ends where its last frame does.
+                _ if step == chunk.bytes().len() => 0,
                 Chunk::Message(message) => message.len() - step,
                 Chunk::Frames(frames) => beyond_boundary(frames, self.to_boundary, step),
             };

@@ -32,6 +32,17 @@ impl Packets {
         self.append(frame);
     }
 
+    /// Counts one whole frame whose bytes follow with the others of its run, by [`Self::settle`].
+    pub(crate) fn owe(&mut self, frame_bytes: usize) {
+        self.bytes += frame_bytes;
+        self.count += 1;
+    }
+
+    /// Appends the frames that were counted ahead.
+    pub(crate) fn settle(&mut self, frames: BytesMut) {
+        self.append(frames);
+    }
+
     /// Appends a buffer of `count` whole frames.
     pub(crate) fn push_many(&mut self, frames: BytesMut, count: usize) {
         self.bytes += frames.len();

@@ -114,6 +114,12 @@ impl Framer {
             .inspect_err(|error| self.failed = Some(*error))
     }
 
+    /// Whether what is at the front of the buffer begins a frame or a message: then whole frames may be taken off it by
+    /// others too.
+    pub fn is_at_boundary(&self) -> bool {
+        self.body_of.is_none() && self.failed.is_none()
+    }
+
     /// Whether a message has begun whose end has not arrived; `buf` is what [`Self::next`] was given last.
     pub fn is_partial(&self, buf: &BytesMut) -> bool {
         self.body_of.is_some() || !buf.is_empty()

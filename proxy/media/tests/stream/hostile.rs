@@ -177,6 +177,40 @@ proptest! {
         prop_assert!(got.iter().all(|packet| packet.ssrc == 1 && packet.payload_type == 100));
     }
 
+    /// A run of frames taken where they lie comes to the same as each of them alone, in whatever reads they came.
+    #[test]
+    fn runs_come_to_the_same_as_frames(
+        script in prop::collection::vec((payload(), any::<bool>(), any::<bool>(), fault()), 1..60),
+        codec in prop::sample::select(&CODECS[..]),
+        markers in prop_oneof![Just(Markers::Unknown), Just(Markers::Trusted), Just(Markers::Ignored)],
+        read_bytes in 1usize..400,
+    ) {
+        let frames = frames(&script);
+        let stream = frames.concat();
+        let mut alone = Assembler::new(vec![video(codec, markers)], clock(1));
+        let mut expected = VecDeque::new();
+        for frame in frames {
+            let _ = alone.push(0, frame, &mut expected);
+        }
+        let mut assembler = Assembler::new(vec![video(codec, markers)], clock(1));
+        let mut units = VecDeque::new();
+        let mut buf = BytesMut::new();
+        for read in stream.chunks(read_bytes) {
+            buf.extend_from_slice(read);
+            while assembler.push_run(0, 4, &mut buf, &mut units) {}
+        }
+        prop_assert!(buf.is_empty());
+        prop_assert_eq!(assembler.counts(), alone.counts());
+        alone.flush(Ending::Clean, &mut expected);
+        assembler.flush(Ending::Clean, &mut units);
+        let plain = |units: VecDeque<Unit>| -> Vec<_> {
+            let frames = |unit: &Unit| unit.packets.iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
+            let facts = |unit: Unit| (unit.capture_us, unit.rtp_time, unit.random_access, unit.flags, unit.packets.len_bytes(), frames(&unit));
+            units.into_iter().map(facts).collect()
+        };
+        prop_assert_eq!(plain(units), plain(expected));
+    }
+
     #[test]
     fn nothing_panics_on_any_bytes(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = Packet::parse(&bytes);
