@@ -1,16 +1,19 @@
 //! Measures Seamline: one scenario, its figures as a table and as JSON.
 
+mod calls;
 mod checker;
 mod clock;
 mod footage;
 mod message;
 mod net;
+mod peers;
 mod player;
 mod process;
 mod recorder;
 mod relay;
 mod report;
 mod scenario;
+mod work;
 
 use std::net::SocketAddr;
 
@@ -30,6 +33,8 @@ enum Scenario {
     Memory(scenario::memory::Options),
     /// CPU of the proxy for each byte, against a plain copy loop.
     Relay(scenario::relayed::Options),
+    /// The same by turns against a plain copy, and against `haproxy` and `nginx` passing bytes on, where they are installed.
+    Compare(scenario::compare::Options),
     /// Time to the first frame, direct and through the proxy.
     FirstFrame(scenario::first_frame::Options),
     /// The plain copy loop of `relay`.
@@ -52,6 +57,7 @@ fn main() -> anyhow::Result<()> {
         match cli.scenario {
             Scenario::Memory(options) => scenario::memory::run(options).await,
             Scenario::Relay(options) => scenario::relayed::run(options).await,
+            Scenario::Compare(options) => scenario::compare::run(options).await,
             Scenario::FirstFrame(options) => scenario::first_frame::run(options).await,
             Scenario::CopyLoop { listen, recorder } => relay::copy(listen, recorder).await,
         }

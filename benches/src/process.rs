@@ -27,6 +27,11 @@ impl Process {
         Ok(Self(child))
     }
 
+    /// Its id.
+    pub(crate) fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// CPU time of the process so far, user and system, in seconds.
     pub(crate) fn cpu_s(&self) -> io::Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;

@@ -83,7 +83,7 @@ impl Relay {
         Self::start(command, address, core, None).await
     }
 
-    async fn start(
+    pub(crate) async fn start(
         command: Command,
         address: SocketAddr,
         core: Option<usize>,

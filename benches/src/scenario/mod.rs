@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::{checker::Verdict, relay};
 
+pub(crate) mod compare;
 pub(crate) mod first_frame;
 pub(crate) mod memory;
 pub(crate) mod relayed;
@@ -38,4 +39,4 @@ fn demand_clean(verdict: &Verdict) -> anyhow::Result<()> {
 }
 
 /// 2024-01-01T00:00:00Z: long past, so that no recorder would still be writing, and a random access point. UTC in µs.
-const START_US: i64 = 1_704_067_200_000_000;
+pub(crate) const START_US: i64 = 1_704_067_200_000_000;

@@ -1,29 +1,26 @@
 //! What the proxy pays for each byte, against a plain copy between the same ends.
 
-use std::{sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Common, START_US, demand_clean};
+use super::{Common, demand_clean};
 use crate::{
-    checker::Verdict,
-    clock::{now, sleep, sleep_until},
-    footage::{Footage, GROUP_US},
-    player::{Crowd, Rate, Via, Wish},
+    calls::Calls,
+    footage::Footage,
+    player::{Rate, Via},
     process, recorder,
-    relay::{CAMERA, Relay},
+    relay::Relay,
     report::{self, Spread, row, table},
+    work::{Run, Work},
 };
 
-/// Players of a paced run start within this time, so that their pictures do not come all at once.
-const RAMP: Duration = Duration::from_secs(1);
-/// Until the first rush is over.
-const SETTLE_PACED: Duration = Duration::from_secs(2);
-const SETTLE_BULK: Duration = Duration::from_millis(300);
 /// The proxy and the copy loop share this core; all else is on the others.
 const CORE: usize = 0;
+/// Players while calls are counted.
+const TRACED_SESSIONS: usize = 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct Options {
@@ -76,6 +73,8 @@ struct Way {
     ratio: Spread,
     seamline_cpu_s_per_gb: Spread,
     base_cpu_s_per_gb: Spread,
+    /// Calls into the kernel for a burst of 20 kB, with few players: of the copy loop and of Seamline. None without `strace`.
+    calls: [Option<Calls>; 2],
 }
 
 #[derive(Debug, Serialize)]
@@ -83,20 +82,6 @@ struct Pair {
     /// The copy loop, or Seamline over tcp.
     base: Run,
     seamline: Run,
-}
-
-#[derive(Debug, Serialize)]
-struct Run {
-    cpu_s: f64,
-    bytes: u64,
-    wall_s: f64,
-    received: Verdict,
-}
-
-impl Run {
-    fn cpu_s_per_gb(&self) -> f64 {
-        self.cpu_s / (self.bytes.max(1) as f64 / 1e9)
-    }
 }
 
 pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
@@ -122,18 +107,22 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
         ("paced", Rate::Paced, options.sessions),
         ("bulk", Rate::Bulk, options.bulk_sessions),
     ] {
+        let work = Work {
+            footage: Arc::clone(&footage),
+            rate,
+            sessions,
+            seconds: options.seconds,
+        };
         let mut pairs = Vec::new();
         for index in 0..options.pairs {
-            let measure =
-                |relay, via| measure(relay, via, &footage, rate, sessions, options.seconds);
             // Each goes first as often as the other.
             let pair = if index % 2 == 0 {
-                let base = measure(base, &Via::Tcp).await?;
-                let seamline = measure(&seamline, &via).await?;
+                let base = work.measure(base, &Via::Tcp).await?;
+                let seamline = work.measure(&seamline, &via).await?;
                 Pair { base, seamline }
             } else {
-                let seamline = measure(&seamline, &via).await?;
-                let base = measure(base, &Via::Tcp).await?;
+                let seamline = work.measure(&seamline, &via).await?;
+                let base = work.measure(base, &Via::Tcp).await?;
                 Pair { base, seamline }
             };
             eprintln!(
@@ -145,7 +134,19 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
             );
             pairs.push(pair);
         }
-        ways.push(Way::new(name, sessions, pairs));
+        // Of their own: what is traced is slow.
+        let few = Work {
+            sessions: sessions.min(TRACED_SESSIONS),
+            ..work
+        };
+        let calls = match options.transport {
+            Transport::Tcp => Some([
+                few.count_calls(base, &Via::Tcp).await?,
+                few.count_calls(&seamline, &via).await?,
+            ]),
+            Transport::Udp | Transport::Tls => None,
+        };
+        ways.push(Way::new(name, sessions, pairs, calls.unwrap_or_default()));
     }
     let figures = Figures {
         transport: options.transport,
@@ -163,7 +164,12 @@ pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
 }
 
 impl Way {
-    fn new(name: &'static str, sessions: usize, pairs: Vec<Pair>) -> Self {
+    fn new(
+        name: &'static str,
+        sessions: usize,
+        pairs: Vec<Pair>,
+        calls: [Option<Calls>; 2],
+    ) -> Self {
         let ratio = |pair: &Pair| pair.base.cpu_s_per_gb() / pair.seamline.cpu_s_per_gb();
         Self {
             name,
@@ -174,50 +180,9 @@ impl Way {
             ),
             base_cpu_s_per_gb: Spread::of(pairs.iter().map(|pair| pair.base.cpu_s_per_gb())),
             pairs,
+            calls,
         }
     }
-}
-
-/// Plays through a relay, and looks at its CPU time over a while in the middle.
-async fn measure(
-    relay: &Relay,
-    via: &Via,
-    footage: &Arc<Footage>,
-    rate: Rate,
-    sessions: usize,
-    seconds: u64,
-) -> anyhow::Result<Run> {
-    let paced = rate == Rate::Paced;
-    let mut crowd = Crowd::new();
-    let started = now();
-    for index in 0..sessions {
-        if paced {
-            sleep_until(started + RAMP * index as u32 / sessions as u32).await;
-        }
-        let wish = Wish {
-            server: relay.address,
-            camera: CAMERA,
-            start_us: START_US + index as i64 * GROUP_US,
-            rate,
-            via: via.clone(),
-        };
-        crowd.add(&wish, footage).await?;
-    }
-    sleep(if paced { SETTLE_PACED } else { SETTLE_BULK }).await;
-    let (cpu_before, bytes_before, since) = (relay.process.cpu_s()?, crowd.received(), now());
-    let window = Duration::from_secs(seconds);
-    sleep(if paced { window } else { window / 2 }).await;
-    let (cpu_after, bytes_after) = (relay.process.cpu_s()?, crowd.received());
-    let wall_s = now().saturating_duration_since(since).as_secs_f64();
-    let received = Verdict::merged(crowd.leave().await);
-    // What is left in the buffers of the sessions that were left must not disturb the next run.
-    sleep(Duration::from_millis(500)).await;
-    Ok(Run {
-        cpu_s: cpu_after - cpu_before,
-        bytes: bytes_after - bytes_before,
-        wall_s,
-        received,
-    })
 }
 
 fn print(figures: &Figures) {
@@ -249,4 +214,12 @@ fn print(figures: &Figures) {
         ]);
     }
     table(&rows);
+    let named = ["copy", "seamline"];
+    for way in &figures.ways {
+        for (name, calls) in named.iter().zip(&way.calls) {
+            if let Some(calls) = calls {
+                println!("{} {name}: {calls}", way.name);
+            }
+        }
+    }
 }
