@@ -220,6 +220,23 @@ fn a_better_copy_that_falls_silent_at_once_is_not_returned_to() {
 }
 
 #[test]
+fn a_jump_is_filled_though_a_better_copy_is_awaited() {
+    let (mut scene, playing, better) = with_the_better_one_back();
+    scene.show_first(better, 2_960);
+    assert!(!scene.director.incoming_drops(better, &key(2_960), false));
+    scene.tell(Event::JumpAhead {
+        leg: playing,
+        from: at(1_960),
+        to: at(9_000),
+    });
+    let (_, copy) = scene
+        .opened()
+        .expect("the jump is filled before it is reached");
+    assert_eq!(copy, 0);
+    assert!(scene.holds_back());
+}
+
+#[test]
 fn a_better_copy_takes_over_where_it_was_asked_for_and_not_before() {
     let (mut scene, playing, better) = with_the_better_one_back();
     // Asked for at 2.98 s; what it holds before that may be a stretch that it does not play to its end.

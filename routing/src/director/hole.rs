@@ -56,7 +56,9 @@ impl Director {
         match (handover.cut, handover.goal) {
             (Some(Cut::At(seam) | Cut::Preroll { bound: seam }), _)
             | (None, Goal::Forced { bound: seam }) => seam <= at,
-            (None, Goal::Start | Goal::Better) => true,
+            (None, Goal::Start) => true,
+            // One that has not shown yet that it goes on is no cause to run into the jump.
+            (None, Goal::Better) => false,
         }
     }
 
