@@ -18,6 +18,7 @@ use crate::{
     recorder::Recorder,
     rtsp::{RtspConfig, RtspRecorder},
     seamline::SeamlineRecorder,
+    xprotect::XProtectRecorder,
     zone::Zone,
 };
 
@@ -46,6 +47,8 @@ pub enum RecorderConfig {
     Rtsp(RtspConfig),
     /// Another Seamline.
     Seamline(HttpConfig),
+    /// A site of Milestone XProtect.
+    XProtect(HttpConfig),
 }
 
 impl RecorderConfig {
@@ -61,7 +64,8 @@ impl RecorderConfig {
             | Self::MediaMtx(_)
             | Self::Onvif(_)
             | Self::Rtsp(_)
-            | Self::Seamline(_) => None,
+            | Self::Seamline(_)
+            | Self::XProtect(_) => None,
         }
     }
 }
@@ -80,6 +84,7 @@ impl RecorderConfig {
             Self::Onvif(_) => "onvif",
             Self::Rtsp(_) => "rtsp",
             Self::Seamline(_) => "seamline",
+            Self::XProtect(_) => "xprotect",
         }
     }
 
@@ -94,7 +99,8 @@ impl RecorderConfig {
             | Self::MediaMtx(config)
             | Self::Nx(config)
             | Self::Onvif(config)
-            | Self::Seamline(config) => &config.url,
+            | Self::Seamline(config)
+            | Self::XProtect(config) => &config.url,
             Self::Rtsp(config) => &config.url,
         };
         let url = url.split(['?', '#']).next().unwrap_or_default();
@@ -162,6 +168,7 @@ pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>,
         RecorderConfig::Onvif(config) => Arc::new(OnvifRecorder::new(config, clock)?),
         RecorderConfig::Seamline(config) => Arc::new(SeamlineRecorder::new(config, clock)?),
         RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config, clock)?),
+        RecorderConfig::XProtect(config) => Arc::new(XProtectRecorder::new(config, clock)?),
     })
 }
 
@@ -290,6 +297,10 @@ mod tests {
                 true,
             ),
             ("kind = 'nx'\nurl = 'http://nvr:7001'", true),
+            (
+                "kind = 'xprotect'\nurl = 'https://vms'\nusername = 'u'\npassword = 'p'",
+                true,
+            ),
             ("kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}'", false),
             (
                 "kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}?s={start:%Y%m%dT%H%M%SZ}'\nzone = 'Asia/Tokyo'",
@@ -329,6 +340,10 @@ mod tests {
             (
                 "kind = 'nx'\nurl = 'http://nvr'\nzone = 'UTC'",
                 "`zone` means nothing",
+            ),
+            (
+                "kind = 'xprotect'\nurl = 'https://vms'\nusername = 'LAB\\u'",
+                "Windows accounts",
             ),
             (
                 "kind = 'onvif'\nurl = 'http://nvr'\nrtsp = 'rtsp://nvr'",

@@ -28,6 +28,7 @@ pub mod service;
 #[cfg(test)]
 mod testing;
 pub mod watch;
+pub mod xprotect;
 pub mod zone;
 
 use seamline_xml as xml;

@@ -108,6 +108,8 @@ pub enum MediaSource {
     RtspByUrl(Arc<ByUrl>),
     /// By HTTP, as MP4, a stretch at a time.
     Clips(Arc<dyn Clips>),
+    /// By the ImageServer of an XProtect recorder.
+    XProtect(Arc<crate::xprotect::Site>),
     /// Not by any protocol of this program: only its listing is used.
     None,
 }

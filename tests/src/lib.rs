@@ -16,3 +16,4 @@ pub mod rtsp;
 pub mod seamline;
 pub mod stream;
 pub mod vendor;
+pub mod xprotect;

@@ -208,6 +208,7 @@ impl Player {
             | Event::Done
             | Event::Sessions { .. }
             | Event::Stale
+            | Event::Call { .. }
             | Event::Overtaken { .. }
             | Event::Other => {}
         }

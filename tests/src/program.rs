@@ -87,6 +87,11 @@ pub enum Event {
         /// `eos`, `stopped` or `error`.
         how: String,
     },
+    /// A site of XProtect was asked something.
+    Call {
+        /// What.
+        name: String,
+    },
     /// Anything else, such as the echo of a command.
     #[serde(other)]
     Other,

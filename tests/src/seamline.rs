@@ -21,6 +21,7 @@ use crate::{
     program::{Program, START_WITHIN, built},
     recorder::Recorder,
     vendor::Vendor,
+    xprotect,
 };
 
 /// One camera with one copy at each of several sites, in priority order.
@@ -101,6 +102,11 @@ impl Config {
     /// Adds a site with a vendor's recorder.
     pub fn vendor(self, name: &str, vendor: &Vendor) -> Self {
         self.copy(name, vendor.recorder(), vendor.remote(), 0)
+    }
+
+    /// Adds a site of XProtect.
+    pub fn xprotect(self, name: &str, site: &xprotect::Site) -> Self {
+        self.copy(name, site.recorder(), xprotect::CAMERA, 0)
     }
 
     /// A key of the latest site's recorder.

@@ -6,6 +6,7 @@ mod format;
 mod on_request;
 mod packing;
 pub mod rtsp;
+pub mod xprotect;
 
 pub use format::parameter_sets;
 
@@ -165,6 +166,8 @@ pub enum Leg {
     Clips(Box<clips::ClipLeg>),
     /// The same backwards.
     ClipsBack(Box<clips::ClipRewind>),
+    /// Groups of pictures of an XProtect recorder.
+    XProtect(Box<xprotect::XProtectLeg>),
 }
 
 impl Leg {
@@ -184,6 +187,11 @@ impl Leg {
     }
 
     async fn open_unhurried(source: MediaSource, order: Order) -> Result<Leg, LegFailure> {
+        if let MediaSource::XProtect(site) = source {
+            return xprotect::XProtectLeg::open(site, order)
+                .await
+                .map(|leg| Leg::XProtect(Box::new(leg)));
+        }
         if order.live {
             return rtsp::RtspLeg::open_live(&source, order)
                 .await
@@ -213,7 +221,8 @@ impl Leg {
                     .await
                     .map(|leg| Leg::ClipsBack(Box::new(leg))),
             },
-            MediaSource::None => Err(LegFailure::new(
+            // Opened above, live or not.
+            MediaSource::XProtect(_) | MediaSource::None => Err(LegFailure::new(
                 Failure::Mismatch,
                 "this kind of recorder is listed but not played",
             )),
@@ -240,6 +249,7 @@ impl Leg {
             Leg::Archive(leg) => leg.poll_next(cx),
             Leg::Clips(leg) => leg.poll_next(cx),
             Leg::ClipsBack(leg) => leg.poll_next(cx),
+            Leg::XProtect(leg) => leg.poll_next(cx),
         }
     }
 
@@ -247,6 +257,7 @@ impl Leg {
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         match self {
             Leg::Rtsp(leg) => leg.peer_closed(cx),
+            Leg::XProtect(leg) => leg.peer_closed(cx),
             Leg::Rewind(_)
             | Leg::Strung(_)
             | Leg::Archive(_)
@@ -264,6 +275,7 @@ impl Leg {
             Leg::Archive(leg) => leg.format(),
             Leg::Clips(leg) => leg.format(),
             Leg::ClipsBack(leg) => leg.format(),
+            Leg::XProtect(leg) => leg.format(),
         }
     }
 
@@ -273,6 +285,7 @@ impl Leg {
             Leg::Rtsp(leg) => leg.keep_alive(now),
             Leg::Rewind(leg) => leg.keep_alive(now),
             Leg::Strung(leg) => leg.keep_alive(now),
+            Leg::XProtect(leg) => leg.keep_alive(now),
             Leg::Archive(_) | Leg::Clips(_) | Leg::ClipsBack(_) => {}
         }
     }

@@ -19,6 +19,7 @@ pub(super) async fn open(source: &MediaSource, order: Order) -> Result<RtspLeg, 
         MediaSource::RtspOnRequest(_)
         | MediaSource::Archive(_)
         | MediaSource::Clips(_)
+        | MediaSource::XProtect(_)
         | MediaSource::None => (None, None),
     };
     let Some(url) = url else {

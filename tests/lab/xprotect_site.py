@@ -1,0 +1,528 @@
+#!/usr/bin/python3
+"""An XProtect site as clients meet it: a management server and a recording server, over footage of the lab.
+
+Management server: OpenID discovery, the token endpoint, SOAP `Login` with an access token and with HTTP Basic, `GetConfiguration`.
+Recording server, one port: ImageServer (connect, goto, next, previous, begin, end, nextsequence, previoussequence, alarms, live,
+stop, connectupdate; native pictures, one by one or a group in several parts) and the SOAP service for sequences. It tells the two apart
+by the first byte. Written from what is known of the wire alone.
+
+Prints {"event": "ready", "url": <management server>} once it listens, and a line for each login and each call. Commands on standard
+input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
+next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
+gone, in live), `heal` (none of these).
+"""
+
+import argparse
+import base64
+import json
+import re
+import socket
+import socketserver
+import ssl
+import struct
+import threading
+import time
+import urllib.parse
+import xml.etree.ElementTree as ElementTree
+from datetime import datetime, timedelta, timezone
+from xml.sax.saxutils import escape
+
+import clock
+import frames
+import store
+
+SERVER = "http://videoos.net/2/XProtectCSServerCommand"
+RECORDER = "http://videoos.net/2/XProtectCSRecorderCommand"
+CAMERA = "11111111-2222-3333-4444-555555555555"
+OTHER = "99999999-2222-3333-4444-555555555555"
+HARDWARE = "aaaaaaaa-2222-3333-4444-555555555555"
+RECORDING_SERVER = "bbbbbbbb-2222-3333-4444-555555555555"
+SEQUENCES = {
+    "RecordingWithTriggerSequence": "0601d294-b7e5-4d93-9614-9658561ad5e4",
+    "RecordingSequence": "f9c62604-d0c5-4050-ae25-72de51639b14",
+    "MotionSequence": "53cb5e33-2183-44bd-9491-8364d2457480",
+}
+GENERIC = "application/x-genericbytedata-octet-stream"
+CODECS = {"mjpeg": 0x1, "h264": 0xA, "hevc": 0xE, "h265": 0xE}
+OTHER_CODEC = 0xC
+END = b"\r\n\r\n"
+DECLARED = '<?xml version="1.0" encoding="utf-8"?>'
+# A group of pictures can be read this long after it is complete.
+WRITTEN_MS = 1000
+# The end of a recording that goes on is told as this much later than now.
+AHEAD_MS = 4000
+
+
+def epoch_ms(ns):
+    return ns // store.MS - clock.NTP_EPOCH_S * 1000
+
+
+def date_time(ms):
+    moment = datetime(1970, 1, 1, tzinfo=timezone.utc) + timedelta(milliseconds=ms)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}0000Z"
+
+
+def from_date_time(text):
+    """UTC, also where it does not say so."""
+    text = re.sub(r"\.(\d+)", lambda fraction: "." + (fraction[1] + "000000")[:6], text.strip())
+    text = text if re.search(r"(Z|[+-]\d\d:\d\d)$", text) else text + "Z"
+    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return round((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(milliseconds=1))
+
+
+def local(tag):
+    return tag.rsplit("}", 1)[-1]
+
+
+def fields(element):
+    """The texts of an element's children by their local names."""
+    return {local(child.tag): (child.text or "").strip() for child in element}
+
+
+class Group:
+    def __init__(self, pictures):
+        self.data = [frame.data for frame in pictures]
+        # Stamped as they arrive: in decoding order, whatever order they are shown in.
+        self.times = sorted(epoch_ms(frame.pts) for frame in pictures)
+        self.end = max(epoch_ms(frame.pts + frame.duration) for frame in pictures)
+        self.key = self.times[0]
+
+
+class Site:
+    def __init__(self, a):
+        hidden = [tuple(map(clock.parse_iso, pair.split(","))) for pair in a.hide]
+        offset = a.clock_offset_ms
+        self.edge = bool(a.edge)
+        if a.edge:
+            offset += round(time.time() * 1000) - clock.parse_iso(a.edge)
+        self.ahead_ms = a.clock_offset_ms
+        footage = store.Store(a.footage, hidden, offset, False)
+        self.codec = CODECS[footage.codecs["video"].name]
+        self.spans = [(epoch_ms(start), epoch_ms(end)) for start, end in footage.spans]
+        pictures = []
+        for frame in footage.video:
+            if frame.key:
+                pictures.append([])
+            pictures[-1].append(frame)
+        self.groups = [Group(group) for group in pictures]
+        self.user, self.life_s, self.page = a.user, a.token_life, a.page
+        self.tokens, self.access, self.count = {}, set(), 0
+        self.lock = threading.Lock()
+        self.faults = set()
+        self.sequence = 0
+
+    def now_ms(self):
+        return round(time.time() * 1000) + self.ahead_ms
+
+    # Tokens.
+
+    def login(self, how):
+        """A token with the seconds it is good for."""
+        with self.lock:
+            self.count += 1
+            token = f"TOKEN#{self.count:08d}-0000-4000-8000-0000000000aa#vmshost//ServerConnector#"
+            self.tokens[token] = time.monotonic() + self.life_s
+        frames.emit(event="call", name=f"login {how}")
+        return token
+
+    def is_good(self, token):
+        return time.monotonic() < self.tokens.get(token, 0)
+
+    def accepts(self, name, password):
+        return not self.user or self.user == f"{name}:{password}"
+
+    # What is recorded.
+
+    def readable(self):
+        if "empty" in self.faults:
+            return []
+        now = self.now_ms()
+        return [group for group in self.groups if not self.edge or group.end + WRITTEN_MS <= now]
+
+    def at(self, groups, ms):
+        """Index of the group at or before an instant; the first one where there is none."""
+        return max([index for index, group in enumerate(groups) if group.key <= ms], default=0)
+
+    def take(self, fault):
+        with self.lock:
+            if fault not in self.faults:
+                return False
+            self.faults.discard(fault)
+            return True
+
+    def obey(self, line):
+        word = line.strip()
+        if word == "heal":
+            self.faults.clear()
+        elif word == "expire":
+            self.tokens.clear()
+        else:
+            self.faults.add(word)
+        frames.emit(event="done")
+
+
+class Gone(Exception):
+    """This connection is over."""
+
+
+class Handler(socketserver.BaseRequestHandler):
+    """One connection: HTTP, and at the recording server ImageServer by its first byte."""
+
+    site = None
+    context = None
+    is_recorder = False
+
+    def setup(self):
+        self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if self.context:
+            self.request = self.context.wrap_socket(self.request, server_side=True)
+        self.buffer = b""
+
+    def handle(self):
+        try:
+            while True:
+                while not self.buffer:
+                    self.more()
+                if self.is_recorder and self.buffer[:1] in (b"<", b"\xef", b"\r", b"\n"):
+                    ImageServer(self).serve()
+                else:
+                    self.http()
+        except (Gone, OSError):
+            pass
+
+    def more(self, patience=None):
+        """Receives; False when nothing came within `patience` seconds."""
+        self.request.settimeout(patience)
+        try:
+            data = self.request.recv(65536)
+        except TimeoutError:
+            return False
+        finally:
+            self.request.settimeout(None)
+        if not data:
+            raise Gone
+        self.buffer += data
+        return True
+
+    def until(self, mark):
+        while mark not in self.buffer:
+            self.more()
+        whole, self.buffer = self.buffer.split(mark, 1)
+        return whole
+
+    # HTTP.
+
+    def http(self):
+        first, *lines = self.until(END).decode("latin-1").split("\r\n")
+        method, target, _ = first.split(" ", 2)
+        headers = {name.strip().lower(): value.strip() for name, value in (line.split(":", 1) for line in lines)}
+        if headers.get("expect", "").lower() == "100-continue":
+            self.request.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        length = int(headers.get("content-length", 0))
+        while len(self.buffer) < length:
+            self.more()
+        body, self.buffer = self.buffer[:length], self.buffer[length:]
+        answer = self.recorder_answer if self.is_recorder else self.server_answer
+        status, kind, content = answer(method, target.lower(), headers, body)
+        date = datetime.fromtimestamp(self.site.now_ms() / 1000, timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
+        content = content.encode()
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\nDate: {date}\r\n\r\n"
+        self.request.sendall(head.encode() + content)
+
+    def server_answer(self, method, path, headers, body):
+        site, host = self.site, headers.get("host", "localhost")
+        scheme = "https" if self.context else "http"
+        if path == "/idp/.well-known/openid-configuration" and "no-oauth" not in site.faults:
+            told = {
+                "issuer": f"{scheme}://{host}/IDP",
+                "server_version": "25.2.1.1",
+                "authorization_endpoint": f"{scheme}://{host}/IDP/connect/authorize",
+                "token_endpoint": f"{scheme}://{host}/IDP/connect/token",
+            }
+            return 200, "application/json", json.dumps(told, separators=(",", ":"))
+        if path in ("/idp/connect/token", "/api/idp/connect/token") and method == "POST":
+            form = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
+            if form.get("grant_type") != "password" or form.get("client_id") not in ("GrantValidatorClient", "VmsClient"):
+                return 400, "application/json", '{"error":"unsupported_grant_type"}'
+            if not site.accepts(form.get("username", ""), form.get("password", "")):
+                return 400, "application/json", '{"error":"invalid_grant","error_description":"LockedOrInvalid"}'
+            site.access.add(access := f"access-{len(site.access)}")
+            return 200, "application/json", f'{{"access_token":"{access}","expires_in":3600,"token_type":"Bearer","scope":"managementserver"}}'
+        if path in ("/managementserver/servercommandserviceoauth.svc", "/managementserver/servercommandservice.svc"):
+            kind, _, credentials = headers.get("authorization", "").partition(" ")
+            if path.endswith("oauth.svc"):
+                allowed = kind.lower() == "bearer" and credentials in site.access
+            else:
+                name, _, password = base64.b64decode(credentials or "").decode().partition(":")
+                allowed = kind.lower() == "basic" and site.accepts(name, password)
+            if not allowed:
+                return 401, "text/html", "<html>401</html>"
+            return self.server_operation(*said(body), kind.lower())
+        return 404, "text/html", "<html>404</html>"
+
+    def server_operation(self, operation, parameters, how):
+        site = self.site
+        if operation == "Login":
+            token = site.login(how)
+            return soap(
+                SERVER,
+                operation,
+                f"<RegistrationTime>{date_time(site.now_ms())}</RegistrationTime><TimeToLive><MicroSeconds>{round(site.life_s * 1e6)}</MicroSeconds>"
+                f"</TimeToLive><TimeToLiveLimited>false</TimeToLiveLimited><Token>{escape(token)}</Token>",
+            )
+        if operation == "GetConfiguration":
+            if not site.is_good(fields(parameters).get("token")):
+                return fault("s:51000", "VMO61008: You do not have sufficient permissions")
+            cameras = "".join(
+                f"<CameraInfo><DeviceId>{guid}</DeviceId><DeviceIndex>{index}</DeviceIndex><HardwareId>{HARDWARE}</HardwareId><Name>{name}</Name>"
+                f"<RecorderId>{RECORDING_SERVER}</RecorderId><CameraSecurity><Browse>true</Browse></CameraSecurity></CameraInfo>"
+                for index, (guid, name) in enumerate([(CAMERA, "Gate"), (OTHER, "Yard")])
+            )
+            scheme = "https" if self.context else "http"
+            return soap(
+                SERVER,
+                operation,
+                f"<Recorders><RecorderInfo><Cameras>{cameras}</Cameras><Hardware><HardwareInfo><HardwareId>{HARDWARE}</HardwareId><Name>Axis</Name>"
+                f"<RecorderId>{RECORDING_SERVER}</RecorderId><Uri>http://10.0.0.17/</Uri></HardwareInfo></Hardware><HostName>recorder</HostName>"
+                f"<Name>Recorder</Name><RecorderId>{RECORDING_SERVER}</RecorderId><WebServerUri>{scheme}://localhost:{site.port}/</WebServerUri>"
+                "<XmlEncoding>utf-8</XmlEncoding></RecorderInfo></Recorders><ServerName>vms</ServerName>",
+            )
+        return fault("s:Client", f"unknown {operation}")
+
+    def recorder_answer(self, method, path, headers, body):
+        site = self.site
+        if path.split("?")[0] != "/recordercommandservice/recordercommandservice.asmx" or method != "POST":
+            return 404, "text/html", "<html>404</html>"
+        if b"xmlns:ns0" in body:
+            return fault("soap:Server", "prefixed bodies are mis-handled")
+        operation, parameters = said(body)
+        values = fields(parameters)
+        if operation == "GetVersion":
+            return soap(RECORDER, operation, "25", text=True)
+        if not values.get("token"):
+            return fault("soap:Client", "No token supplied", (20001, 1))
+        if not site.is_good(values["token"]):
+            return fault("soap:Client", "Token invalid", (20001, 2))
+        if operation == "SequencesGetTypes":
+            types = (f"<SequenceType><Id>{guid}</Id><Name>{name}</Name></SequenceType>" for name, guid in SEQUENCES.items())
+            return soap(RECORDER, operation, "".join(types))
+        if operation == "SequencesGet":
+            frames.emit(event="call", name="sequences")
+            begin, end = from_date_time(values["minTime"]), from_date_time(values["maxTime"])
+            if values["deviceId"].lower() != CAMERA or values["sequenceType"].lower() != SEQUENCES["RecordingSequence"]:
+                return soap(RECORDER, operation, "")
+            now, spans = site.now_ms(), [] if "empty" in site.faults else site.spans
+            told = []
+            for start, stop in spans:
+                if site.edge and stop > now:
+                    # What is being recorded ends later than now, it says.
+                    stop = now + AHEAD_MS
+                if start < end and stop > begin and (not site.edge or start <= now):
+                    told.append((start, stop))
+            told = told[: min(int(values["maxCount"]), site.page)]
+            return soap(
+                RECORDER,
+                operation,
+                "".join(
+                    f"<SequenceEntry><TimeBegin>{date_time(start)}</TimeBegin><TimeTrigged>{date_time(start)}</TimeTrigged><TimeEnd>{date_time(stop)}</TimeEnd></SequenceEntry>"
+                    for start, stop in told
+                ),
+            )
+        return fault("soap:Server", f"Method '{operation}' not supported", (40000, 0))
+
+
+def said(body):
+    """The operation of an envelope, and its element."""
+    envelope = ElementTree.fromstring(body)
+    inner = next(child for child in envelope if local(child.tag) == "Body")
+    return local(inner[0].tag), inner[0]
+
+
+def soap(namespace, operation, inner, text=False):
+    result = f"<{operation}Result>{inner}</{operation}Result>" if inner or text else f"<{operation}Result />"
+    return 200, "text/xml; charset=utf-8", envelope(f'<{operation}Response xmlns="{namespace}">{result}</{operation}Response>')
+
+
+def fault(code, text, numbers=None):
+    detail = f"<detail><ErrorNumber>{numbers[0]}</ErrorNumber><SubErrorNumber>{numbers[1]}</SubErrorNumber></detail>" if numbers else ""
+    inner = f"<soap:Fault><faultcode>{code}</faultcode><faultstring>{escape(text)}</faultstring>{detail}</soap:Fault>"
+    return 500, "text/xml; charset=utf-8", envelope(inner)
+
+
+def envelope(inner):
+    return f'{DECLARED}<soap:Envelope xmlns:soap="http://schemas.xmlsoap.org/soap/envelope/"><soap:Body>{inner}</soap:Body></soap:Envelope>'
+
+
+class ImageServer:
+    """The XML of one connection, and the pictures it asks for."""
+
+    def __init__(self, connection):
+        self.connection, self.site = connection, connection.site
+        self.token, self.multipart, self.current = None, False, None
+
+    def serve(self):
+        while True:
+            text = self.connection.until(END).lstrip(b"\xef\xbb\xbf\r\n").decode()
+            call = ElementTree.fromstring(text)
+            values, name = fields(call), (call.findtext("methodname") or "").strip()
+            number = values.get("requestid", "0")
+            frames.emit(event="call", name=name)
+            if name in ("connect", "connectupdate"):
+                self.connect(name, number, values, call)
+                continue
+            if not self.token:
+                raise Gone
+            if not self.site.is_good(self.token):
+                # The session dies with the token that it was opened with.
+                raise Gone
+            if name in ("goto", "next", "previous", "begin", "end", "nextsequence", "previoussequence"):
+                self.pictures(name, number, values)
+            elif name == "alarms":
+                alarms = "".join(f'<alarm starttime="{start}" alarmtime="{start}" endtime="{end}"/>' for start, end in self.site.spans)
+                self.answer(number, name, f"<alarms>{alarms}</alarms>")
+            elif name == "live":
+                self.live(number)
+            elif name != "stop":
+                self.answer(number, name, "<errorreason>Unknown method</errorreason>")
+
+    def answer(self, number, name, inner):
+        text = f"{DECLARED}<methodresponse><requestid>{number}</requestid><methodname>{name}</methodname>{inner}</methodresponse>"
+        self.connection.request.sendall(text.encode() + END)
+
+    def connect(self, name, number, values, call):
+        match = re.fullmatch(r"id=([^&]*)(?:&streamid=[^&]*)?&connectiontoken=(.*)", values.get("connectparam", ""))
+        device, token = match.groups() if match else (values.get("cameraid", ""), "")
+        if not self.site.is_good(token):
+            return self.answer(number, name, "<connected>no</connected><errorreason>Invalid token</errorreason>")
+        if device.lower() not in (CAMERA, OTHER):
+            return self.answer(number, name, "<connected>no</connected><errorreason>Unknown device</errorreason>")
+        self.token = token
+        if name == "connect":
+            self.holds = device.lower() == CAMERA
+            self.multipart = (call.findtext("clientcapabilities/multipartdata") or "").strip() == "yes"
+        return self.answer(number, name, "<connected>yes</connected><errorreason>Success</errorreason>")
+
+    def pictures(self, name, number, values):
+        site = self.site
+        groups = site.readable() if self.holds else []
+        if not groups:
+            head = f"ImageResponse\r\nRequestId: {number}\r\nPrev: 0\r\nCurrent: 0\r\nNext: 0\r\nContent-length: 0\r\nContent-type: {GENERIC}\r\n\r\n"
+            return self.send(head.encode(), b"", END)
+        last = len(groups) - 1
+        here = site.at(groups, self.current) if self.current is not None else 0
+        gaps = [index for index in range(1, len(groups)) if groups[index].key - groups[index - 1].end > 500]
+        index = {
+            "goto": lambda: site.at(groups, int(values["time"])),
+            "next": lambda: min(here + 1, last),
+            "previous": lambda: max(here - 1, 0),
+            "begin": lambda: 0,
+            "end": lambda: last,
+            "nextsequence": lambda: next((gap for gap in gaps if gap > here), last),
+            "previoussequence": lambda: max((gap for gap in [0, *gaps] if gap < here), default=0),
+        }[name]()
+        group = groups[index]
+        self.current = group.key
+        times = f"Prev: {groups[max(index - 1, 0)].key}\r\nCurrent: {group.key}\r\nNext: {groups[min(index + 1, last)].key}\r\n"
+        head = f"ImageResponse\r\nRequestId: {number}\r\n{times}"
+        count = 1 if values.get("keyframesonly") == "yes" or not self.multipart else len(group.data)
+        packets = [self.packet(group, position) for position in range(count)]
+        if len(packets) == 1 and not self.multipart:
+            head += f"Content-length: {len(packets[0])}\r\nContent-type: {GENERIC}\r\n\r\n"
+            return self.send(head.encode(), packets[0], END)
+        head += f'Content-type: multipart/related; boundary=gop{index}; type="{GENERIC}"\r\n\r\n'
+        mark = f"--gop{index}"
+        body = b"".join(f"{mark}\r\nContent-length: {len(packet)}\r\nContent-type: {GENERIC}\r\n\r\n".encode() + packet + b"\r\n" for packet in packets)
+        return self.send(head.encode(), body, f"{mark}--".encode() + END)
+
+    def packet(self, group, position):
+        site, data = self.site, group.data[position]
+        codec = OTHER_CODEC if "codec" in site.faults else site.codec
+        site.sequence = (site.sequence + 1) & 0xFFFF
+        header = struct.pack(">HIHHHQQI", 0x10, 32 + len(data), codec, site.sequence, int(position == 0), group.key, group.times[position], 0)
+        return header + data
+
+    def send(self, head, body, trailer):
+        peer = self.connection.request
+        if self.site.take("reset"):
+            peer.sendall(head + body[: len(body) // 2])
+            # What was sent arrives before the end does.
+            time.sleep(0.05)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            peer.close()
+            raise Gone
+        if self.site.take("stall"):
+            peer.sendall(head + body[: len(body) // 2])
+            time.sleep(30)
+            raise Gone
+        peer.sendall(head + body + (b"" if self.site.take("no-trailer") else trailer))
+
+    def live(self, number):
+        """One picture an answer, from the latest group on, until anything but `connectupdate` is asked."""
+        site, peer = self.site, self.connection.request
+        sent, status_at = None, 0
+        while True:
+            now = site.now_ms()
+            if time.monotonic() >= status_at:
+                status_at = time.monotonic() + 2
+                lost = int("lost" in site.faults)
+                status = f'<statusitem id="1" value="1" /><statusitem id="5" value="{lost}" />'
+                peer.sendall(f"{DECLARED}<livepackage><status><statustime>{now}</statustime>{status}</status></livepackage>".encode() + END)
+            if "lost" not in site.faults:
+                begun = [group for group in site.groups if group.key <= now]
+                for group in begun[-1:] if sent is None else begun[-2:]:
+                    for position, at in enumerate(group.times):
+                        if at <= now and (sent is None or at > sent):
+                            sent, packet = at, self.packet(group, position)
+                            head = f"ImageResponse\r\nRequestId: {number}\r\nCurrent: {at}\r\nContent-length: {len(packet)}\r\nContent-type: {GENERIC}\r\n\r\n"
+                            peer.sendall(head.encode() + packet + END)
+            if not site.is_good(self.token):
+                raise Gone
+            self.connection.more(0.02)
+            while END in self.connection.buffer:
+                call = ElementTree.fromstring(self.connection.until(END).decode())
+                values, name = fields(call), call.findtext("methodname")
+                frames.emit(event="call", name=name)
+                if name != "connectupdate":
+                    return
+                self.connect(name, values.get("requestid", "0"), values, call)
+
+
+class Server(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 64
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("footage", help="folder made by footage.py")
+    parser.add_argument("--port", type=int, default=0, help="of the recording server")
+    parser.add_argument("--server-port", type=int, default=0, help="of the management server")
+    parser.add_argument("--user", metavar="NAME:PASSWORD")
+    parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
+    parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far its clock is ahead of true time")
+    parser.add_argument("--edge", metavar="TIME", help="still recording: this instant (true time) is now")
+    parser.add_argument("--token-life", type=float, default=14400, help="seconds that a token is good for")
+    parser.add_argument("--page", type=int, default=1000, help="sequences in one answer, at most")
+    parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="PEM files; both servers speak TLS alone")
+    parser.add_argument("--no-oauth", action="store_true", help="as before 2021: no access tokens")
+    a = parser.parse_args()
+    site = Site(a)
+    if a.no_oauth:
+        site.faults.add("no-oauth")
+    context = None
+    if a.tls:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(*a.tls.split(","))
+    kinds = [type(name, (Handler,), {"site": site, "context": context, "is_recorder": recorder}) for name, recorder in (("Management", False), ("Recording", True))]
+    management, recording = (Server(("127.0.0.1", port), kind) for port, kind in zip((a.server_port, a.port), kinds))
+    site.port = recording.server_address[1]
+    for server in (management, recording):
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=frames.follow, args=(site.obey,), daemon=True).start()
+    frames.emit(event="ready", url=f"{'https' if context else 'http'}://localhost:{management.server_address[1]}")
+    threading.Event().wait()
+
+
+if __name__ == "__main__":
+    main()

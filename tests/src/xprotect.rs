@@ -1,0 +1,104 @@
+//! A site of XProtect: management server and recording server, see `xprotect_site.py`.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::{
+    clock::{self, monotonic},
+    footage::Footage,
+    program::{Event, Program, START_WITHIN},
+};
+
+/// The camera's GUID at it.
+pub const CAMERA: &str = "11111111-2222-3333-4444-555555555555";
+
+/// A running site.
+#[derive(Debug)]
+pub struct Site {
+    url: String,
+    program: Program,
+}
+
+/// How to set one up.
+#[must_use]
+#[derive(Clone, Debug, Default)]
+pub struct Setup {
+    arguments: Vec<String>,
+}
+
+impl Setup {
+    /// Nothing was recorded from `from` to `to` (true time, milliseconds since 1970).
+    pub fn without(self, from: i64, to: i64) -> Self {
+        let range = format!("{},{}", clock::iso(from), clock::iso(to));
+        self.with("--hide", &range)
+    }
+
+    /// It lets nobody else in.
+    pub fn user(self, name: &str, password: &str) -> Self {
+        self.with("--user", &format!("{name}:{password}"))
+    }
+
+    /// Tokens are good for so long.
+    pub fn token_life(self, life: Duration) -> Self {
+        self.with("--token-life", &life.as_secs_f64().to_string())
+    }
+
+    /// So many sequences in one answer.
+    pub fn page(self, count: usize) -> Self {
+        self.with("--page", &count.to_string())
+    }
+
+    /// How far its clock is ahead.
+    pub fn ahead_ms(self, ms: i64) -> Self {
+        self.with("--clock-offset-ms", &ms.to_string())
+    }
+
+    /// Still recording: this instant is now.
+    pub fn edge(self, at: i64) -> Self {
+        self.with("--edge", &clock::iso(at))
+    }
+
+    fn with(mut self, option: &str, value: &str) -> Self {
+        self.arguments.push(format!("{option}={value}"));
+        self
+    }
+
+    /// Starts it and waits until it listens.
+    pub fn start(&self, footage: &Footage) -> Site {
+        let mut arguments = vec![footage.folder.display().to_string()];
+        arguments.extend(self.arguments.iter().cloned());
+        let program = Program::lab("xprotect_site.py", &arguments);
+        match program.event_until(monotonic() + START_WITHIN) {
+            Some(Event::Ready { url, .. }) => Site { url, program },
+            other => panic!("the site did not start: {other:?}"),
+        }
+    }
+}
+
+impl Site {
+    /// As a configuration names it.
+    pub fn recorder(&self) -> Value {
+        json!({ "kind": "xprotect", "url": self.url, "username": "viewer", "password": "s3cret" })
+    }
+
+    /// What it does from now on: see the commands of `xprotect_site.py`.
+    pub fn tell(&mut self, command: &str) {
+        self.program.tell(command);
+    }
+
+    /// The calls and logins since it was last looked at.
+    pub fn calls(&self) -> Vec<String> {
+        let events = std::iter::from_fn(|| self.program.event_until(Duration::ZERO));
+        let calls = events.filter_map(|event| match event {
+            Event::Call { name } => Some(name),
+            _ => None,
+        });
+        calls.collect()
+    }
+
+    /// `kill -9`.
+    pub fn kill(&mut self) {
+        self.program.kill();
+    }
+}
