@@ -204,7 +204,7 @@ mod tests {
     fn picture(n: i64, late: i64) -> Frame {
         let header = if n % 10 == 0 { 0x65 } else { 0x41 };
         // Most of the scene stands still.
-        let data = Bytes::from(vec![header, 0x88, (n % 2) as u8, (n / 16) as u8]);
+        let data = Bytes::from(vec![header, 0x88, (n % 8) as u8, (n / 16) as u8]);
         let capture_us = n * FRAME + late;
         let mut packetizer = Packetizer::new(0, Codec::H264, 96);
         let unit = packetizer.unit(&seamline_media::Frame {
