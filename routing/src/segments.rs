@@ -17,7 +17,10 @@ use crate::time::{TimeRange, Timestamp};
 pub const GRID: Duration = Duration::from_secs(4);
 
 /// No segment lasts as long as this.
-pub const LENGTH_MAX: Duration = Duration::from_secs(10);
+pub const LENGTH_MAX: Duration = Duration::from_secs(12);
+
+/// A leg that takes over begins less than this before its border, at a random access point, or else exactly there.
+pub const JOINT_MAX: Duration = Duration::from_secs(2);
 
 /// How a segment begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,7 +29,8 @@ pub enum Opening {
     Continues,
     /// At exactly this instant: nothing plays up to it.
     Exact,
-    /// Behind another copy's leg, at the random access point at or before the border.
+    /// Behind another copy's leg, at its joint: the last random access point at or before the border, where one is nearer than
+    /// [`JOINT_MAX`]; at the border itself where none is.
     Joins,
 }
 
@@ -35,8 +39,13 @@ pub enum Opening {
 pub enum Closing {
     /// In the middle of a leg, where the next segment begins.
     Continues,
-    /// With its leg: at the border, or where the next leg joins before it.
+    /// With its leg, at the border.
     Ends,
+    /// With its leg, at the joint of the next one, whose footage is that copy's.
+    Hands {
+        /// The copy that takes over.
+        to: CopyIx,
+    },
 }
 
 /// What a segment holds.
@@ -75,17 +84,23 @@ pub fn segments<'a>(
     copies: &'a [CopyFacts<'a>],
     policy: &'a Policy,
 ) -> impl Iterator<Item = Segment> + 'a {
-    let mut before: Option<CopyIx> = None;
+    let mut handed = false;
     stretches(window, growing, copies, policy)
         .skip_while(|stretch| stretch.copy.is_none())
         .flat_map(move |stretch| {
-            let opening = match before {
-                Some(_) => Opening::Joins,
-                None => Opening::Exact,
+            let opening = if handed {
+                Opening::Joins
+            } else {
+                Opening::Exact
             };
-            before = stretch.copy;
+            // What is shorter could lie behind the joint as a whole.
+            let to = stretch
+                .next
+                .filter(|_| stretch.copy.is_some() && stretch.range.duration() >= JOINT_MAX);
+            handed = to.is_some();
+            let closing = to.map_or(Closing::Ends, |to| Closing::Hands { to });
             let open = growing && stretch.range.end() == window.end();
-            pieces(stretch, opening, open)
+            pieces(stretch, opening, closing, open)
         })
 }
 
@@ -94,6 +109,8 @@ pub fn segments<'a>(
 struct Stretch {
     range: TimeRange,
     copy: Option<CopyIx>,
+    /// Whose footage follows.
+    next: Option<CopyIx>,
 }
 
 /// The steps of the plan that play or leave out, each as long as it can be. A growing window is planned as if it had no end, so
@@ -119,7 +136,11 @@ fn stretches<'a>(
         let end = until.map_or(window.end(), |until| until.min(window.end()));
         let range = TimeRange::new(at, end)?;
         (at, current) = (range.end(), copy);
-        Some(Stretch { range, copy })
+        Some(Stretch {
+            range,
+            copy,
+            next: None,
+        })
     })
     .peekable();
     std::iter::from_fn(move || {
@@ -127,17 +148,28 @@ fn stretches<'a>(
         while let Some(more) = steps.next_if(|next| next.copy == stretch.copy) {
             stretch.range = TimeRange::new(stretch.range.start(), more.range.end())?;
         }
+        stretch.next = steps.peek().and_then(|next| next.copy);
         Some(stretch)
     })
 }
 
-fn pieces(stretch: Stretch, opening: Opening, open: bool) -> impl Iterator<Item = Segment> {
+fn pieces(
+    stretch: Stretch,
+    opening: Opening,
+    closing: Closing,
+    open: bool,
+) -> impl Iterator<Item = Segment> {
     let end = stretch.range.end();
+    // A border of the grid, shifted as far as it may be, lies before the joint; whether there is one shows when the leg ends.
+    let room = match closing {
+        Closing::Continues | Closing::Ends if !open => GRID,
+        _ => GRID + JOINT_MAX,
+    };
     let mut from = Some(stretch.range.start());
     std::iter::from_fn(move || {
         let start = from?;
         let border = match stretch.copy {
-            Some(_) => border_behind(start, end),
+            Some(_) => border_behind(start, end, room),
             None => Some(start + HOLE_PIECE).filter(|border| *border < end),
         };
         from = border;
@@ -154,7 +186,7 @@ fn pieces(stretch: Stretch, opening: Opening, open: bool) -> impl Iterator<Item 
                 },
                 closing: match border {
                     Some(_) => Closing::Continues,
-                    None => Closing::Ends,
+                    None => closing,
                 },
             },
             None => Content::Nothing,
@@ -166,12 +198,12 @@ fn pieces(stretch: Stretch, opening: Opening, open: bool) -> impl Iterator<Item 
 
 /// The next border of the grid inside a leg: not too close behind `start`, and far enough before the leg's `end` for a random
 /// access point to be looked for.
-fn border_behind(start: Timestamp, end: Timestamp) -> Option<Timestamp> {
+fn border_behind(start: Timestamp, end: Timestamp, room: Duration) -> Option<Timestamp> {
     let grid = GRID.as_micros() as i64;
     let earliest = start.shift(FIRST_MIN.as_micros() as i64).as_micros();
     let border = earliest.checked_add(grid - 1)?.div_euclid(grid) * grid;
     let border = Timestamp::from_micros(border);
-    (end.micros_since(border) >= grid).then_some(border)
+    (end.micros_since(border) >= room.as_micros() as i64).then_some(border)
 }
 
 /// The first segment of a leg is not shorter than this, unless the leg is.

@@ -8,7 +8,9 @@ use seamline_routing::coverage::Coverage;
 use seamline_routing::health::HealthState;
 use seamline_routing::plan::{CopyFacts, Direction, Request, Step, plan};
 use seamline_routing::policy::{Failback, Policy};
-use seamline_routing::segments::{Closing, Content, GRID, LENGTH_MAX, Opening, Segment, segments};
+use seamline_routing::segments::{
+    Closing, Content, GRID, JOINT_MAX, LENGTH_MAX, Opening, Segment, segments,
+};
 use seamline_routing::time::{TimeRange, Timestamp};
 
 /// What is modelled lies in 0..LINE tenths of a second after [`BASE_MS`], which is on the grid.
@@ -120,15 +122,25 @@ proptest! {
             }
             let expected = match before.map(|before| before.content) {
                 None | Some(Content::Nothing) => Opening::Exact,
+                Some(Content::Footage { closing: Closing::Ends, copy: other, .. }) => {
+                    prop_assert_ne!(copy, other);
+                    let short = before.is_some_and(|before| before.range.duration() < JOINT_MAX);
+                    prop_assert!(short, "a leg that could have been handed over");
+                    Opening::Exact
+                }
+                Some(Content::Footage { closing: Closing::Hands { to }, .. }) => {
+                    prop_assert_eq!(copy, to);
+                    Opening::Joins
+                }
                 Some(Content::Footage { closing: Closing::Continues, copy: same, .. }) => {
                     prop_assert_eq!(copy, same);
                     Opening::Continues
                 }
-                Some(Content::Footage { copy: other, .. }) => {
-                    prop_assert_ne!(copy, other);
-                    Opening::Joins
-                }
             };
+            // The shifted start lies before the joint.
+            if let (Opening::Continues, Closing::Hands { .. }) = (opening, closing) {
+                prop_assert!(segment.range.duration() >= GRID + JOINT_MAX);
+            }
             prop_assert_eq!(opening, expected);
             if let Some(before) = before {
                 prop_assert_eq!(before.range.end(), segment.range.start());
@@ -238,7 +250,13 @@ fn a_seam_and_a_hole() {
             footage(15, 40, 0, Opening::Exact, Closing::Continues),
             footage(40, 80, 0, Opening::Continues, Closing::Continues),
             footage(80, 120, 0, Opening::Continues, Closing::Continues),
-            footage(120, 185, 0, Opening::Continues, Closing::Ends),
+            footage(
+                120,
+                185,
+                0,
+                Opening::Continues,
+                Closing::Hands { to: CopyIx(1) }
+            ),
             footage(185, 220, 1, Opening::Joins, Closing::Ends),
             nothing(220, 300),
             nothing(300, 320),

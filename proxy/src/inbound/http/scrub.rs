@@ -211,7 +211,7 @@ impl Viewer {
             self.play += 1;
             let (camera, journal) = (Arc::clone(&self.camera), self.journal.clone());
             self.state = Opens(Box::pin(async move {
-                let feed = Feed::open(&camera, journal, from, None, true).await;
+                let feed = Feed::open(&camera, journal, (from, None), None, true).await;
                 feed.map(Box::new)
             }));
         }

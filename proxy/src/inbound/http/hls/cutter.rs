@@ -1,11 +1,11 @@
 //! Which of a camera's samples a segment holds: every picture is in exactly one segment, whoever fills it.
 //!
 //! Segments are cut in decoding order. A border inside a leg is shifted to the first random access point behind it, or, where none
-//! follows within [`GRID`], to the first picture. Where two legs meet, it is where the second one begins. The cutter that
-//! filled a segment tells the border it came to ([`Border`]), so that the next segment begins there even when another
-//! copy must fill it.
+//! follows within [`GRID`], to the first picture. Where two legs meet, it is the [`joint`], which depends on the second one alone:
+//! whoever fills either segment comes to the same. The cutter that filled a segment tells the border it came to ([`Border`]),
+//! so that the next segment begins there even when another copy must fill it.
 
-use seamline_routing::segments::{Closing, GRID, Opening};
+use seamline_routing::segments::{Closing, GRID, JOINT_MAX, Opening};
 use seamline_routing::{CopyIx, Timestamp};
 
 use super::name::Piece;
@@ -29,8 +29,20 @@ pub(super) trait Footage {
 pub(super) struct Border {
     /// The capture time of the first picture that was not sent.
     pub(super) at: Timestamp,
-    /// The copy whose picture was the last one before it.
-    pub(super) copy: CopyIx,
+    /// The copy whose picture was the last one before it; none where legs meet.
+    pub(super) copy: Option<CopyIx>,
+}
+
+/// Where a leg takes over that is to begin at `border`, by its footage from then on and what is decoded for it: at its last random
+/// access point up to there, so that nothing is shown twice, unless that is too early.
+pub(super) fn joint<T: Footage>(footage: &[T], border: Timestamp) -> Timestamp {
+    footage
+        .iter()
+        .filter(|footage| footage.leads() && footage.sync() && footage.capture() <= border)
+        .map(Footage::capture)
+        .next_back()
+        .filter(|at| border.micros_since(*at) < JOINT_MAX.as_micros() as i64)
+        .unwrap_or(border)
 }
 
 /// A sample of a segment.
@@ -63,6 +75,8 @@ pub(super) struct Cutter<T> {
     piece: Piece,
     /// Where the segment before ended, if it is known.
     border: Option<Border>,
+    /// Where it is to end, as far as is known beforehand.
+    until: Timestamp,
     /// Of the latest picture of the segment, or of the one before it.
     copy: CopyIx,
     content: Vec<Cut<T>>,
@@ -79,12 +93,14 @@ pub(super) struct Cutter<T> {
 }
 
 impl<T: Footage> Cutter<T> {
-    /// A cutter for samples that begin at or before the segment. `border` is where the segment before ended, if it is known.
-    pub(super) fn new(piece: Piece, border: Option<Border>) -> Self {
+    /// A cutter for samples that begin at or before the segment. `border` is where the segment before ended, if it is known; behind
+    /// a seam it is the joint. `joint` is where the next leg takes over, if one does.
+    pub(super) fn new(piece: Piece, border: Option<Border>, joint: Option<Timestamp>) -> Self {
         Cutter {
             piece,
             border,
-            copy: border.map_or(piece.copy, |border| border.copy),
+            until: joint.unwrap_or(piece.range.end()),
+            copy: border.and_then(|border| border.copy).unwrap_or(piece.copy),
             content: Vec::new(),
             begun: false,
             mid_group: false,
@@ -125,13 +141,13 @@ impl<T: Footage> Cutter<T> {
             // Behind the end without a random access point in sight: as if none came.
             match self.piece.closing {
                 Closing::Continues => self.close(held),
-                Closing::Ends => self.take_all(held, false),
+                Closing::Ends | Closing::Hands { .. } => self.take_all(held, false),
             }
         } else if self.end.is_none() && self.seeks() {
             self.mid_group = !held.is_empty();
             self.take_all(held, false);
         }
-        let end = self.end.unwrap_or(self.piece.range.end());
+        let end = self.end.unwrap_or(self.until);
         let from = self.border.map(|border| border.at);
         let shown = self.content.iter().find(|cut| !cut.preroll);
         let from = from.or_else(|| shown.map(|cut| cut.footage.capture()));
@@ -151,7 +167,7 @@ impl<T: Footage> Cutter<T> {
             rest,
             border: Border {
                 at: end,
-                copy: self.copy,
+                copy: Some(self.copy),
             },
             mid_group: self.mid_group,
         }
@@ -187,7 +203,7 @@ impl<T: Footage> Cutter<T> {
             }
             return;
         }
-        if footage.sync() && (early || self.group_ends_with(&footage)) {
+        if footage.sync() {
             self.held.clear();
         }
         if early {
@@ -195,25 +211,14 @@ impl<T: Footage> Cutter<T> {
             return;
         }
         let group = std::mem::take(&mut self.held);
-        let first = group.first().map(Footage::capture);
-        let near = first.is_some_and(|first| start.micros_since(first) <= GRID_US);
-        match (self.border, self.piece.opening) {
-            // The other copy's pictures were cut where this one begins.
-            (None, Opening::Joins) if near => self.take_all(group, false),
+        let before = self.border.and_then(|border| border.copy);
+        if !footage.sync() && before == Some(footage.copy()) {
             // The segment before ended in the middle of this very group.
-            (Some(border), _) if border.copy == footage.copy() && !footage.sync() => {
-                self.mid_group = true;
-            }
-            _ if footage.sync() => {}
-            _ => self.take_all(group, true),
+            self.mid_group = true;
+        } else if !footage.sync() {
+            self.take_all(group, true);
         }
         self.take_first(footage);
-    }
-
-    /// Whether the pictures that are held are of no use once this one is there.
-    fn group_ends_with(&self, footage: &T) -> bool {
-        let joins = self.border.is_none() && self.piece.opening == Opening::Joins;
-        footage.sync() && !joins
     }
 
     fn take_first(&mut self, footage: T) {
@@ -229,13 +234,11 @@ impl<T: Footage> Cutter<T> {
         if footage.preroll() {
             return self.held.push(footage);
         }
-        let changed = footage.copy() != self.copy;
-        let border = self.piece.range.end();
-        let behind = footage.capture().micros_since(border);
+        let behind = footage.capture().micros_since(self.until);
         // Pictures that are only decoded come with the one that they are for.
         let decodable = footage.sync() || self.held.last().is_some_and(Footage::preroll);
         match self.piece.closing {
-            Closing::Ends if behind >= 0 || changed && behind >= -GRID_US => {
+            Closing::Ends | Closing::Hands { .. } if behind >= 0 => {
                 let mut rest = std::mem::take(&mut self.held);
                 rest.push(footage);
                 self.close(rest);
@@ -254,7 +257,7 @@ impl<T: Footage> Cutter<T> {
                     self.close(rest);
                 }
             }
-            Closing::Continues | Closing::Ends => {
+            Closing::Continues | Closing::Ends | Closing::Hands { .. } => {
                 let held = std::mem::take(&mut self.held);
                 self.take_all(held, false);
                 self.copy = footage.copy();
@@ -269,7 +272,10 @@ impl<T: Footage> Cutter<T> {
     /// Ends the segment before these pictures.
     fn close(&mut self, rest: Vec<T>) {
         let shown = rest.iter().find(|footage| !footage.preroll());
-        let end = shown.map_or(self.piece.range.end(), Footage::capture);
+        let end = match self.piece.closing {
+            Closing::Continues => shown.map_or(self.until, Footage::capture),
+            Closing::Ends | Closing::Hands { .. } => self.until,
+        };
         self.end = Some(end);
         self.whole = self.sound.is_empty()
             || self
@@ -419,8 +425,13 @@ mod tests {
         stream[start.unwrap_or(0)..].to_vec()
     }
 
-    fn fill(piece: Piece, border: Option<Border>, footage: &[Frame]) -> Outcome<Frame> {
-        let mut cutter = Cutter::new(piece, border);
+    fn fill(
+        piece: Piece,
+        border: Option<Border>,
+        joint: Option<Timestamp>,
+        footage: &[Frame],
+    ) -> Outcome<Frame> {
+        let mut cutter = Cutter::new(piece, border, joint);
         let mut footage = footage.iter();
         for frame in footage.by_ref() {
             cutter.push(*frame);
@@ -440,7 +451,7 @@ mod tests {
         } else {
             start
         };
-        fill(piece, border, &from_before(stream, asked))
+        fill(piece, border, None, &from_before(stream, asked))
     }
 
     fn shown(outcomes: &[Outcome<Frame>], sound: bool) -> Vec<i64> {
@@ -468,8 +479,7 @@ mod tests {
                 let all = stream.iter().filter(|frame| frame.sound == sound).map(|frame| frame.ms);
                 let first_picture = stream.iter().filter(|frame| frame.leads() && frame.ms >= from).map(|frame| frame.ms).next();
                 let from = if sound { first_picture.unwrap_or(from) } else { from };
-                let end = stream.iter().filter(|frame| frame.leads() && frame.ms >= until).map(|frame| frame.ms).next();
-                all.filter(|ms| *ms >= from && *ms < end.unwrap_or(until)).collect()
+                all.filter(|ms| *ms >= from && *ms < until).collect()
             };
             prop_assert_eq!(shown(&alone, false), wanted(false));
             prop_assert_eq!(shown(&alone, true), wanted(true));
@@ -477,7 +487,7 @@ mod tests {
             let mut rest = from_before(&stream, pieces[0].range.start());
             let mut border = None;
             for (piece, alone) in pieces.iter().zip(&alone) {
-                let outcome = fill(*piece, border, &rest);
+                let outcome = fill(*piece, border, None, &rest);
                 prop_assert_eq!(&outcome.content, &alone.content);
                 prop_assert_eq!(outcome.mid_group, alone.mid_group);
                 border = Some(outcome.border);
@@ -515,38 +525,85 @@ mod tests {
         }
     }
 
-    /// The leg before was cut at the other's random access point before the seam: there the other begins.
+    const HANDS: Closing = Closing::Hands { to: CopyIx(1) };
+
+    /// A seam whose joint is at that place: the segments before and behind it, filled each by itself.
+    fn seam(mine: &[Frame], other: &[Frame], border: i64) -> (i64, [Outcome<Frame>; 2]) {
+        let at = Timestamp::from_unix_ms(BASE_MS + border);
+        let joint = joint(&from_before(other, at), at);
+        let before = piece(border - 6_000, border, Opening::Exact, HANDS);
+        let behind = piece(border, border + 6_000, Opening::Joins, Closing::Ends);
+        let known = Border {
+            at: joint,
+            copy: None,
+        };
+        let outcomes = [
+            fill(
+                before,
+                None,
+                Some(joint),
+                &from_before(mine, before.range.start()),
+            ),
+            fill(behind, Some(known), None, &from_before(other, joint)),
+        ];
+        (joint.as_micros() / 1_000 - BASE_MS, outcomes)
+    }
+
+    proptest! {
+        /// Whatever copy's pictures end the first leg, and wherever they change: each instant is shown once, up to the joint by one
+        /// segment and from there on by the other.
+        #[test]
+        fn at_a_seam_nothing_is_missing_or_twice(first in groups(), second in groups(), phase in -3_000..0_i64, border in 0..20_i64, early in 0..3_000_i64) {
+            let (mine, other) = (stream(0, -9_000, &first, true), stream(1, -9_000 + phase, &second, true));
+            let last = |stream: &[Frame]| stream.iter().map(|frame| frame.ms).max().unwrap_or(0);
+            let border = 37 + 250 * border;
+            prop_assume!(last(&mine) > border + 1_000 && last(&other) > border + 8_000);
+            let (joint, outcomes) = seam(&mine, &other, border);
+            prop_assert!((0..2_000).contains(&(border - joint)));
+            let part = |stream: &[Frame], sound: bool, from: i64, until: i64| -> Vec<i64> {
+                let all = stream.iter().filter(|frame| frame.sound == sound).map(|frame| frame.ms);
+                all.filter(|ms| *ms >= from && *ms < until).collect()
+            };
+            let from = border - 6_000;
+            prop_assert_eq!(shown(&outcomes[..1], false), part(&mine, false, from, joint));
+            prop_assert_eq!(shown(&outcomes[1..], false), part(&other, false, joint, border + 6_000));
+            prop_assert_eq!(shown(&outcomes[1..], true), part(&other, true, joint, border + 6_000));
+            let leads = outcomes[1].content.iter().find(|cut| !cut.footage.sound);
+            prop_assert!(leads.is_some_and(|cut| cut.footage.sync), "it cannot be decoded");
+            let preroll = outcomes[1].content.iter().filter(|cut| cut.preroll).count();
+            prop_assert!(preroll == 0 || joint == border);
+
+            // The first copy fails on the way: the other one shows what is missing of its segment, and no more.
+            let mixed: Vec<Frame> = mine.iter().filter(|frame| frame.ms < border - early)
+                .chain(other.iter().filter(|frame| frame.ms >= border - early)).copied().collect();
+            let piece = piece(from, border, Opening::Exact, HANDS);
+            let at = Timestamp::from_unix_ms(BASE_MS + joint);
+            let outcome = fill(piece, None, Some(at), &from_before(&mixed, piece.range.start()));
+            prop_assert_eq!(outcome.border.at, at);
+            prop_assert_eq!(shown(&[outcome], false), part(&mixed, false, from, joint));
+        }
+    }
+
     #[test]
-    fn a_seam_is_at_the_random_access_point_before_it() {
-        let (mine, other) = (
-            stream(0, -2_000, &[20; 12], false),
-            stream(1, -1_300, &[25; 12], false),
-        );
-        let mut cutter = Cutter::new(piece(4_000, 9_500, Opening::Continues, Closing::Ends), None);
-        for frame in mine.iter().filter(|frame| frame.ms < 8_700) {
-            cutter.push(*frame);
-        }
-        assert!(!cutter.whole());
-        for frame in other.iter().filter(|frame| frame.ms >= 8_700).take(3) {
-            cutter.push(*frame);
-        }
-        assert!(cutter.whole());
-        let outcome = cutter.finish();
+    fn the_joint_is_the_last_random_access_point_up_to_the_border() {
+        let mine = stream(0, -2_000, &[20; 12], false);
+        let begins = |groups: &[usize], border| {
+            let (joint, outcomes) = seam(&mine, &stream(1, -1_300, groups, false), border);
+            let preroll = outcomes[1].content.iter().filter(|cut| cut.preroll);
+            (joint, preroll.count())
+        };
+        assert_eq!(begins(&[25; 12], 9_500), (8_700, 0));
+        // At the border itself, of two of which one would do.
+        assert_eq!(begins(&[10; 30], 8_700), (8_700, 0));
+        // Too long ago: hidden, where it is asked for.
+        assert_eq!(begins(&[100; 3], 12_000), (12_000, 33));
+        // A copy that begins behind the border.
+        let late = stream(1, 9_520, &[10; 30], false);
+        let (joint, outcomes) = seam(&mine, &late, 9_500);
         assert_eq!(
-            outcome.content.last().map(|cut| cut.footage.ms),
-            Some(8_600)
+            (joint, shown(&outcomes[1..], false).first()),
+            (9_500, Some(&9_520))
         );
-        assert_eq!(outcome.rest.first().map(|frame| frame.ms), Some(8_700));
-        let next = piece(9_500, 14_000, Opening::Joins, Closing::Continues);
-        for border in [None, Some(outcome.border)] {
-            let next = cold(next, border, &other);
-            assert_eq!(
-                next.content
-                    .first()
-                    .map(|cut| (cut.footage.ms, cut.preroll)),
-                Some((8_700, false))
-            );
-        }
     }
 
     #[test]

@@ -67,17 +67,17 @@ pub(in crate::inbound::http) struct Feed {
 }
 
 impl Feed {
-    /// Opens it at `from`, with `copy` if one is named that may be used; what has to be decoded ahead comes along.
+    /// Opens it at `from`, up to `until`, with `copy` if one is named that may be used; what has to be decoded ahead comes along.
     pub(in crate::inbound::http) async fn open(
         camera: &CameraEntry,
         journal: Journal,
-        from: Timestamp,
+        (from, until): (Timestamp, Option<Timestamp>),
         copy: Option<CopyIx>,
         sound: bool,
     ) -> Result<Self, NoFeed> {
         let wanted = Wanted {
             from,
-            until: None,
+            until,
             holes: Some(Holes::Skip),
             frames: Frames::All,
             pacing: None,

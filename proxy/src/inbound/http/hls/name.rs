@@ -15,7 +15,8 @@ pub(super) enum Name {
         sound: bool,
     },
     /// `0/seg-1767268800000000-1767268804000000.m4s`: footage of the first copy. `start` and `join` in place of `seg` for an
-    /// [`Opening`] that is not in the middle of a leg, `-last` behind it all for a [`Closing`] that is not; `0v` in place of `0` for
+    /// [`Opening`] that is not in the middle of a leg, `-last` or, where the second copy takes over, `-to1`
+    /// behind it all for a [`Closing`] that is not; `0v` in place of `0` for
     /// pictures without sound.
     Footage(Piece),
     /// `gap/seg-1767268800000000-1767268804000000.m4s`: nothing.
@@ -79,9 +80,13 @@ impl Name {
             return Some(Name::Init { copy, at, sound });
         }
         let file = file.strip_suffix(".m4s")?;
-        let (file, closing) = match file.strip_suffix("-last") {
-            Some(file) => (file, Closing::Ends),
-            None => (file, Closing::Continues),
+        let (file, closing) = match (file.strip_suffix("-last"), file.split_once("-to")) {
+            (Some(file), _) => (file, Closing::Ends),
+            (None, Some((file, to))) => {
+                let to = CopyIx(u8::try_from(digits(to)?).ok()?);
+                (file, Closing::Hands { to })
+            }
+            (None, None) => (file, Closing::Continues),
         };
         let (word, range) = file.split_once('-')?;
         let (from, until) = range.split_once('-')?;
@@ -128,18 +133,20 @@ impl fmt::Display for Name {
                     Opening::Exact => "start",
                     Opening::Joins => "join",
                 };
-                let last = match piece.closing {
-                    Closing::Continues => "",
-                    Closing::Ends => "-last",
-                };
                 let (from, until) = (piece.range.start(), piece.range.end());
                 write!(
                     f,
-                    "{}/{word}-{}-{}{last}.m4s",
+                    "{}/{word}-{}-{}",
                     Folder(piece.copy, piece.sound),
                     from.as_micros(),
                     until.as_micros()
-                )
+                )?;
+                match piece.closing {
+                    Closing::Continues => {}
+                    Closing::Ends => f.write_str("-last")?,
+                    Closing::Hands { to } => write!(f, "-to{}", to.0)?,
+                }
+                f.write_str(".m4s")
             }
         }
     }
@@ -178,7 +185,11 @@ mod tests {
             Just(Opening::Exact),
             Just(Opening::Joins)
         ];
-        let closing = prop_oneof![Just(Closing::Continues), Just(Closing::Ends)];
+        let closing = prop_oneof![
+            Just(Closing::Continues),
+            Just(Closing::Ends),
+            any::<u8>().prop_map(|to| Closing::Hands { to: CopyIx(to) })
+        ];
         (
             0..LAST_US - 10_000_000,
             1..10_000_000_i64,
@@ -223,7 +234,7 @@ mod tests {
             "0/seg-01-4000000.m4s",
             "0/seg-4000000-4000000.m4s",
             "0/seg-5000000-4000000.m4s",
-            "0/seg-0-10000000.m4s",
+            "0/seg-0-12000000.m4s",
             "0/seg-9223372036854775807-9223372036854775808.m4s",
             "0/seg-253402300799000001-253402300799000002.m4s",
             "256/seg-0-4000000.m4s",
@@ -232,6 +243,9 @@ mod tests {
             "gap/start-0-4000000.m4s",
             "0/seg-0-4000000.mp4",
             "0/seg-0-4000000-last-last.m4s",
+            "0/seg-0-4000000-to1-last.m4s",
+            "0/seg-0-4000000-to256.m4s",
+            "0/seg-0-4000000-to.m4s",
             "0/gap-0-4000000.m4s",
             "gap/seg-0-4000000-last.m4s",
             "0/init-1e9.mp4",

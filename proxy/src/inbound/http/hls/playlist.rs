@@ -180,7 +180,7 @@ mod tests {
         let text = media(timeline(), &manner(false), |_, _| false);
         assert_eq!(
             text,
-            "#EXTM3U\n#EXT-X-VERSION:8\n#EXT-X-TARGETDURATION:10\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
+            "#EXTM3U\n#EXT-X-VERSION:8\n#EXT-X-TARGETDURATION:12\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
             #EXT-X-INDEPENDENT-SEGMENTS\n\
             #EXT-X-MAP:URI=\"0/init-1767268800000000.mp4\"\n#EXT-X-PROGRAM-DATE-TIME:2026-01-01T12:00:00.000Z\n\
             #EXTINF:4.000,\n0/seg-1767268800000000-1767268804000000.m4s\n\

@@ -7,12 +7,12 @@ use bytes::{Bytes, BytesMut};
 use moka::future::Cache;
 use seamline_media::Entry;
 use seamline_media::mp4::{Fragmented, Holes, Origin, Piece as Part, Settings};
-use seamline_routing::segments::Opening;
+use seamline_routing::segments::{Closing, Opening};
 use seamline_routing::{CameraId, CopyIx, Timestamp};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
 
-use super::cutter::{Border, Cutter, Footage, Outcome};
+use super::cutter::{Border, Cutter, Footage, Outcome, joint};
 use super::feed::{Feed, NoFeed, Shot};
 use super::name::{Name, Piece};
 use super::parking::{Parking, Place};
@@ -164,18 +164,32 @@ impl Store {
     ) -> Result<Bytes, NoSegment> {
         let sound = piece.sound;
         let place = (camera.id().clone(), piece.range.start(), sound);
-        let border = match piece.opening {
-            Opening::Continues | Opening::Joins => {
-                self.borders.get(&(place.0.clone(), place.1)).await
-            }
-            Opening::Exact => None,
-        };
         let opening = self.opening(&place).await;
         let _alone = match piece.opening {
             Opening::Continues => None,
             Opening::Exact | Opening::Joins => Some(opening.lock().await),
         };
-        let waiting = self.parking.take(&place).await;
+        let border = match piece.opening {
+            Opening::Continues => {
+                let known = self.borders.get(&(place.0.clone(), place.1)).await;
+                known.filter(|border| border.copy.is_some())
+            }
+            Opening::Joins => Some(self.joint(camera, journal, &place, piece.copy).await?),
+            Opening::Exact => None,
+        };
+        let next = (camera.id().clone(), piece.range.end(), sound);
+        let until = match piece.closing {
+            Closing::Continues | Closing::Ends => None,
+            Closing::Hands { to } => {
+                let opening = self.opening(&next).await;
+                let _alone = opening.lock().await;
+                // Without it, nothing can take over earlier.
+                let joint = self.joint(camera, journal, &next, to).await;
+                Some(joint.map_or(piece.range.end(), |joint| joint.at))
+            }
+        };
+        // One that looks behind the end of the leg would change copies where its own reading of the seam puts it.
+        let waiting = self.parking.take(&place).await.filter(|_| until.is_none());
         let mut feed = if let Some(feed) = waiting {
             feed
         } else {
@@ -185,9 +199,12 @@ impl Store {
                 (None, Opening::Continues) => piece.range.start().shift(-1),
                 (None, Opening::Exact | Opening::Joins) => piece.range.start(),
             };
-            Feed::open(camera, journal.clone(), from, Some(piece.copy), sound).await?
+            // Asked for up to where its copy ends, it would look for the one that follows.
+            let short = until.map(|until| until.min(piece.range.end().shift(-1)));
+            let stretch = (from, short);
+            Feed::open(camera, journal.clone(), stretch, Some(piece.copy), sound).await?
         };
-        let outcome = collect(&mut feed, piece, border).await?;
+        let outcome = collect(&mut feed, piece, border, until).await?;
         if outcome.mid_group {
             self.long_groups.insert(camera.id().clone(), ()).await;
         }
@@ -199,18 +216,61 @@ impl Store {
             let key = (camera.id().clone(), Name::Init { copy, at, sound });
             self.kept.insert(key, head).await;
         }
-        let next = (camera.id().clone(), piece.range.end(), sound);
-        self.borders
-            .insert((next.0.clone(), next.1), outcome.border)
-            .await;
-        if !outcome.rest.is_empty() {
-            feed.put_back(outcome.rest);
-            self.parking.leave(next, feed);
+        if piece.closing == Closing::Continues {
+            self.borders
+                .insert((next.0.clone(), next.1), outcome.border)
+                .await;
+            if !outcome.rest.is_empty() {
+                feed.put_back(outcome.rest);
+                self.parking.leave(next, feed);
+            }
         }
         if bytes.is_empty() {
             return Err(NoSegment::Nothing);
         }
         Ok(bytes)
+    }
+
+    /// Where `copy` takes over at a place, with a feed left there that begins so. To be asked by one at a time.
+    async fn joint(
+        &self,
+        camera: &CameraEntry,
+        journal: &Journal,
+        place: &Place,
+        copy: CopyIx,
+    ) -> Result<Border, NoSegment> {
+        let (id, border, sound) = place;
+        let key = (id.clone(), *border);
+        let known = self.borders.get(&key).await;
+        if let Some(known) = known.filter(|known| known.copy.is_none()) {
+            return Ok(known);
+        }
+        let open = |from| Feed::open(camera, journal.clone(), (from, None), Some(copy), *sound);
+        let mut feed = match self.parking.take(place).await {
+            Some(feed) => feed,
+            None => open(*border).await?,
+        };
+        let (mut seen, mut bytes) = (Vec::new(), 0);
+        while let Some(shot) = feed.next().await {
+            bytes += shot.sample.data.len();
+            let reached = shot.leads() && shot.capture() >= *border;
+            seen.push(shot);
+            if reached || bytes > SEGMENT_BYTES_MAX {
+                break;
+            }
+        }
+        let at = joint(&seen, *border);
+        if at < *border {
+            // From there on nothing is preroll, and sound comes along.
+            drop(feed);
+            feed = open(at).await?;
+        } else {
+            feed.put_back(seen);
+        }
+        self.parking.leave(place.clone(), feed);
+        let known = Border { at, copy: None };
+        self.borders.insert(key, known).await;
+        Ok(known)
     }
 
     async fn head(
@@ -227,9 +287,13 @@ impl Store {
         if let Some(bytes) = self.kept.get(&key).await {
             return Ok(bytes);
         }
-        let mut feed = match self.parking.take(&place).await {
-            Some(feed) => feed,
-            None => Feed::open(camera, journal.clone(), at, Some(copy), sound).await?,
+        let mut feed = if let Some(feed) = self.parking.take(&place).await {
+            feed
+        } else {
+            let known = self.borders.get(&(place.0.clone(), at)).await;
+            let joint = known.filter(|border| border.copy.is_none());
+            let from = joint.map_or(at, |joint| joint.at);
+            Feed::open(camera, journal.clone(), (from, None), Some(copy), sound).await?
         };
         let mut seen: Vec<Shot> = Vec::new();
         let mut bytes = None;
@@ -251,8 +315,9 @@ async fn collect(
     feed: &mut Feed,
     piece: Piece,
     border: Option<Border>,
+    joint: Option<Timestamp>,
 ) -> Result<Outcome<Shot>, NoSegment> {
-    let mut cutter = Cutter::new(piece, border);
+    let mut cutter = Cutter::new(piece, border, joint);
     let mut bytes = 0;
     while let Some(shot) = feed.next().await {
         if shot.leads() && !fits(&shot.entry) {
