@@ -13,7 +13,7 @@ use super::feed::Feed;
 /// A camera, where the segment begins that is wanted next, and whether it has sound.
 pub(super) type Place = (CameraId, Timestamp, bool);
 
-/// A player that has filled its buffer asks for a segment each time that one was shown; the longest lasts ten seconds.
+/// A player that has filled its buffer asks for a segment each time that one was shown; the longest lasts twelve seconds.
 const WAIT_MAX: Duration = Duration::from_secs(15);
 /// So many wait at the most, each with what it has read ahead: some seconds of footage, at most four megabytes.
 const WAITING_MAX: usize = 32;
