@@ -345,6 +345,16 @@ fn the_timeline_sessions_and_events_tell_what_a_playback_does() {
     assert!(monotonic().saturating_sub(asked) < Duration::from_secs(5));
 }
 
+/// The head of the answer to a request without anything.
+fn head_of(port: u16, method: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("it listens");
+    let request = format!("{method} {path} HTTP/1.1\r\nHost: h\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("it reads");
+    let mut answer = String::new();
+    until(&mut stream, &mut answer, "\r\n\r\n");
+    answer
+}
+
 /// Every path that the description names answers as it says, and nothing it does not name is 200.
 #[test]
 fn the_description_is_true() {
@@ -369,15 +379,7 @@ fn the_description_is_true() {
                 assert!(path.contains(&format!("{{{name}}}")), "{path}: {name}");
             }
             let asked = path.replace("{camera}", "gate");
-            let request = format!(
-                "{} {asked} HTTP/1.1\r\nHost: h\r\n\r\n",
-                method.to_uppercase()
-            );
-            let mut stream =
-                TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens");
-            stream.write_all(request.as_bytes()).expect("it reads");
-            let mut answer = String::new();
-            until(&mut stream, &mut answer, "\r\n\r\n");
+            let answer = head_of(seamline.port(), &method.to_uppercase(), &asked);
             let status = status(&answer);
             let responses = operation["responses"].as_object().expect("responses");
             let told = responses.contains_key(&status.to_string());
@@ -385,7 +387,13 @@ fn the_description_is_true() {
                 told || responses.contains_key("default") && (400..=503).contains(&status),
                 "{path}: {answer}"
             );
-            assert_ne!(status, 404, "{path} is not there: {answer}");
+            if asked.contains('{') {
+                // Nothing has such a name, but there is a place for it: only then is a method refused.
+                let refused = head_of(seamline.port(), "DELETE", &asked);
+                assert!(refused.contains(" 405 "), "{path} is not there: {refused}");
+            } else {
+                assert_ne!(status, 404, "{path} is not there: {answer}");
+            }
             assert_ne!(status, 405, "{path}: {answer}");
             if told && let Some(content) = responses[&status.to_string()]["content"].as_object() {
                 let kind = answer.lines().find_map(|line| {
