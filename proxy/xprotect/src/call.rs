@@ -151,6 +151,10 @@ impl Call {
             return Err(WireError::Document("methodcall"));
         }
         let name = root.text("methodname").unwrap_or_default();
+        // They cannot be written, and what is left without them may be the name of another method.
+        if name.contains(char::is_control) {
+            return Err(WireError::Document("methodname"));
+        }
         let method = match name.to_ascii_lowercase().as_str() {
             "connect" => Method::Connect(Box::new(Connect::read(&root))),
             "connectupdate" => Method::ConnectUpdate(Pass::read(&root)),

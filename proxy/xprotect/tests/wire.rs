@@ -696,3 +696,10 @@ proptest! {
         let _ = read([bytes]);
     }
 }
+
+#[test]
+fn a_method_is_not_taken_for_another_whose_name_is_left_without_control_characters() {
+    let document =
+        b"<methodcall><requestid>3</requestid><methodname>got\x14o</methodname></methodcall>";
+    assert!(Call::parse(document).is_err());
+}
