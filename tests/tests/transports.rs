@@ -256,7 +256,7 @@ fn tunnels_take_their_halves_in_any_order_and_nobody_elses() {
         let mut half =
             Half(TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens"));
         half.say(request);
-        let heard = half.hear("\0", SOON);
+        let heard = half.hear("\r\n\r\n", SOON);
         assert!(heard.contains(status), "{request}: {heard}");
     }
     // Nor is TLS spoken without a certificate; whoever says nothing has ten seconds.
