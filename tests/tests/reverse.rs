@@ -10,7 +10,6 @@ use seamline_tests::{
     recorder::Setup,
     seamline::Config,
     stream::{Onvif, Packet, Unit, assert_one_stream, assert_stamped, units},
-    vendor::Setup as Vendor,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -122,24 +121,22 @@ fn an_archive_and_a_recorder_play_backwards_alike() {
     let device = Soap::default().start(&recorder);
     let files = Recipe::default().mp4().make();
     let folder = files.archive_without(&[]);
-    let clips = Vendor::of("mediamtx").start(&footage);
-    // Dates in clips are rounded to ticks: the picture of the asked instant may lie some µs behind it.
-    for (config, rounded_ms) in [
-        (Config::default().onvif("device", &device), 0),
-        (Config::default().archive("archive", folder.path()), 0),
-        (Config::default().site("recorder", &recorder), 0),
-        (Config::default().vendor("mediamtx", &clips), 1),
+    for config in [
+        Config::default().onvif("device", &device),
+        Config::default().archive("archive", folder.path()),
+        Config::default().site("recorder", &recorder),
     ] {
         let seamline = config.serve();
         let mut probe = Probe::open(&seamline.url());
         let headers = [("Scale", "-1.0"), ("Rate-Control", "no")];
         let (later, earlier) = (noon(20.0), noon(9.0));
-        let answer = probe.play(later + rounded_ms, Some(earlier), &headers);
+        let answer = probe.play(later, Some(earlier), &headers);
         assert_eq!(answer.status, 200, "{answer:?}");
         assert_eq!(answer.header("Scale"), Some("-1.0"));
-        let range = answer.header("Range").unwrap_or_default();
-        assert!(range.starts_with("clock=20260101T120020"), "{range}");
-        assert!(range.ends_with("-20260101T120009Z"), "{range}");
+        assert_eq!(
+            answer.header("Range"),
+            Some("clock=20260101T120020Z-20260101T120009Z")
+        );
         let cseq = probe.client.cseq();
         probe.receive_to_end(SOON);
         let rewound = Rewound::of(&probe.tracks[0], cseq);
