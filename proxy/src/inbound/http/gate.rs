@@ -30,10 +30,8 @@ pub(super) struct Admitted<Q> {
     /// The camera.
     pub(super) camera: Arc<CameraEntry>,
     /// The query's other parameters.
-    #[allow(dead_code, reason = "not every route has parameters")]
     pub(super) query: Q,
     /// Who asks.
-    #[allow(dead_code, reason = "not every route tells who asked")]
     pub(super) visitor: Visitor,
 }
 
@@ -61,7 +59,6 @@ impl Visitor {
     }
 
     /// The journal for a playback of theirs; `transport` is how it is served, such as `http/get`.
-    #[allow(dead_code, reason = "for the routes that play")]
     pub(super) fn journal(&self, face: &Face, transport: &'static str) -> Journal {
         face.cameras.journal.of(Client {
             peer: self.guest.peer,
