@@ -10,6 +10,7 @@ mod framer;
 pub mod gbd;
 mod image;
 pub mod login;
+pub mod merge;
 pub mod sequences;
 pub mod soap;
 
