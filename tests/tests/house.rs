@@ -49,6 +49,7 @@ const MAY_KNOW: [(&str, &[&str]); 12] = [
             "seamline-rtsp",
             "seamline-media",
             "seamline-archive",
+            "seamline-xprotect",
         ],
     ),
     // What the house gets wrong must not cancel out in its tests.
