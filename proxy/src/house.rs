@@ -15,7 +15,7 @@ use crate::clock;
 use crate::clocks::CopyClocks;
 use crate::config::{Config, RecorderEntry};
 use crate::evidence::Evidence;
-use crate::inbound::Listener;
+use crate::inbound::{Faces, Listener};
 use crate::journal::Journal;
 
 /// All parts of a running program.
@@ -83,13 +83,26 @@ impl House {
 
     /// Serves clients, and watches the recorders, until `shutdown` turns true and running playbacks have had their time.
     pub async fn serve(&self, listener: Listener, shutdown: watch::Receiver<bool>) {
+        self.serve_with(listener, Faces::default(), shutdown).await;
+    }
+
+    /// As [`Self::serve`], and clients of XProtect besides.
+    pub async fn serve_with(
+        &self,
+        listener: Listener,
+        faces: Faces,
+        shutdown: watch::Receiver<bool>,
+    ) {
         let options = WatchOptions {
             ttl: self.policy.ttl,
             tail_ttl: self.policy.tail_ttl,
             ..WatchOptions::default()
         };
         let _watch = Watch::start(&self.index, &self.recorders, options, Clock::System);
-        listener.serve(self.cameras.clone(), shutdown).await;
+        tokio::join!(
+            listener.serve(self.cameras.clone(), shutdown.clone()),
+            faces.serve(self.cameras.clone(), shutdown),
+        );
     }
 }
 

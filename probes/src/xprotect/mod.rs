@@ -17,7 +17,7 @@ use seamline_xprotect::{
 use tokio::time::timeout;
 
 pub use imageserver::ImageServer;
-pub use site::{Opened, Site, Token};
+pub use site::{Opened, Site, Token, recorder_url};
 
 use crate::{
     archive::describe_tracks,

@@ -125,6 +125,16 @@ impl Site {
         })
     }
 
+    /// Where its management server is.
+    pub fn server(&self) -> &Url {
+        &self.server
+    }
+
+    /// How its management server and its recorders are trusted.
+    pub fn tls(&self) -> Arc<ClientConfig> {
+        Arc::clone(&self.tls)
+    }
+
     /// The token that was given last, good or not.
     pub fn newest(&self) -> Option<Token> {
         self.lock_newest().clone()
@@ -355,10 +365,7 @@ impl Site {
     }
 
     /// Recorders, cameras and hardware; what was told a while ago, unless `fresh`.
-    pub(super) async fn configuration(
-        &self,
-        fresh: bool,
-    ) -> Result<Arc<Configuration>, ProbeError> {
+    pub async fn configuration(&self, fresh: bool) -> Result<Arc<Configuration>, ProbeError> {
         let mut kept = self.configuration.lock().await;
         let now = monotonic();
         let good_for = if fresh {
@@ -566,30 +573,11 @@ fn is_about_device(reason: &str) -> bool {
 }
 
 fn find(told: &Configuration, remote: &str) -> Result<Option<Place>, ProbeError> {
-    let all = || {
-        let recorders = told.recorders.iter();
-        recorders.flat_map(|recorder| {
-            recorder
-                .cameras
-                .iter()
-                .map(move |camera| (recorder, camera))
-        })
+    let found = told.camera(remote);
+    let found = found.map_err(|ambiguous| ProbeError::protocol(ambiguous.to_string()))?;
+    let Some((recorder, camera)) = found else {
+        return Ok(None);
     };
-    let by_id = all().find(|(_, camera)| camera.id.eq_ignore_ascii_case(remote));
-    let found = if let Some(found) = by_id {
-        found
-    } else {
-        let mut named = all().filter(|(_, camera)| camera.name == remote);
-        let Some(found) = named.next() else {
-            return Ok(None);
-        };
-        if named.next().is_some() {
-            let what = format!("several cameras are called {remote:?}: name its GUID");
-            return Err(ProbeError::protocol(what));
-        }
-        found
-    };
-    let (recorder, camera) = found;
     if camera.may_play == Some(false) {
         let what = format!("its user may not play {:?}", camera.name);
         return Err(ProbeError::protocol(what));
@@ -613,7 +601,8 @@ fn guid(bits: u128) -> String {
     text
 }
 
-fn recorder_url(uri: &str) -> Result<Url, ProbeError> {
+/// The address of a recorder, as a configuration has it.
+pub fn recorder_url(uri: &str) -> Result<Url, ProbeError> {
     let url =
         address(uri).map_err(|error| ProbeError::protocol(format!("WebServerUri: {error}")))?;
     Ok(url)

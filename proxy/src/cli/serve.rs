@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use super::{CliError, ServeArgs, load, logs};
 use crate::config::Log;
 use crate::house::{House, Signals};
-use crate::inbound::{Certificates, Listener};
+use crate::inbound::{Certificates, Faces, Listener};
 use crate::journal::Journal;
 
 pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
@@ -25,6 +25,7 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let signals = Signals::catch()?;
     let certificates = config.inbound.certificates.clone();
     let listener = Listener::bind(&config.listen, config.inbound.clone()).await?;
+    let faces = Faces::bind(config.faces.clone(), &config.inbound).await?;
     tracing::info!(
         addresses = ?listener.addresses()?, tls = certificates.is_some(), cameras = config.cameras.len(), recorders = config.recorders.len(), users = config.auth.users.len(), "serving"
     );
@@ -34,7 +35,7 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let house = House::build(config, Journal::default());
     let (shutdown, asked) = watch::channel(false);
     tokio::select! {
-        () = house.serve(listener, asked) => tracing::info!("stopped"),
+        () = house.serve_with(listener, faces, asked) => tracing::info!("stopped"),
         () = renew(certificates) => {}
         () = signals.obey(shutdown) => tracing::warn!("stopped at once"),
     }

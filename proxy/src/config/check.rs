@@ -20,6 +20,7 @@ use super::http;
 use super::model::{CameraTable, CopyTable, LimitsTable, LogTable, SiteTable, TlsTable};
 use super::passthrough;
 use super::problems::Problems;
+use super::xprotect;
 use super::{CameraSettings, Config, LISTEN, Log, RecorderEntry};
 use crate::inbound::is_reserved;
 use crate::inbound::{Certificates, HttpSettings, Limits, Settings, TlsError, UdpSettings};
@@ -42,6 +43,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         policy,
         dialects,
         passthrough,
+        xprotect: faces,
         users,
         sites,
         recorders,
@@ -104,12 +106,15 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         .filter_map(|entry| Some((entry.table?, entry.span)))
         .collect();
     let passthrough = passthrough::check(relayed, &recorders, &sites, &user_names, problems);
+    let faces = faces.into_iter().filter_map(|entry| entry.table).collect();
+    let listen = top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0);
+    let faces = xprotect::check(faces, &listen, &recorders, problems);
     let http = HttpSettings {
         passthrough,
         ..http::check(&http, problems)
     };
     Config {
-        listen: top.listen.map_or_else(|| vec![LISTEN], |listen| listen.0),
+        listen,
         inbound: Settings {
             limits: limits_of(&limits),
             certificates,
@@ -123,6 +128,7 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         cameras,
         policy,
         dialects: aliases.done(),
+        faces,
         evidence_key,
     }
 }

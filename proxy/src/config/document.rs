@@ -16,6 +16,7 @@ use super::model::{
 use super::passthrough::PassthroughTable;
 use super::policy::PolicyTable;
 use super::problems::Problems;
+use super::xprotect::XProtectTable;
 
 /// What a table of an array is, where it is, and its name even when the rest of it is wrong.
 pub(super) struct Entry<T> {
@@ -47,6 +48,7 @@ pub(super) struct Document {
     pub(super) policy: PolicyTable,
     pub(super) dialects: DialectsTable,
     pub(super) passthrough: Vec<Entry<PassthroughTable>>,
+    pub(super) xprotect: Vec<Entry<XProtectTable>>,
     pub(super) users: Vec<Entry<UserTable>>,
     pub(super) sites: Vec<Entry<SiteTable>>,
     pub(super) recorders: Vec<Entry<RecorderTable>>,
@@ -74,6 +76,7 @@ pub(super) fn read(text: &str, problems: &mut Problems) -> Option<Document> {
         policy: reader.section(&mut root, "policy"),
         dialects: reader.section(&mut root, "dialects"),
         passthrough: reader.array(&mut root, "passthrough", "name", Reader::table),
+        xprotect: reader.array(&mut root, "xprotect", "primary", Reader::table),
         users: reader.array(&mut root, "user", "name", Reader::table),
         sites: reader.array(&mut root, "site", "name", Reader::table),
         recorders: reader.array(&mut root, "recorder", "name", Reader::recorder),
@@ -92,7 +95,7 @@ impl Reader<'_> {
     fn top(&mut self, mut root: DeTable<'_>) -> TopTable {
         let ours = ["listen", "udp", "udp_ports"].map(|key| root.remove_entry(key));
         for key in root.keys() {
-            let known = "listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]";
+            let known = "listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[xprotect]], [[user]], [[site]], [[recorder]], [[camera]]";
             self.problems.add(
                 &key.span(),
                 format!("unknown key `{}`; there are {known}", key.get_ref()),

@@ -12,6 +12,7 @@ mod model;
 mod passthrough;
 mod policy;
 mod problems;
+mod xprotect;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -22,7 +23,7 @@ use seamline_probes::{Clock, Recorder, Zone};
 use seamline_routing::{Camera, Policy, RecorderId, SiteId};
 use serde::Deserialize;
 
-use crate::inbound::{Dialects, Settings};
+use crate::inbound::{Dialects, FaceSettings, Settings};
 pub use auth::Auth;
 pub(crate) use auth::is_user_name;
 pub use problems::{LoadError, Problem, Problems};
@@ -52,6 +53,8 @@ pub struct Config {
     pub policy: Policy,
     /// The cameras' names in vendors' URLs.
     pub dialects: Dialects,
+    /// What clients of XProtect see in place of its management servers.
+    pub faces: Vec<FaceSettings>,
     /// What the manifests of exports are signed with.
     pub evidence_key: Option<SigningKey>,
 }

@@ -65,7 +65,7 @@ pub struct BindError {
 }
 
 /// A pause after an error of accept, so that running out of descriptors does not spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Bound sockets; each speaks everything.
 #[derive(Debug)]
@@ -113,7 +113,7 @@ impl Listener {
             sessions: Sessions::default(),
         });
         let mut connections = JoinSet::new();
-        let by_address: Arc<DashMap<IpAddr, usize>> = Arc::default();
+        let seats = Seats::new(self.settings.limits);
         loop {
             let accepted = tokio::select! {
                 _ = shutdown.wait_for(|down| *down) => break,
@@ -122,7 +122,7 @@ impl Listener {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    let Some(seat) = self.seat(connections.len(), &by_address, peer) else {
+                    let Some(seat) = seats.take(connections.len(), peer) else {
                         continue;
                     };
                     if let Some(link) = link(stream, peer, seat) {
@@ -152,23 +152,34 @@ impl Listener {
         });
         accepted.map_or(Poll::Pending, Poll::Ready)
     }
+}
 
-    fn seat(
-        &self,
-        taken: usize,
-        by_address: &Arc<DashMap<IpAddr, usize>>,
-        peer: SocketAddr,
-    ) -> Option<Seat> {
-        let limits = self.settings.limits;
-        let here = by_address.get(&peer.ip()).map_or(0, |count| *count);
+/// The places of connections, in all and by address.
+pub(super) struct Seats {
+    limits: Limits,
+    by_address: Arc<DashMap<IpAddr, usize>>,
+}
+
+impl Seats {
+    pub(super) fn new(limits: Limits) -> Self {
+        Seats {
+            limits,
+            by_address: Arc::default(),
+        }
+    }
+
+    /// A place for one more than `taken`; `None` where there are too many, which is logged.
+    pub(super) fn take(&self, taken: usize, peer: SocketAddr) -> Option<Seat> {
+        let limits = self.limits;
+        let here = self.by_address.get(&peer.ip()).map_or(0, |count| *count);
         if taken >= limits.connections_max || here >= limits.per_address_max {
             tracing::warn!(%peer, connections = taken, from_address = here, "connection refused: too many");
             return None;
         }
-        *by_address.entry(peer.ip()).or_insert(0) += 1;
+        *self.by_address.entry(peer.ip()).or_insert(0) += 1;
         Some(Seat {
             address: peer.ip(),
-            by_address: by_address.clone(),
+            by_address: self.by_address.clone(),
         })
     }
 }
@@ -189,7 +200,7 @@ impl Drop for Seat {
     }
 }
 
-fn link(stream: TcpStream, peer: SocketAddr, seat: Seat) -> Option<Link> {
+pub(super) fn link(stream: TcpStream, peer: SocketAddr, seat: Seat) -> Option<Link> {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "socket options");
     }

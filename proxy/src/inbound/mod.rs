@@ -8,6 +8,7 @@ mod listener;
 mod rtsp;
 mod sniff;
 mod tls;
+mod xprotect;
 
 pub use http::{Cors, HttpSettings, Rule, Target};
 pub use listener::{BindError, Limits, Listener, Settings};
@@ -15,3 +16,4 @@ pub use rtsp::UdpSettings;
 pub use rtsp::{Alias, Dialects};
 pub(crate) use rtsp::{is_reserved, vendors};
 pub use tls::{Certificates, TlsError};
+pub use xprotect::{FaceSettings, Faces, PortSettings, Server};

@@ -1,6 +1,7 @@
 //! What a management server tells of its recorders, cameras and hardware.
 
 use seamline_xml::{Element, Limits, Markup};
+use serde::{Deserialize, Serialize};
 
 use crate::soap::{self, SERVER};
 
@@ -16,14 +17,14 @@ pub fn request(token: &str) -> Vec<u8> {
 }
 
 /// What a user may see of a site.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
     /// In the server's order.
     pub recorders: Vec<RecordingServer>,
 }
 
 /// A recording server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordingServer {
     /// Its GUID.
     pub id: String,
@@ -38,7 +39,7 @@ pub struct RecordingServer {
 }
 
 /// A camera.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Camera {
     /// Its GUID.
     pub id: String,
@@ -48,12 +49,18 @@ pub struct Camera {
     pub hardware: String,
     /// Its channel there, from 0.
     pub channel: Option<u32>,
-    /// Whether recordings may be played; `None` where nothing is said.
+    /// Whether recordings may be played (`Browse`); `None` where nothing is said.
     pub may_play: Option<bool>,
+    /// Whether what it sees now may be watched (`Live`); likewise.
+    #[serde(default)]
+    pub may_live: Option<bool>,
+    /// Whether it may be told what is recorded (`GetSequences`); likewise.
+    #[serde(default)]
+    pub may_list: Option<bool>,
 }
 
 /// A device on the network.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Hardware {
     /// Its GUID.
     pub id: String,
@@ -73,6 +80,49 @@ impl Configuration {
         }
     }
 }
+
+impl Configuration {
+    /// The camera of this GUID, or else the only one of this name, and who records it.
+    pub fn camera(&self, remote: &str) -> Result<Option<(&RecordingServer, &Camera)>, Ambiguous> {
+        let all = || {
+            let recorders = self.recorders.iter();
+            recorders.flat_map(|recorder| {
+                recorder
+                    .cameras
+                    .iter()
+                    .map(move |camera| (recorder, camera))
+            })
+        };
+        if let Some(found) = all().find(|(_, camera)| camera.id.eq_ignore_ascii_case(remote)) {
+            return Ok(Some(found));
+        }
+        let mut named = all().filter(|(_, camera)| camera.name == remote);
+        let found = named.next();
+        if named.next().is_some() {
+            return Err(Ambiguous(remote.to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// The recorder of this GUID, or else the only one of this name.
+    pub fn recorder(&self, remote: &str) -> Result<Option<&RecordingServer>, Ambiguous> {
+        let mut by_id = self.recorders.iter();
+        if let Some(found) = by_id.find(|recorder| recorder.id.eq_ignore_ascii_case(remote)) {
+            return Ok(Some(found));
+        }
+        let mut named = self.recorders.iter().filter(|found| found.name == remote);
+        let found = named.next();
+        if named.next().is_some() {
+            return Err(Ambiguous(remote.to_owned()));
+        }
+        Ok(found)
+    }
+}
+
+/// Several are called so.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("several are called {0:?}: name the GUID")]
+pub struct Ambiguous(pub String);
 
 impl RecordingServer {
     fn read(info: &Element) -> Self {
@@ -104,9 +154,10 @@ impl RecordingServer {
 impl Camera {
     fn read(info: &Element) -> Option<Self> {
         let text = |name: &str| info.text(name).unwrap_or_default().to_owned();
-        let browse = info
-            .at(&["CameraSecurity", "Browse"])
-            .and_then(Element::value);
+        let said = |right: &str| {
+            let said = info.at(&["CameraSecurity", right])?.value()?;
+            Some(said.eq_ignore_ascii_case("true"))
+        };
         Some(Self {
             id: info.text("DeviceId")?.to_owned(),
             name: text("Name"),
@@ -114,7 +165,9 @@ impl Camera {
             channel: info
                 .text("DeviceIndex")
                 .and_then(|index| index.parse().ok()),
-            may_play: browse.map(|said| said.eq_ignore_ascii_case("true")),
+            may_play: said("Browse"),
+            may_live: said("Live"),
+            may_list: said("GetSequences"),
         })
     }
 }

@@ -11,6 +11,7 @@ pub mod gbd;
 mod image;
 pub mod login;
 pub mod merge;
+pub mod rights;
 pub mod sequences;
 pub mod soap;
 

@@ -476,6 +476,8 @@ fn a_configuration() {
         hardware: "AB".to_owned(),
         channel: Some(1),
         may_play: Some(false),
+        may_live: None,
+        may_list: None,
     };
     let hardware = Hardware {
         id: "ab".to_owned(),

@@ -1,0 +1,299 @@
+//! Which recorder has which port here, which cameras it serves, and where else each of them is recorded.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use seamline_probes::MediaSource;
+use seamline_probes::xprotect::{Site, recorder_url};
+use seamline_routing::{CameraId, CopyIx, RecorderId, SiteId};
+use seamline_xprotect::configuration::Configuration;
+use tokio::sync::Notify;
+use url::Url;
+
+use super::cache::Cache;
+use super::settings::FaceSettings;
+use crate::cameras::{CameraEntry, Cameras};
+
+/// How often the sites are asked whether anything changed.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// How often while it is not known yet where anything is.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// The recorders of a face, as far as they are known.
+#[derive(Debug, Default)]
+pub(in crate::inbound) struct Recorders {
+    /// As the settings have the ports.
+    ports: ArcSwap<Vec<Option<Arc<Proxied>>>>,
+    /// Everything that the primary tells of, also what has no port here.
+    primary: ArcSwap<Option<Arc<Configuration>>>,
+    told: Notify,
+}
+
+/// A recorder of the primary that has a port here.
+#[derive(Debug, Clone)]
+pub(in crate::inbound) struct Proxied {
+    /// Its GUID.
+    pub(in crate::inbound) id: Arc<str>,
+    /// Its name for people.
+    pub(in crate::inbound) name: Arc<str>,
+    /// Where it is; `https` where it wants TLS.
+    pub(in crate::inbound) address: Url,
+    /// The port that clients are told.
+    pub(in crate::inbound) told_port: u16,
+    /// Its cameras, by GUID in lower case.
+    devices: HashMap<String, Arc<Device>>,
+}
+
+/// A camera of a recorder that has a port here.
+#[derive(Debug, Clone)]
+pub(in crate::inbound) struct Device {
+    /// Its GUID at the primary: the one that clients know.
+    pub(in crate::inbound) id: Arc<str>,
+    /// The camera of the configuration; `None` where it has none: then there is but the primary's copy.
+    pub(in crate::inbound) camera: Option<CameraId>,
+    /// Where it is recorded by XProtect, as the camera has its copies: the best first.
+    pub(in crate::inbound) copies: Vec<CopyAt>,
+}
+
+/// A camera's recording at a recorder of XProtect.
+#[derive(Debug, Clone)]
+pub(in crate::inbound) struct CopyAt {
+    /// Its place among the camera's copies, for the index of coverage; `None` where the configuration has no such camera.
+    pub(in crate::inbound) ix: Option<CopyIx>,
+    /// The `[[recorder]]`.
+    pub(in crate::inbound) recorder: RecorderId,
+    /// Where it stands.
+    pub(in crate::inbound) site: SiteId,
+    /// Who we are at its management server.
+    pub(in crate::inbound) server: Arc<Site>,
+    /// The camera's GUID there.
+    pub(in crate::inbound) device: Arc<str>,
+    /// Its recording server there; `https` where it wants TLS.
+    pub(in crate::inbound) address: Url,
+    /// Whether this is the recorder that clients believe to speak to.
+    pub(in crate::inbound) is_primary: bool,
+    /// How far its clock is ahead of the timeline's, µs, as configured.
+    pub(in crate::inbound) clock_offset_us: i64,
+}
+
+impl Recorders {
+    /// The recorder behind a port; `None` while it is not known where it is.
+    pub(in crate::inbound) fn port(&self, ix: usize) -> Option<Arc<Proxied>> {
+        self.ports.load().get(ix)?.clone()
+    }
+
+    /// The recorder with this GUID, where it has a port.
+    pub(in crate::inbound) fn by_id(&self, id: &str) -> Option<Arc<Proxied>> {
+        let ports = self.ports.load();
+        let mut known = ports.iter().flatten();
+        known.find(|port| port.id.eq_ignore_ascii_case(id)).cloned()
+    }
+
+    /// All that have a port and are known.
+    pub(in crate::inbound) fn all(&self) -> Vec<Arc<Proxied>> {
+        self.ports.load().iter().flatten().cloned().collect()
+    }
+
+    /// What the primary tells of all its recorders, to the house.
+    pub(in crate::inbound) fn primary(&self) -> Option<Arc<Configuration>> {
+        self.primary.load().as_ref().clone()
+    }
+
+    /// Asks the sites again, soon: something was seen that is not known.
+    pub(in crate::inbound) fn look_again(&self) {
+        self.told.notify_one();
+    }
+
+    /// Keeps this true; never returns.
+    pub(super) async fn follow(
+        &self,
+        settings: &FaceSettings,
+        cameras: &Cameras,
+        cache: Option<&Cache>,
+    ) {
+        let (mut fresh, mut seen) = (false, HashMap::new());
+        loop {
+            let known = self.look(settings, cameras, cache, fresh, &mut seen).await;
+            let pause = if known { LOOK_EVERY } else { LOOK_AGAIN };
+            fresh = tokio::select! {
+                () = tokio::time::sleep(pause) => false,
+                () = self.told.notified() => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    true
+                }
+            };
+        }
+    }
+
+    /// Asks all sites of the face once; whether the primary is known, from it or from the cache.
+    async fn look(
+        &self,
+        settings: &FaceSettings,
+        cameras: &Cameras,
+        cache: Option<&Cache>,
+        fresh: bool,
+        seen: &mut HashMap<RecorderId, Arc<Configuration>>,
+    ) -> bool {
+        let mut told: HashMap<RecorderId, Arc<Configuration>> = HashMap::new();
+        let primary = &settings.primary;
+        for (recorder, server) in servers(settings, cameras) {
+            match server.configuration(fresh).await {
+                Ok(configuration) => {
+                    let before = seen.insert(recorder.clone(), Arc::clone(&configuration));
+                    let is_news = before.is_none_or(|before| !Arc::ptr_eq(&before, &configuration));
+                    if let Some(cache) = cache.filter(|_| is_news) {
+                        cache.keep_site(&recorder, &configuration).await;
+                    }
+                    told.insert(recorder, configuration);
+                }
+                Err(error) => {
+                    let kept = match cache {
+                        Some(cache) => cache.site(&recorder).await,
+                        None => None,
+                    };
+                    tracing::warn!(%recorder, server = %server.server(), %error, cached = kept.is_some(), "XProtect site's configuration");
+                    if let Some(kept) = kept {
+                        told.insert(recorder, Arc::new(kept));
+                    }
+                }
+            }
+        }
+        let Some(of_primary) = told.get(&primary.recorder).cloned() else {
+            return false;
+        };
+        let ports = settings.ports.iter().map(|port| {
+            let found = proxied(settings, &port.recorder, port.told_port(), cameras, &told);
+            if let Err(why) = &found {
+                tracing::warn!(recorder = port.recorder, server = %primary.server.server(), %why, "XProtect recorder's port");
+            }
+            found.ok().map(Arc::new)
+        });
+        self.ports.store(Arc::new(ports.collect()));
+        self.primary.store(Arc::new(Some(of_primary)));
+        true
+    }
+}
+
+impl Proxied {
+    /// The camera with this GUID.
+    pub(in crate::inbound) fn device(&self, id: &str) -> Option<&Arc<Device>> {
+        self.devices.get(&id.to_ascii_lowercase())
+    }
+
+    /// All its cameras, in no order.
+    pub(in crate::inbound) fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
+        self.devices.values()
+    }
+}
+
+/// Every management server that has a say in a face's cameras, each once.
+fn servers(settings: &FaceSettings, cameras: &Cameras) -> Vec<(RecorderId, Arc<Site>)> {
+    let primary = &settings.primary;
+    let mut found = vec![(primary.recorder.clone(), Arc::clone(&primary.server))];
+    for entry in cameras.iter().filter(|entry| is_of(entry, settings)) {
+        for (ix, copy) in entry.slot.camera().copies() {
+            if let MediaSource::XProtect(server) = entry.media(ix)
+                && found.iter().all(|(recorder, _)| *recorder != copy.recorder)
+            {
+                found.push((copy.recorder.clone(), server));
+            }
+        }
+    }
+    found
+}
+
+/// Whether a camera is recorded at the primary.
+fn is_of(entry: &CameraEntry, settings: &FaceSettings) -> bool {
+    let mut copies = entry.slot.camera().copies();
+    copies.any(|(_, copy)| copy.recorder == settings.primary.recorder)
+}
+
+/// Puts together what is known of a recorder.
+fn proxied(
+    settings: &FaceSettings,
+    name: &str,
+    told_port: u16,
+    cameras: &Cameras,
+    told: &HashMap<RecorderId, Arc<Configuration>>,
+) -> Result<Proxied, String> {
+    let primary = &settings.primary;
+    let of_primary = told
+        .get(&primary.recorder)
+        .ok_or("the primary is not known")?;
+    let recorder = of_primary
+        .recorder(name)
+        .map_err(|ambiguous| ambiguous.to_string())?
+        .ok_or("the primary tells of no such recorder")?;
+    let address = recorder_url(&recorder.uri).map_err(|error| error.to_string())?;
+    let mut devices: HashMap<String, Arc<Device>> = HashMap::new();
+    for camera in &recorder.cameras {
+        let copy = CopyAt {
+            ix: None,
+            recorder: primary.recorder.clone(),
+            site: primary.site.clone(),
+            server: Arc::clone(&primary.server),
+            device: camera.id.as_str().into(),
+            address: address.clone(),
+            is_primary: true,
+            clock_offset_us: 0,
+        };
+        let device = Device {
+            id: camera.id.as_str().into(),
+            camera: None,
+            copies: vec![copy],
+        };
+        devices.insert(camera.id.to_ascii_lowercase(), Arc::new(device));
+    }
+    for entry in cameras.iter().filter(|entry| is_of(entry, settings)) {
+        let copies = copies_of(entry, settings, &recorder.id, told);
+        // A single site may have both copies: each of them is a camera that clients see.
+        for copy in copies.iter().filter(|copy| copy.is_primary) {
+            let mut copies = copies.clone();
+            for other in &mut copies {
+                other.is_primary = other.ix == copy.ix;
+            }
+            let device = Device {
+                id: Arc::clone(&copy.device),
+                camera: Some(entry.id().clone()),
+                copies,
+            };
+            devices.insert(copy.device.to_ascii_lowercase(), Arc::new(device));
+        }
+    }
+    Ok(Proxied {
+        id: recorder.id.as_str().into(),
+        name: recorder.name.as_str().into(),
+        address,
+        told_port,
+        devices,
+    })
+}
+
+/// The copies of a camera that are at recorders of XProtect and known; primary are those at this recorder of the primary.
+fn copies_of(
+    entry: &CameraEntry,
+    settings: &FaceSettings,
+    recorder: &str,
+    told: &HashMap<RecorderId, Arc<Configuration>>,
+) -> Vec<CopyAt> {
+    let copies = entry.slot.camera().copies().filter_map(|(ix, copy)| {
+        let MediaSource::XProtect(server) = entry.media(ix) else {
+            return None;
+        };
+        let (holder, camera) = told.get(&copy.recorder)?.camera(&copy.remote).ok()??;
+        Some(CopyAt {
+            ix: Some(ix),
+            recorder: copy.recorder.clone(),
+            site: copy.site.clone(),
+            server,
+            device: camera.id.as_str().into(),
+            address: recorder_url(&holder.uri).ok()?,
+            is_primary: copy.recorder == settings.primary.recorder
+                && holder.id.eq_ignore_ascii_case(recorder),
+            clock_offset_us: copy.clock_offset_us,
+        })
+    });
+    copies.collect()
+}

@@ -1,0 +1,77 @@
+//! What a user may see, as management servers say it in what they tell him of cameras.
+
+use std::collections::HashMap;
+
+use crate::configuration::{Configuration, RecordingServer};
+
+/// What a user may see: nothing of a camera that is not named.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Rights {
+    /// By GUID in lower case.
+    cameras: HashMap<String, CameraRights>,
+}
+
+/// What a user may see of a camera.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CameraRights {
+    /// Recordings (`Browse`).
+    pub play: bool,
+    /// What it sees now (`Live`).
+    pub live: bool,
+    /// What is recorded, and when (`GetSequences`).
+    pub list: bool,
+}
+
+impl Rights {
+    /// What an answer allows. Where a camera is named without a word on a right, it is there: the server decides again on use.
+    pub fn of(told: &Configuration) -> Self {
+        let mut rights = Self::default();
+        rights.take_over(&told.recorders);
+        rights
+    }
+
+    /// What is allowed of a camera.
+    pub fn camera(&self, device: &str) -> CameraRights {
+        let device = device.to_ascii_lowercase();
+        self.cameras.get(&device).copied().unwrap_or_default()
+    }
+
+    /// How many cameras are named.
+    pub fn count(&self) -> usize {
+        self.cameras.len()
+    }
+
+    /// What both allow, and nothing else: a right that one of the two withholds is withheld.
+    #[must_use]
+    pub fn narrowed_to(&self, other: &Self) -> Self {
+        let both = self.cameras.iter().filter_map(|(device, ours)| {
+            let theirs = other.cameras.get(device)?;
+            let common = CameraRights {
+                play: ours.play && theirs.play,
+                live: ours.live && theirs.live,
+                list: ours.list && theirs.list,
+            };
+            Some((device.clone(), common))
+        });
+        Self {
+            cameras: both.collect(),
+        }
+    }
+
+    fn take_over(&mut self, recorders: &[RecordingServer]) {
+        let cameras = recorders.iter().flat_map(|recorder| &recorder.cameras);
+        for camera in cameras {
+            let said = CameraRights {
+                play: camera.may_play.unwrap_or(true),
+                live: camera.may_live.unwrap_or(true),
+                list: camera.may_list.unwrap_or(true),
+            };
+            // Named twice: the narrower counts.
+            let device = camera.id.to_ascii_lowercase();
+            let known = self.cameras.entry(device).or_insert(said);
+            known.play &= said.play;
+            known.live &= said.live;
+            known.list &= said.list;
+        }
+    }
+}
