@@ -215,6 +215,7 @@ fn images() {
                 kind: "application/x-genericbytedata-octet-stream".to_owned(),
             },
             privacy_mask: None,
+            more: Vec::new(),
         };
         read.extend_from_slice(&head.write());
         read.extend_from_slice(&body);

@@ -11,12 +11,13 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use rustls::{ClientConfig, pki_types::ServerName};
-use seamline_xprotect::{Call, Framer, Incoming, Method};
+use seamline_xprotect::{Call, Framer, Incoming, Kept, Method};
 use tokio::{
     io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
     net::TcpStream,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
+use url::Url;
 
 use crate::recorder::ProbeError;
 
@@ -28,6 +29,7 @@ pub struct ImageServer {
     buf: BytesMut,
     unsent: BytesMut,
     next_id: i64,
+    received: u64,
 }
 
 #[derive(Debug)]
@@ -87,15 +89,52 @@ impl ImageServer {
             buf: BytesMut::new(),
             unsent: BytesMut::new(),
             next_id: 0,
+            received: 0,
         })
+    }
+
+    /// Connects to the recorder at an address; `https` inside TLS.
+    pub async fn reach(recorder: &Url, tls: Arc<ClientConfig>) -> Result<Self, ProbeError> {
+        let host = recorder.host_str().unwrap_or_default();
+        let port = recorder.port_or_known_default().unwrap_or(PORT);
+        Self::connect(host, port, (recorder.scheme() == "https").then_some(tls)).await
+    }
+
+    /// From now on what follows a head is kept as it comes: see [`Self::kept`].
+    pub fn keep(&mut self) {
+        self.framer.keep();
+    }
+
+    /// All that came since the latest head.
+    pub fn kept(&mut self) -> Vec<Kept> {
+        self.framer.take_kept()
+    }
+
+    /// Whether nothing of an answer has begun.
+    pub fn is_between(&self) -> bool {
+        self.framer.is_between() && self.buf.is_empty()
+    }
+
+    /// The bytes that came.
+    pub const fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The number of a request that is sent by [`Self::send`].
+    pub fn number(&mut self) -> i64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Sends a document that was made elsewhere, with its terminator.
+    pub fn send(&mut self, document: &[u8]) {
+        self.unsent.extend_from_slice(document);
     }
 
     /// Asks something; returns the number that its answer will have.
     pub fn ask(&mut self, method: Method) -> i64 {
-        self.next_id += 1;
-        let request_id = self.next_id;
-        self.unsent
-            .extend_from_slice(&Call { request_id, method }.write());
+        let request_id = self.number();
+        self.send(&Call { request_id, method }.write());
         request_id
     }
 
@@ -140,6 +179,7 @@ impl ImageServer {
             Ok(()) if into.filled().is_empty() => Poll::Ready(Err(closed())),
             Ok(()) => {
                 self.buf.extend_from_slice(into.filled());
+                self.received += into.filled().len() as u64;
                 Poll::Ready(Ok(()))
             }
             Err(error) => Poll::Ready(Err(lost(&error))),
@@ -171,6 +211,8 @@ fn lost(error: &io::Error) -> ProbeError {
     ProbeError::Unreachable(format!("connection lost: {error}").into())
 }
 
+/// Of a recorder whose address names none.
+const PORT: u16 = 7563;
 /// On the stack, and copied once.
 const READ_BYTES: usize = 16 * 1024;
 /// A dead recorder must be noticed.

@@ -150,6 +150,10 @@ impl Site {
     }
 
     /// As [`Self::token`], and not this one, which a recorder refused.
+    pub async fn another_token(&self, refused: &Token) -> Result<Token, ProbeError> {
+        self.token_but(Some(refused)).await
+    }
+
     async fn token_but(&self, refused: Option<&Token>) -> Result<Token, ProbeError> {
         let good = |site: &Self| {
             let newest = site.newest()?;

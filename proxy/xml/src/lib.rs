@@ -307,6 +307,67 @@ fn sendable(text: &str) -> String {
     escape(kept).into_owned()
 }
 
+/// A document in which elements have other texts: those of these names that are `depth` elements below the root's children (0 for
+/// the root's own). Everything else stays as it is, byte for byte, where it is UTF-8.
+pub fn with_texts(
+    document: &[u8],
+    depth: usize,
+    texts: &[(&str, &str)],
+) -> Result<Vec<u8>, XmlError> {
+    Element::parse(document)?;
+    let document = String::from_utf8_lossy(document);
+    let mut reader = Reader::from_str(&document);
+    let (mut written, mut copied, mut open) = (String::with_capacity(document.len()), 0, 0_usize);
+    let mut replaces: Option<&str> = None;
+    loop {
+        let before = reader.buffer_position() as usize;
+        let event = reader.read_event().map_err(|error| malformed(&error))?;
+        let after = reader.buffer_position() as usize;
+        let wanted = |start: &BytesStart<'_>| {
+            let name = start.name();
+            let name = local(name.as_ref()).to_owned();
+            let wanted = texts.iter().find(|(wanted, _)| *wanted == name);
+            wanted.map(|(_, text)| *text)
+        };
+        match event {
+            Event::Start(start) => {
+                if open == depth + 1
+                    && let Some(text) = wanted(&start)
+                {
+                    written.push_str(document.get(copied..after).unwrap_or_default());
+                    written.push_str(&sendable(text));
+                    copied = after;
+                    replaces = Some(text);
+                }
+                open += 1;
+            }
+            Event::Empty(start) => {
+                if open == depth + 1
+                    && let Some(text) = wanted(&start)
+                {
+                    let tag = document.get(before..after).unwrap_or_default();
+                    let name =
+                        String::from_utf8_lossy(start.name().into_inner().as_ref()).into_owned();
+                    written.push_str(document.get(copied..before).unwrap_or_default());
+                    written.push_str(tag.trim_end_matches("/>").trim_end());
+                    let _ = write!(written, ">{}</{name}>", sendable(text));
+                    copied = after;
+                }
+            }
+            Event::End(_) => {
+                open = open.saturating_sub(1);
+                if open == depth + 1 && replaces.take().is_some() {
+                    copied = before;
+                }
+            }
+            Event::Eof => break,
+            _ => {}
+        }
+    }
+    written.push_str(document.get(copied..).unwrap_or_default());
+    Ok(written.into_bytes())
+}
+
 /// A qualified name without its prefix.
 pub fn local(name: &str) -> &str {
     name.rsplit(':').next().unwrap_or(name)
@@ -382,6 +443,25 @@ mod tests {
         let root = Element::parse(latin).unwrap();
         assert_eq!(root.text("b"), Some("T\u{fffd}r"));
         assert_eq!(root.text("c"), Some("7"));
+    }
+
+    #[test]
+    fn texts_are_replaced_and_all_else_stays() {
+        let document = "<?xml version='1.0'?>\n<m  a = 'b'><!-- id --><id>7</id><t><id>8</id></t><x:id/><e a='&amp;'>1 &lt; 2</e><id><![CDATA[<id>]]></id></m>";
+        let read = |depth, texts: &[(&str, &str)]| {
+            String::from_utf8(with_texts(document.as_bytes(), depth, texts).unwrap()).unwrap()
+        };
+        assert_eq!(read(0, &[]), document);
+        assert_eq!(
+            read(0, &[("id", "<&>"), ("none", "x")]),
+            "<?xml version='1.0'?>\n<m  a = 'b'><!-- id --><id>&lt;&amp;&gt;</id><t><id>8</id></t><x:id>&lt;&amp;&gt;</x:id><e a='&amp;'>1 &lt; 2</e><id>&lt;&amp;&gt;</id></m>"
+        );
+        assert_eq!(read(1, &[("id", "9")]), document.replace('8', "9"));
+        assert_eq!(read(0, &[("t", "")]), document.replace("<id>8</id>", ""));
+        assert_eq!(
+            with_texts(b"<!DOCTYPE a><a/>", 0, &[]),
+            Err(XmlError::DocumentType)
+        );
     }
 
     #[test]

@@ -118,7 +118,7 @@ impl Call {
         match &self.method {
             Method::Connect(connect) => children.extend(connect.markup()),
             Method::ConnectUpdate(pass) => {
-                children.push(Markup::text("connectparam", &pass.write()));
+                children.push(Markup::text("connectparam", &pass.text()));
             }
             Method::Goto { time_ms, extras } => {
                 children.push(Markup::text("time", &time_ms.to_string()));
@@ -203,7 +203,8 @@ impl Method {
 }
 
 impl Pass {
-    fn write(&self) -> String {
+    /// As it stands in `connectparam`.
+    pub fn text(&self) -> String {
         let stream = match &self.stream {
             Some(stream) => format!("&streamid={stream}"),
             None => String::new(),
@@ -254,7 +255,7 @@ impl Connect {
             ));
         }
         children.extend([
-            Markup::text("connectparam", &self.pass.write()),
+            Markup::text("connectparam", &self.pass.text()),
             self.capabilities.markup(),
         ]);
         children

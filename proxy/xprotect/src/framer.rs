@@ -20,12 +20,22 @@ pub enum Incoming {
     End,
 }
 
+/// A piece of what follows a head, as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its bytes.
+    pub bytes: Bytes,
+    /// Whether it is GenericByteData or a JPEG file, and not what stands between bodies.
+    pub is_body: bool,
+}
+
 /// Reads the recorder's side of a connection.
 #[derive(Debug, Default)]
 pub struct Framer {
     state: State,
     /// Bytes of the buffer in which no end was found yet.
     searched: usize,
+    kept: Option<Vec<Kept>>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +61,36 @@ impl Framer {
         matches!(self.state, State::Between)
     }
 
+    /// From now on what follows a head is kept as it came, to be passed on: see [`Self::take_kept`].
+    pub fn keep(&mut self) {
+        self.kept.get_or_insert_default();
+    }
+
+    /// All that came since the latest head, up to where the answer was read.
+    pub fn take_kept(&mut self) -> Vec<Kept> {
+        self.kept.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    fn pass(&mut self, bytes: BytesMut) {
+        if let Some(kept) = &mut self.kept {
+            kept.push(Kept {
+                bytes: bytes.freeze(),
+                is_body: false,
+            });
+        }
+    }
+
+    fn body(&mut self, bytes: BytesMut) -> Bytes {
+        let bytes = bytes.freeze();
+        if let Some(kept) = &mut self.kept {
+            kept.push(Kept {
+                bytes: bytes.clone(),
+                is_body: true,
+            });
+        }
+        bytes
+    }
+
     /// Takes the next piece from the front of what was received; `None` until more comes. After an error nothing is known
     /// of where the stream is: the connection has to go.
     pub fn next(&mut self, buf: &mut BytesMut) -> Result<Option<Incoming>, WireError> {
@@ -63,7 +103,7 @@ impl Framer {
                         return Ok(None);
                     }
                     self.state = State::Trailer;
-                    return Ok(Some(Incoming::Body(buf.split_to(bytes).freeze())));
+                    return Ok(Some(Incoming::Body(self.body(buf.split_to(bytes)))));
                 }
                 State::Trailer => {
                     let there = buf.len().min(TERMINATOR.len());
@@ -74,7 +114,7 @@ impl Framer {
                         self.state = State::Trailer;
                         return Ok(None);
                     }
-                    buf.advance(there);
+                    self.pass(buf.split_to(there));
                     return Ok(Some(Incoming::End));
                 }
                 State::Parts(parts) => match self.boundary(buf, parts)? {
@@ -87,11 +127,11 @@ impl Framer {
                         self.state = State::Part(parts, bytes);
                         return Ok(None);
                     }
-                    let body = buf.split_to(bytes).freeze();
-                    if buf.get(..2) != Some(b"\r\n") {
+                    if buf.get(bytes..bytes + 2) != Some(b"\r\n") {
                         return Err(WireError::OutOfStep);
                     }
-                    buf.advance(2);
+                    let body = self.body(buf.split_to(bytes));
+                    self.pass(buf.split_to(2));
                     self.state = State::Parts(parts);
                     return Ok(Some(Incoming::Body(body)));
                 }
@@ -119,6 +159,9 @@ impl Framer {
                     return Ok(None);
                 };
                 let head = ImageHead::parse(&String::from_utf8_lossy(&head))?;
+                if let Some(kept) = &mut self.kept {
+                    kept.clear();
+                }
                 self.state = match &head.content {
                     Content::Body { bytes, .. } => State::Body(*bytes),
                     Content::Parts { boundary } => State::Parts(Parts {
@@ -155,7 +198,7 @@ impl Framer {
                 if trailer != TERMINATOR {
                     return Err(WireError::OutOfStep);
                 }
-                buf.advance(mark + 2 + TERMINATOR.len());
+                self.pass(buf.split_to(mark + 2 + TERMINATOR.len()));
                 Ok(Progress::End)
             }
             Some(b"\r\n") if is_mark => {
@@ -167,8 +210,10 @@ impl Framer {
                 if parts.seen > PARTS_MAX {
                     return Err(WireError::Parts);
                 }
-                let head = String::from_utf8_lossy(&head);
-                let bytes = part_length(head.get(mark + 2..).unwrap_or_default())?;
+                let lines = String::from_utf8_lossy(&head);
+                let bytes = part_length(lines.get(mark + 2..).unwrap_or_default())?;
+                self.pass(head);
+                self.pass(BytesMut::from(TERMINATOR));
                 self.state = State::Part(parts, bytes);
                 Ok(Progress::Part)
             }

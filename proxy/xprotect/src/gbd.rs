@@ -165,6 +165,56 @@ impl Block {
     }
 }
 
+/// The same body with times that are so much later. Sound and metadata keep theirs: where they have them is not documented.
+pub fn shifted(body: &Bytes, ms: i64) -> Bytes {
+    if ms == 0 || body.starts_with(&JPEG_START) {
+        return body.clone();
+    }
+    let mut bytes = BytesMut::from(&**body);
+    let whole = 0..bytes.len();
+    if matches!(u16_at(body, 0), Ok(1..=0xF)) {
+        shift_times(&mut bytes, 0, ms);
+    } else {
+        shift_packets(&mut bytes, whole, ms, true);
+    }
+    bytes.freeze()
+}
+
+fn shift_packets(bytes: &mut BytesMut, within: std::ops::Range<usize>, ms: i64, may_wrap: bool) {
+    let mut at = within.start;
+    while at + HEADER_MIN <= within.end {
+        let Some(header) = bytes.get(at..at + HEADER_MIN) else {
+            return;
+        };
+        let kind = u16::from_be_bytes([header[0], header[1]]);
+        let stated = u32::from_be_bytes([header[2], header[3], header[4], header[5]]) as usize;
+        let fits = (HEADER_MIN..=within.end - at).contains(&stated);
+        let end = match kind {
+            MULTI if !fits => within.end,
+            _ if fits => at + stated,
+            _ => return,
+        };
+        match kind {
+            VIDEO if end - at >= VIDEO_HEADER => shift_times(bytes, at, ms),
+            MULTI if may_wrap && end - at > MULTI_HEADER => {
+                shift_packets(bytes, at + MULTI_HEADER..end, ms, false);
+            }
+            _ => {}
+        }
+        at = end;
+    }
+}
+
+/// Both times of a picture or of a block: they stand at the same place.
+fn shift_times(bytes: &mut BytesMut, at: usize, ms: i64) {
+    for field in [at + TIMES_AT, at + TIMES_AT + 8] {
+        let time = bytes.get_mut(field..).and_then(<[u8]>::first_chunk_mut);
+        if let Some(time) = time {
+            *time = i64::from_be_bytes(*time).saturating_add(ms).to_be_bytes();
+        }
+    }
+}
+
 /// Cuts a body, or a part of one, into its packets.
 pub fn packets(body: &Bytes) -> Result<Vec<Packet>, GbdError> {
     if body.starts_with(&JPEG_START) {
@@ -274,6 +324,7 @@ const HEADER_MIN: usize = 6;
 const VIDEO_HEADER: usize = 32;
 const MULTI_HEADER: usize = 16;
 const BLOCK_HEADER: usize = 36;
+const TIMES_AT: usize = 12;
 const KEY: u16 = 1;
 const JPEG_START: [u8; 2] = [0xFF, 0xD8];
 const PACKETS_MAX: usize = 4096;

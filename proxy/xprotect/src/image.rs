@@ -19,6 +19,8 @@ pub struct ImageHead {
     pub content: Content,
     /// What the client is to hide, as the recorder says it; `None` where it says nothing.
     pub privacy_mask: Option<String>,
+    /// Lines that nobody here knows, in their order, to be passed on.
+    pub more: Vec<(String, String)>,
 }
 
 /// What follows a head.
@@ -74,6 +76,7 @@ impl ImageHead {
             next_ms: time("next")?,
             content,
             privacy_mask: field(&fields, "privacymask").map(str::to_owned),
+            more: fields.iter().filter_map(unknown).collect(),
         })
     }
 
@@ -105,6 +108,9 @@ impl ImageHead {
         if let Some(mask) = &self.privacy_mask {
             let _ = write!(head, "PrivacyMask: {mask}\r\n");
         }
+        for (name, value) in &self.more {
+            let _ = write!(head, "{name}: {value}\r\n");
+        }
         head.push_str("\r\n");
         head.into_bytes()
     }
@@ -119,6 +125,17 @@ pub fn part_head(boundary: &str, bytes: usize) -> Vec<u8> {
 /// What stands behind the last part; its bytes have their line end already.
 pub fn multipart_end(boundary: &str) -> Vec<u8> {
     format!("--{boundary}--\r\n\r\n").into_bytes()
+}
+
+/// A line that is passed on as it came. What some clients could not split is not.
+fn unknown((name, value): &(&str, &str)) -> Option<(String, String)> {
+    let known = KNOWN.iter().any(|known| name.eq_ignore_ascii_case(known));
+    let plain = !name.is_empty()
+        && !value.is_empty()
+        && !value.contains(": ")
+        && !name.contains(char::is_control)
+        && !value.contains(char::is_control);
+    (plain && !known).then(|| ((*name).to_owned(), (*value).to_owned()))
 }
 
 /// The length that the head of a part states.
@@ -181,6 +198,15 @@ pub(crate) const FIRST: &str = "ImageResponse";
 /// One coded picture, as other clients bound it.
 const BODY_BYTES_MAX: usize = 16 << 20;
 const LINES_MAX: usize = 64;
+const KNOWN: [&str; 7] = [
+    "requestid",
+    "prev",
+    "current",
+    "next",
+    "content-length",
+    "content-type",
+    "privacymask",
+];
 const BOUNDARY_BYTES_MAX: usize = 200;
 const SHOWN_MAX: usize = 80;
 /// From 1970 to the year 9999.

@@ -11,13 +11,15 @@ pub mod gbd;
 mod image;
 pub mod login;
 pub mod merge;
+pub mod relay;
 pub mod rights;
 pub mod sequences;
 pub mod soap;
+pub mod stretches;
 
 pub use answer::{Answer, Connected, Span};
 pub use call::{Call, Capabilities, Connect, Extras, Method, Pass};
-pub use framer::{CallFramer, Framer, Incoming};
+pub use framer::{CallFramer, Framer, Incoming, Kept};
 pub use image::{Content, ImageHead, multipart_end, part_head};
 
 /// What stands behind every document and image.

@@ -64,6 +64,7 @@ fn head(request_id: i64, content: Content) -> ImageHead {
         next_ms: Some(NOON_MS + 1000),
         content,
         privacy_mask: None,
+        more: Vec::new(),
     }
 }
 
@@ -100,6 +101,7 @@ fn nothing() -> Vec<u8> {
         next_ms: Some(0),
         content: single(0),
         privacy_mask: None,
+        more: Vec::new(),
     };
     [&head.write()[..], b"\r\n\r\n"].concat()
 }
@@ -626,6 +628,7 @@ fn message() -> impl Strategy<Value = (Vec<u8>, Vec<Incoming>)> {
             next_ms: None,
             content,
             privacy_mask: None,
+            more: Vec::new(),
         };
         let mut bytes = head.write();
         let mut found = vec![Incoming::Head(head)];
@@ -704,4 +707,80 @@ fn a_method_is_not_taken_for_another_whose_name_is_left_without_control_characte
     let document =
         b"<methodcall><requestid>3</requestid><methodname>got\x14o</methodname></methodcall>";
     assert!(Call::parse(document).is_err());
+}
+
+#[test]
+fn what_follows_a_head_is_kept_as_it_came() {
+    let (key, delta) = (key().write(), delta().write());
+    let parts = [
+        part_head("gop0", key.len()),
+        key.to_vec(),
+        b"\r\n--gop0\r\nX-Of: a camera\r\nContent-length: ".to_vec(),
+        delta.len().to_string().into_bytes(),
+        b"\r\nContent-type: image/jpeg\r\n\r\n".to_vec(),
+        delta.to_vec(),
+        b"\r\n".to_vec(),
+        multipart_end("gop0"),
+    ]
+    .concat();
+    let single = [&key[..], b"\r\n\r\n"].concat();
+    let boundary = "gop0".to_owned();
+    let kind = ImageHead::GENERIC.to_owned();
+    let bytes = key.len();
+    for (content, follows) in [
+        (Content::Parts { boundary }, parts),
+        (Content::Body { bytes, kind }, single),
+    ] {
+        let mut head = head(2, content);
+        head.more = vec![("X-Lens".to_owned(), "fisheye".to_owned())];
+        let sent = [head.write(), follows.clone()].concat();
+        for cut in [1, 7, 64, sent.len()] {
+            let (mut framer, mut buf) = (Framer::default(), BytesMut::new());
+            framer.keep();
+            let mut seen = Vec::new();
+            for chunk in sent.chunks(cut) {
+                buf.extend_from_slice(chunk);
+                while let Some(incoming) = framer.next(&mut buf).unwrap() {
+                    seen.push(incoming);
+                }
+            }
+            let kept = framer.take_kept();
+            let bytes: Vec<u8> = kept.iter().flat_map(|piece| piece.bytes.to_vec()).collect();
+            assert_eq!(bytes, follows);
+            let bodies = seen.iter().filter_map(|incoming| match incoming {
+                Incoming::Body(body) => Some(body),
+                _ => None,
+            });
+            let kept = kept.iter().filter(|piece| piece.is_body);
+            assert!(kept.map(|piece| &piece.bytes).eq(bodies));
+            assert_eq!(seen.first(), Some(&Incoming::Head(head.clone())));
+        }
+    }
+}
+
+#[test]
+fn times_of_pictures_are_moved_and_nothing_else() {
+    let (key, delta) = (key(), delta());
+    let later = |video: &Video, ms: i64| Video {
+        sync_ms: video.sync_ms + ms,
+        picture_ms: video.picture_ms + ms,
+        ..video.clone()
+    };
+    let both = Bytes::from([key.write(), delta.write()].concat());
+    let moved = gbd::shifted(&both, -1500);
+    let expected = [later(&key, -1500).write(), later(&delta, -1500).write()].concat();
+    assert_eq!(moved, expected);
+    assert_eq!(gbd::shifted(&moved, 1500), both);
+    let inner = key.write();
+    let mut multi = vec![0xFE, 0xF0];
+    multi.extend_from_slice(&(16 + inner.len() as u32).to_be_bytes());
+    multi.extend_from_slice(&[7; 10]);
+    let wrapped = Bytes::from([&multi[..], &inner].concat());
+    let expected = [&multi[..], &later(&key, 250).write()].concat();
+    assert_eq!(gbd::shifted(&wrapped, 250), expected);
+    // What is no GenericByteData, or ends too early, stays.
+    for body in [&b"\xFF\xD8\xFF\xE0 jpeg"[..], &KEY[..20], b"", b"\x00"] {
+        let body = Bytes::copy_from_slice(body);
+        assert_eq!(gbd::shifted(&body, 5), body);
+    }
 }

@@ -1,0 +1,173 @@
+//! What clients asked, kept as they said it: recorders get it with other numbers, devices and tokens, and nothing else changed.
+
+use bytes::Bytes;
+use seamline_xml::{Element, with_texts};
+
+use crate::{Pass, TERMINATOR, WireError, call::number};
+
+/// A client's `connect`.
+#[derive(Debug, Clone)]
+pub struct ConnectDocument {
+    text: Bytes,
+    pass: Pass,
+}
+
+impl ConnectDocument {
+    /// The document, without its terminator, and what was read of it.
+    pub fn new(text: Bytes, pass: Pass) -> Self {
+        Self { text, pass }
+    }
+
+    /// Device and token, as the client showed them.
+    pub fn pass(&self) -> &Pass {
+        &self.pass
+    }
+
+    /// The same with another token.
+    #[must_use]
+    pub fn renewed(&self, token: &str) -> Self {
+        let pass = Pass {
+            token: token.to_owned(),
+            ..self.pass.clone()
+        };
+        Self {
+            text: self.text.clone(),
+            pass,
+        }
+    }
+
+    /// For the recorder that the client believes to speak to: everything but number and token as it was.
+    pub fn own(&self, id: i64, token: &str) -> Result<Vec<u8>, WireError> {
+        let pass = Pass {
+            token: token.to_owned(),
+            ..self.pass.clone()
+        };
+        let texts = [("requestid", id.to_string()), ("connectparam", pass.text())];
+        with(&self.text, &texts)
+    }
+
+    /// For a recorder elsewhere, to which the client's streams and credentials mean nothing.
+    pub fn other(&self, id: i64, device: &str, token: &str) -> Result<Vec<u8>, WireError> {
+        let pass = Pass {
+            device: device.to_owned(),
+            stream: None,
+            token: token.to_owned(),
+        };
+        let texts = [
+            ("requestid", id.to_string()),
+            ("connectparam", pass.text()),
+            ("cameraid", device.to_owned()),
+            ("username", NOBODY.to_owned()),
+            ("password", NOBODY.to_owned()),
+        ];
+        with(&self.text, &texts)
+    }
+}
+
+/// A document under another number, with its terminator.
+pub fn numbered(document: &[u8], id: i64) -> Result<Vec<u8>, WireError> {
+    with(document, &[("requestid", id.to_string())])
+}
+
+/// A document with other texts right below its root, with its terminator.
+pub fn with(document: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>, WireError> {
+    let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, &**text)).collect();
+    let mut bytes = with_texts(document, 0, &texts)?;
+    bytes.extend_from_slice(TERMINATOR);
+    Ok(bytes)
+}
+
+/// A SOAP request with other parameters.
+pub fn soap(envelope: &[u8], texts: &[(&str, &str)]) -> Result<Vec<u8>, WireError> {
+    Ok(with_texts(envelope, PARAMETERS, texts)?)
+}
+
+/// What a client wants of `alarms`: so many around an instant, or between two. Milliseconds since 1970.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct AlarmsQuery {
+    /// Around it, or up to it.
+    pub center_ms: Option<i64>,
+    /// From it.
+    pub start_ms: Option<i64>,
+    /// Up to it.
+    pub end_ms: Option<i64>,
+    /// So many at most.
+    pub count: Option<usize>,
+}
+
+impl AlarmsQuery {
+    /// Reads the call.
+    pub fn read(document: &[u8]) -> Result<Self, WireError> {
+        let root = Element::parse(document)?;
+        Ok(Self {
+            center_ms: number(&root, "centertime"),
+            start_ms: number(&root, "starttime"),
+            end_ms: number(&root, "endtime"),
+            count: number(&root, "numalarms").and_then(|count| count.try_into().ok()),
+        })
+    }
+
+    /// Its times by a clock that is ahead.
+    pub fn texts(&self, ahead_ms: i64) -> Vec<(&'static str, String)> {
+        let times = [
+            ("centertime", self.center_ms),
+            ("starttime", self.start_ms),
+            ("endtime", self.end_ms),
+        ];
+        let text = |(name, ms): (&'static str, Option<i64>)| {
+            Some((name, ms?.saturating_add(ahead_ms).to_string()))
+        };
+        times.into_iter().filter_map(text).collect()
+    }
+}
+
+/// The elements must be there; with a token what they say counts for nothing.
+const NOBODY: &str = "a";
+/// Elements between an envelope and the parameters of what is in its body.
+const PARAMETERS: usize = 2;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Call, Method};
+
+    const CONNECT: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><methodcall><requestid>1</requestid><methodname>connect</methodname><username>joe</username><password>secret</password><cameraid>A</cameraid><alwaysstdjpeg>yes</alwaysstdjpeg><transcode><allframes>yes</allframes><width>640</width></transcode><connectparam>id=A&amp;streamid=S&amp;connectiontoken=TOKEN#1#x//y#</connectparam><clientcapabilities><privacymaskversion>1</privacymaskversion></clientcapabilities></methodcall>";
+
+    fn document() -> ConnectDocument {
+        let call = Call::parse(CONNECT.as_bytes()).unwrap();
+        let Method::Connect(connect) = call.method else {
+            panic!("{call:?}");
+        };
+        ConnectDocument::new(Bytes::from_static(CONNECT.as_bytes()), connect.pass)
+    }
+
+    #[test]
+    fn the_recorder_that_is_meant_gets_what_was_said() {
+        let own = document().own(9, "TOKEN#1#x//y#").unwrap();
+        let expected = CONNECT.replace("<requestid>1<", "<requestid>9<") + "\r\n\r\n";
+        assert_eq!(String::from_utf8(own).unwrap(), expected);
+        let own = document().renewed("T2").own(9, "T2").unwrap();
+        let expected = expected.replace("TOKEN#1#x//y#", "T2");
+        assert_eq!(String::from_utf8(own).unwrap(), expected);
+    }
+
+    #[test]
+    fn another_learns_no_password_and_no_token_of_the_client() {
+        let other = String::from_utf8(document().other(3, "B", "OURS").unwrap()).unwrap();
+        for secret in ["joe", "secret", "TOKEN#1", "streamid"] {
+            assert!(!other.contains(secret), "{other}");
+        }
+        assert!(other.contains("<connectparam>id=B&amp;connectiontoken=OURS</connectparam>"));
+        assert!(
+            other.contains("<transcode><allframes>yes</allframes><width>640</width></transcode>")
+        );
+    }
+
+    #[test]
+    fn parameters_of_soap_are_replaced_in_its_body_alone() {
+        let asked = "<s:Envelope><s:Header><token>h</token></s:Header><s:Body><n:Get><n:token>a</n:token><n:deviceId>b</n:deviceId></n:Get></s:Body></s:Envelope>";
+        let sent = soap(asked.as_bytes(), &[("token", "T"), ("deviceId", "D")]).unwrap();
+        let expected = asked.replace(">a<", ">T<").replace(">b<", ">D<");
+        assert_eq!(String::from_utf8(sent).unwrap(), expected);
+    }
+}
