@@ -3,7 +3,8 @@
 
 Prints the lines of frames.py: `pts_ms` is the picture's media time, `md5` is always empty, since what a canvas gives is no decoder's output. With
 --video, the page is used only for its origin: its body becomes one video element with that source. What the page logs as an error, and what
-fails in the video, come as errors. Commands on standard input: `seek <seconds>`, `do <script>`, `shot <file>`, `stop`; each is answered by {"event": "done"}.
+fails in the video, come as errors. Commands on standard input: `seek <seconds>`, `do <script>`, `shot <file>`, `stop`; each is answered by {"event": "done"},
+`do` by {"event": "value"} with what the script came to.
 """
 
 import argparse
@@ -103,8 +104,7 @@ async def obey(page, line):
     if word == "seek":
         await page.run(f"document.querySelector('video').currentTime = {float(rest)}")
     elif word == "do":
-        value = await page.run(rest)
-        frames.emit(event="done", value=value)
+        frames.emit(event="value", value=await page.run(rest))
         return
     elif word == "shot":
         picture = await page.call("Page.captureScreenshot", format="png")

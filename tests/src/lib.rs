@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the house's own crates: a mistake in one of them must not hide in the test as well.
 
+pub mod browser;
 pub mod clock;
 pub mod curl;
 pub mod footage;
@@ -16,4 +17,5 @@ pub mod rtsp;
 pub mod seamline;
 pub mod stream;
 pub mod vendor;
+pub mod web;
 pub mod xprotect;

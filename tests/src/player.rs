@@ -21,6 +21,8 @@ pub struct Player {
     pub warnings: Vec<String>,
     /// How it ended, when it has.
     pub end: Option<String>,
+    /// What scripts came to, see [`Self::run`].
+    values: Vec<serde_json::Value>,
 }
 
 impl Player {
@@ -137,6 +139,7 @@ impl Player {
             errors: Vec::new(),
             warnings: Vec::new(),
             end: None,
+            values: Vec::new(),
         }
     }
 
@@ -184,6 +187,18 @@ impl Player {
         self.program.tell(command);
     }
 
+    /// Runs a line of script in a browser's page; what it comes to. Panics when that takes longer than `within`.
+    pub fn run(&mut self, script: &str, within: Duration) -> serde_json::Value {
+        let known = self.values.len();
+        self.tell(&format!("do {script}"));
+        assert!(
+            self.watch(within, |player| player.values.len() > known),
+            "no answer to {script}: {:?}",
+            self.errors
+        );
+        self.values[known].clone()
+    }
+
     /// The burned-in clock of the latest readable picture.
     pub fn last_clock(&self) -> Option<i64> {
         self.pictures
@@ -201,6 +216,7 @@ impl Player {
             Event::Error { text } => self.errors.push(text),
             Event::Warning { text } => self.warnings.push(text),
             Event::End { how } => self.end = Some(how),
+            Event::Value { value } => self.values.push(value),
             Event::Ready { .. }
             | Event::Describe
             | Event::Asked(_)

@@ -92,6 +92,11 @@ pub enum Event {
         /// What.
         name: String,
     },
+    /// What a script of a page came to.
+    Value {
+        /// As JSON.
+        value: serde_json::Value,
+    },
     /// Anything else, such as the echo of a command.
     #[serde(other)]
     Other,

@@ -99,6 +99,12 @@ impl Config {
         self.copy(name, recorder, "cam1", 0)
     }
 
+    /// Adds a site whose recorder's playlist is at this address.
+    pub fn hls(self, name: &str, url: &str) -> Self {
+        let recorder = json!({ "kind": "hls", "url": url });
+        self.copy(name, recorder, "cam1", 0)
+    }
+
     /// Adds a site with a vendor's recorder.
     pub fn vendor(self, name: &str, vendor: &Vendor) -> Self {
         self.copy(name, vendor.recorder(), vendor.remote(), 0)
