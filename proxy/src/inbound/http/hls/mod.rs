@@ -5,6 +5,7 @@
 
 mod cutter;
 mod feed;
+mod growth;
 mod name;
 mod parking;
 mod playlist;
@@ -35,6 +36,7 @@ use crate::access::{Access, LinkKey};
 use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::outbound::parameter_sets;
+use growth::Listed;
 use name::Name;
 use playlist::{Manner, Variant};
 use store::NoSegment;
@@ -203,8 +205,15 @@ async fn media(
     }
     let facts = camera.slot.facts(clock::now());
     let copies = facts.copies(|_| false);
-    let mut segments = segments(window, growing, &copies, &camera.policy).peekable();
-    if segments.peek().is_none() {
+    let planned = Listed {
+        segments: segments(window, growing, &copies, &camera.policy).collect(),
+        independent: face.hls.independent(camera.id()),
+        sound: has_sound(camera),
+    };
+    drop(copies);
+    let key = (camera.id().clone(), asked.start, asked.end);
+    let (listed, grew) = face.hls.growth.extend(key, growing, planned).await;
+    if listed.segments.is_empty() {
         return Err(nothing());
     }
     let links = Links::of(&face, &uri, &headers);
@@ -213,13 +222,15 @@ async fn media(
         None => String::new(),
     };
     let manner = Manner {
-        growing,
+        event: growing || grew,
+        ended: !growing,
         close_holes: asked.close_holes,
-        independent: face.hls.independent(camera.id()),
-        sound: has_sound(camera),
+        independent: listed.independent,
+        sound: listed.sound,
         query: &query,
     };
     let alike = |one, other| are_alike(camera, one, other);
+    let segments = listed.segments.iter().copied();
     Ok(playlist(playlist::media(segments, &manner, alike)))
 }
 

@@ -15,8 +15,10 @@ use super::name::Name;
     reason = "each says whether something is in the text"
 )]
 pub(super) struct Manner<'a> {
-    /// More segments will follow.
-    pub(super) growing: bool,
+    /// It grows, or did.
+    pub(super) event: bool,
+    /// No segment will follow.
+    pub(super) ended: bool,
     /// Whether holes are left out of the time axis, and not listed as gaps.
     pub(super) close_holes: bool,
     /// Whether every segment begins with a random access point.
@@ -34,7 +36,7 @@ pub(super) fn media(
     same: impl Fn(CopyIx, CopyIx) -> bool,
 ) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:8\n");
-    let kind = if manner.growing { "EVENT" } else { "VOD" };
+    let kind = if manner.event { "EVENT" } else { "VOD" };
     let target = LENGTH_MAX.as_secs();
     line(
         &mut text,
@@ -77,7 +79,7 @@ pub(super) fn media(
         let query = (manner.query)(&name);
         line(&mut text, format_args!("#EXTINF:{seconds},\n{name}{query}"));
     }
-    if !manner.growing {
+    if manner.ended {
         text.push_str("#EXT-X-ENDLIST\n");
     }
     text
@@ -153,7 +155,8 @@ mod tests {
 
     fn manner(close_holes: bool) -> Manner<'static> {
         Manner {
-            growing: false,
+            event: false,
+            ended: true,
             close_holes,
             independent: true,
             sound: true,
@@ -208,7 +211,8 @@ mod tests {
     #[test]
     fn what_grows_has_no_end_and_every_address_has_the_query() {
         let manner = Manner {
-            growing: true,
+            event: true,
+            ended: false,
             independent: false,
             sound: false,
             query: &|name| format!("?{}", name.len()),

@@ -14,6 +14,7 @@ use tokio::sync::{Mutex, Semaphore};
 
 use super::cutter::{Border, Cutter, Footage, Outcome, joint};
 use super::feed::{Feed, NoFeed, Shot};
+use super::growth::Growth;
 use super::name::{Name, Piece};
 use super::parking::{Parking, Place};
 use crate::cameras::CameraEntry;
@@ -71,6 +72,8 @@ pub(in crate::inbound::http) struct Store {
     /// Cameras that were seen to have groups of pictures longer than a segment.
     long_groups: Cache<CameraId, ()>,
     parking: Parking,
+    /// What growing playlists have listed.
+    pub(super) growth: Growth,
     /// Where a leg begins, players ask for the head and for the first segment at once: one of them opens the leg.
     openings: Cache<Place, Arc<Mutex<()>>>,
     fills: Semaphore,
@@ -92,6 +95,7 @@ impl Default for Store {
                 .build(),
             long_groups: Cache::builder().max_capacity(BORDERS_MAX).build(),
             parking: Parking::default(),
+            growth: Growth::default(),
             openings: Cache::builder()
                 .max_capacity(BORDERS_MAX)
                 .time_to_idle(FILL_MAX)
