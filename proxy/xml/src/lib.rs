@@ -3,6 +3,8 @@
 //! Names are local ones: prefixes are arbitrary on the wire, and some recorders bind them to the wrong namespace. What
 //! recorders send is read whole into a small tree, without document types, entities of their own, or depth.
 
+mod outline;
+
 use std::{borrow::Cow, fmt::Write};
 
 use quick_xml::{
@@ -10,6 +12,8 @@ use quick_xml::{
     escape::{escape, resolve_predefined_entity},
     events::{BytesStart, Event},
 };
+
+pub use outline::{Node, outline, plain, written};
 
 /// Why bytes are no XML that is read here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

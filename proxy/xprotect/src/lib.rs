@@ -4,14 +4,17 @@
 //! Bytes in, values out, within named limits; and back, for faces that speak the same.
 
 mod answer;
+pub mod asked;
 mod call;
 pub mod configuration;
 mod framer;
 pub mod gbd;
 mod image;
+pub mod json;
 pub mod login;
 pub mod merge;
 pub mod relay;
+pub mod rewrite;
 pub mod rights;
 pub mod sequences;
 pub mod soap;

@@ -75,3 +75,64 @@ impl Rights {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::configuration::Camera;
+
+    fn said() -> impl Strategy<Value = Option<bool>> {
+        prop::option::of(any::<bool>())
+    }
+
+    fn told() -> impl Strategy<Value = Configuration> {
+        let camera = ("[abAB]", said(), said(), said()).prop_map(|(id, play, live, list)| Camera {
+            id,
+            may_play: play,
+            may_live: live,
+            may_list: list,
+            ..Camera::default()
+        });
+        prop::collection::vec(camera, 0..6).prop_map(|cameras| Configuration {
+            recorders: vec![RecordingServer {
+                cameras,
+                ..RecordingServer::default()
+            }],
+        })
+    }
+
+    /// Whether every mention of a camera allows it, and there is one.
+    fn allows(told: &Configuration, device: &str, right: fn(&Camera) -> Option<bool>) -> bool {
+        let mut cameras = told.recorders[0].cameras.iter();
+        let named = || {
+            told.recorders[0]
+                .cameras
+                .iter()
+                .any(|camera| camera.id.eq_ignore_ascii_case(device))
+        };
+        named()
+            && cameras.all(|camera| {
+                !camera.id.eq_ignore_ascii_case(device) || right(camera) != Some(false)
+            })
+    }
+
+    proptest! {
+        #[test]
+        fn no_right_comes_from_nowhere(one in told(), other in told()) {
+            let narrowed = Rights::of(&one).narrowed_to(&Rights::of(&other));
+            for device in ["a", "B", "c"] {
+                let found = narrowed.camera(device);
+                let both = |right: fn(&Camera) -> Option<bool>| {
+                    allows(&one, device, right) && allows(&other, device, right)
+                };
+                prop_assert_eq!(found.play, both(|camera| camera.may_play));
+                prop_assert_eq!(found.live, both(|camera| camera.may_live));
+                prop_assert_eq!(found.list, both(|camera| camera.may_list));
+            }
+            prop_assert_eq!(narrowed.narrowed_to(&Rights::of(&one)), narrowed.clone());
+            prop_assert_eq!(Rights::of(&other).narrowed_to(&Rights::of(&one)), narrowed);
+        }
+    }
+}
