@@ -102,7 +102,7 @@ pub fn of_recorders(
         }
         match operation {
             "QueryRecorderInfo" => {
-                found = inner(&info.inner).to_owned();
+                found.push_str(inner(&info.inner));
                 break;
             }
             "GetConfigurationRecorders" => {
@@ -136,7 +136,9 @@ fn declarations(whole: &str) -> String {
         let is_name = prefix.bytes().all(|byte| byte.is_ascii_alphanumeric());
         let mark = format!(" xmlns:{prefix}=");
         if is_name && prefix != "s" && !declared.contains(&mark) {
-            declared.push_str(&format!("{mark}\"{}\"", written(uri)));
+            for part in [&mark, "\"", &written(uri), "\""] {
+                declared.push_str(part);
+            }
         }
     }
     declared

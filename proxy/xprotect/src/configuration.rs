@@ -82,6 +82,20 @@ impl Configuration {
 }
 
 impl Configuration {
+    /// Reads what is told of one recorder, or of a list of them, in the result of an operation.
+    pub fn of_recorders(result: &Element) -> Self {
+        let listed: Vec<_> = result
+            .all("RecorderInfo")
+            .map(RecordingServer::read)
+            .collect();
+        let recorders = if listed.is_empty() {
+            vec![RecordingServer::read(result)]
+        } else {
+            listed
+        };
+        Self { recorders }
+    }
+
     /// The camera of this GUID, or else the only one of this name, and who records it.
     pub fn camera(&self, remote: &str) -> Result<Option<(&RecordingServer, &Camera)>, Ambiguous> {
         let all = || {

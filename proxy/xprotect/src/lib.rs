@@ -25,6 +25,8 @@ pub use call::{Call, Capabilities, Connect, Extras, Method, Pass};
 pub use framer::{CallFramer, Framer, Incoming, Kept};
 pub use image::{Content, ImageHead, multipart_end, part_head};
 
+pub use seamline_xml::XmlError;
+
 /// What stands behind every document and image.
 pub const TERMINATOR: &[u8] = b"\r\n\r\n";
 

@@ -58,6 +58,20 @@ impl Rights {
         }
     }
 
+    /// The same with less: a right is withheld where `part`, which tells of some cameras, withholds it.
+    #[must_use]
+    pub fn lowered_by(&self, part: &Self) -> Self {
+        let mut lowered = self.clone();
+        for (device, rights) in &mut lowered.cameras {
+            if let Some(told) = part.cameras.get(device) {
+                rights.play &= told.play;
+                rights.live &= told.live;
+                rights.list &= told.list;
+            }
+        }
+        lowered
+    }
+
     fn take_over(&mut self, recorders: &[RecordingServer]) {
         let cameras = recorders.iter().flat_map(|recorder| &recorder.cameras);
         for camera in cameras {

@@ -13,6 +13,9 @@ pub const SERVER_OAUTH_PATH: &str = "/ManagementServer/ServerCommandServiceOAuth
 /// Where it is for who shows name and password, inside TLS.
 pub const SERVER_BASIC_PATH: &str = "/ManagementServer/ServerCommandService.svc";
 
+/// How long answers other than configurations are.
+pub const ANSWER: Limits = Limits::ANSWER;
+
 /// The action of an operation of the management server.
 pub fn server_action(operation: &str) -> String {
     format!("{SERVER}/IServerCommandService/{operation}")

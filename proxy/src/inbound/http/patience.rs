@@ -15,7 +15,7 @@ const BLOCKED_MAX: Duration = Duration::from_secs(600);
 const TAKEN_BYTES_MIN: usize = 16 * 1024;
 
 /// A link whose writes fail when too little of them is taken.
-pub(super) struct Patient<S> {
+pub(in crate::inbound) struct Patient<S> {
     link: S,
     /// While bytes wait for the client.
     blocked: Option<Blocked>,
@@ -27,7 +27,7 @@ struct Blocked {
 }
 
 impl<S> Patient<S> {
-    pub(super) fn new(link: S) -> Self {
+    pub(in crate::inbound) fn new(link: S) -> Self {
         Patient {
             link,
             blocked: None,

@@ -3,11 +3,17 @@
 //! One [`Face`] stands in front of one management server. Its management ports are [`management`]'s, the port of each recorder is
 //! [`recorder`]'s. Both know tokens by [`Passes`] and where cameras are recorded by [`Recorders`].
 
-#![allow(dead_code, reason = "both faces grow into what they share")]
-
 mod cache;
+mod dial;
+mod management;
+mod neighbours;
+#[allow(
+    dead_code,
+    reason = "the recorder face reads what the management face notes"
+)]
 mod passes;
 mod recorder;
+#[allow(dead_code, reason = "likewise")]
 mod recorders;
 mod settings;
 
@@ -25,6 +31,8 @@ use tokio::task::JoinSet;
 pub use settings::{FaceSettings, PortSettings, Server};
 
 use self::cache::Cache;
+use self::management::Office;
+use self::neighbours::Neighbour;
 use self::passes::Passes;
 use self::recorders::Recorders;
 use super::link::Link;
@@ -65,6 +73,13 @@ pub(super) struct Face {
     pub(super) recorders: Recorders,
     /// What was answered last.
     cache: Option<Cache>,
+    /// What the management ports know besides.
+    office: Office,
+    /// All faces of the house, and this one among them.
+    neighbours: Arc<[Arc<Neighbour>]>,
+    own: Arc<Neighbour>,
+    /// Whether there is a certificate.
+    has_tls: bool,
 }
 
 impl Faces {
@@ -98,7 +113,13 @@ impl Faces {
     pub async fn serve(self, cameras: Arc<Cameras>, shutdown: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
         let seats = Arc::new(Seats::new(self.limits));
-        for (settings, listeners) in self.bound {
+        let has_tls = self.certificates.is_some();
+        let neighbours: Arc<[Arc<Neighbour>]> = self
+            .bound
+            .iter()
+            .map(|(settings, _)| Arc::new(Neighbour::new(settings, has_tls)))
+            .collect();
+        for ((settings, listeners), own) in self.bound.into_iter().zip(neighbours.iter()) {
             let origin = passes::origin_of(&settings.primary.server);
             let cache = settings.cache.as_ref().and_then(|folder| {
                 let cache = Cache::open(folder, &origin);
@@ -113,6 +134,10 @@ impl Faces {
                 passes: Passes::default(),
                 recorders: Recorders::default(),
                 cache,
+                office: Office::default(),
+                neighbours: Arc::clone(&neighbours),
+                own: Arc::clone(own),
+                has_tls,
             });
             let (follower, mut asked) = (Arc::clone(&face), shutdown.clone());
             tasks.spawn(async move {
@@ -213,7 +238,7 @@ async fn welcome(
         _ = shutdown.wait_for(|down| *down) => return,
     };
     match door {
-        Door::Management => tracing::info!(%peer, "logins are not relayed yet"),
+        Door::Management => management::serve(link, face, shutdown).await,
         Door::Recorder(ix) => recorder::serve(link, face, ix, shutdown).await,
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn at_hand(body: Body, patience: Duration) -> Result<RelayBody,
 }
 
 /// A body that fails when it rests for too long.
-pub(super) struct Watched<B> {
+pub(in crate::inbound) struct Watched<B> {
     body: Pin<Box<B>>,
     patience: Duration,
     /// While it rests.
@@ -52,7 +52,11 @@ pub(super) struct Watched<B> {
 }
 
 impl<B> Watched<B> {
-    pub(super) fn new(body: B, patience: Duration, end: Option<oneshot::Sender<()>>) -> Self {
+    pub(in crate::inbound) fn new(
+        body: B,
+        patience: Duration,
+        end: Option<oneshot::Sender<()>>,
+    ) -> Self {
         Watched {
             body: Box::pin(body),
             patience,
@@ -100,7 +104,7 @@ where
 }
 
 /// Passes bytes in both directions until either side ends, or neither says anything for so long.
-pub(super) async fn both_ways<A, B>(one: A, other: B, idle: Duration)
+pub(in crate::inbound) async fn both_ways<A, B>(one: A, other: B, idle: Duration)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,

@@ -51,7 +51,7 @@ static PSEUDONYM: LazyLock<String> =
     LazyLock::new(|| format!("seamline-{:08x}", rand::random::<u32>()));
 
 /// Whether a request has passed here before.
-pub(super) fn is_ours(headers: &HeaderMap) -> bool {
+pub(in crate::inbound) fn is_ours(headers: &HeaderMap) -> bool {
     let via = headers
         .get_all(VIA)
         .iter()
@@ -60,14 +60,21 @@ pub(super) fn is_ours(headers: &HeaderMap) -> bool {
         .any(|hop| hop.contains(PSEUDONYM.as_str()))
 }
 
+/// Says in a request, or an answer, that it passed here.
+pub(in crate::inbound) fn leave_mark(headers: &mut HeaderMap) {
+    if let Ok(value) = HeaderValue::try_from(format!("1.1 {}", *PSEUDONYM)) {
+        headers.append(VIA, value);
+    }
+}
+
 /// The protocol that a request asks to switch to.
-pub(super) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
+pub(in crate::inbound) fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
     let wanted = tokens(headers).any(|token| token.eq_ignore_ascii_case("upgrade"));
     headers.get(UPGRADE).filter(|_| wanted).cloned()
 }
 
 /// Asks for a switch to `protocol`.
-pub(super) fn ask_for(headers: &mut HeaderMap, protocol: HeaderValue) {
+pub(in crate::inbound) fn ask_for(headers: &mut HeaderMap, protocol: HeaderValue) {
     headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
     headers.insert(UPGRADE, protocol);
 }
@@ -94,10 +101,10 @@ pub(super) fn forwarded(parts: &Parts, guest: &Guest) -> HeaderMap {
     told(FORWARDED, format!("for={bracketed};proto={protocol}"));
     told(X_FORWARDED_FOR, address.to_string());
     told(X_FORWARDED_PROTO, protocol.to_owned());
-    told(VIA, format!("1.1 {}", *PSEUDONYM));
     if let Some(host) = host {
         headers.append(X_FORWARDED_HOST, host);
     }
+    leave_mark(&mut headers);
     headers
 }
 
@@ -116,13 +123,11 @@ pub(super) fn answered(headers: &mut HeaderMap, recorder: &Url) {
     if let Some(value) = local.and_then(|text| HeaderValue::try_from(text).ok()) {
         headers.insert(LOCATION, value);
     }
-    if let Ok(value) = HeaderValue::try_from(format!("1.1 {}", *PSEUDONYM)) {
-        headers.append(VIA, value);
-    }
+    leave_mark(headers);
 }
 
 /// The headers of a switch: its protocol stays.
-pub(super) fn switched(headers: &mut HeaderMap) {
+pub(in crate::inbound) fn switched(headers: &mut HeaderMap) {
     let protocol = headers.get(UPGRADE).cloned();
     strip(headers);
     if let Some(protocol) = protocol {
@@ -131,7 +136,7 @@ pub(super) fn switched(headers: &mut HeaderMap) {
 }
 
 /// Takes out what is of one connection only, also what `Connection` names.
-fn strip(headers: &mut HeaderMap) {
+pub(in crate::inbound) fn strip(headers: &mut HeaderMap) {
     let named: Vec<HeaderName> = tokens(headers)
         .filter_map(|token| HeaderName::try_from(token).ok())
         .collect();

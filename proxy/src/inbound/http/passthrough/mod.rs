@@ -5,7 +5,7 @@
 //! body is at hand. Once the head of an answer has come, there is no other.
 
 mod body;
-mod headers;
+pub(in crate::inbound) mod headers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,7 +21,8 @@ use seamline_probes::{RecorderHealth, Relay, RelayBody, RelayError, RelayHead};
 use seamline_routing::{HealthState, RecorderId, SiteId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use self::body::{Watched, at_hand};
+use self::body::at_hand;
+pub(in crate::inbound) use self::body::{Watched, both_ways};
 use super::errors::Problem;
 use super::gate::Visitor;
 use super::service::{Face, Guest};
@@ -340,7 +341,7 @@ fn switch(
         let both = async {
             let (client, recorder) = tokio::try_join!(client_side, recorder_side)?;
             let (client, recorder) = (TokioIo::new(client), TokioIo::new(recorder));
-            body::both_ways(client, recorder, UPGRADED_IDLE_MAX).await;
+            both_ways(client, recorder, UPGRADED_IDLE_MAX).await;
             Ok::<_, hyper::Error>(())
         };
         tokio::select! {

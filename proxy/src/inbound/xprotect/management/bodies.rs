@@ -1,0 +1,163 @@
+//! Bodies: read whole up to a length and passed on as they come behind it, never more of them in memory than that.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::body::{Body, Bytes};
+use http_body_util::BodyExt;
+use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use tokio::sync::{Semaphore, SemaphorePermit};
+
+use super::super::super::http::Watched;
+use super::leaks::{Leaks, Scan};
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// A body up to its limit.
+pub(super) enum Gathered {
+    /// All of it.
+    Whole(Bytes),
+    /// What was read, with all of the rest behind it.
+    Longer(Body),
+}
+
+/// Why a body did not come.
+#[derive(Debug, thiserror::Error)]
+#[error("the body broke off: {0}")]
+pub(super) struct Broken(String);
+
+/// Behind this length of an answer, only so many are read at once.
+const SMALL_BYTES: usize = 1 << 20;
+const LARGE_AT_ONCE: usize = 4;
+static LARGE: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
+
+/// Reads so much of a body that may rest this long.
+pub(super) async fn gather<B>(
+    body: B,
+    bytes_max: usize,
+    rest_max: Duration,
+) -> Result<(Gathered, Option<SemaphorePermit<'static>>), Broken>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut body = Watched::new(body, rest_max, None);
+    let mut read = Vec::new();
+    let mut permit = None;
+    loop {
+        let frame = match body.frame().await {
+            None => return Ok((Gathered::Whole(read.into()), permit)),
+            Some(frame) => frame.map_err(|error| Broken(error.to_string()))?,
+        };
+        let Ok(bytes) = frame.into_data() else {
+            continue;
+        };
+        if read.len() + bytes.len() > SMALL_BYTES && permit.is_none() {
+            permit = Some(
+                LARGE
+                    .acquire()
+                    .await
+                    .map_err(|_| Broken("the house closes".to_owned()))?,
+            );
+        }
+        read.extend_from_slice(&bytes);
+        if read.len() > bytes_max {
+            let read = Some(Bytes::from(read));
+            return Ok((Gathered::Longer(Body::new(Behind { read, body })), permit));
+        }
+    }
+}
+
+/// What was read of a body, and the rest.
+struct Behind<B> {
+    read: Option<Bytes>,
+    body: Watched<B>,
+}
+
+impl<B> HttpBody for Behind<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        if let Some(read) = self.read.take() {
+            return Poll::Ready(Some(Ok(Frame::data(read))));
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
+
+/// A body in which recorders' addresses are looked for as it passes.
+pub(super) struct Scanned<B> {
+    body: Watched<B>,
+    scan: Option<Scan>,
+    leaks: Arc<Leaks>,
+    path: String,
+}
+
+impl<B> Scanned<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    pub(super) fn new(
+        body: B,
+        rest_max: Duration,
+        scan: Option<Scan>,
+        leaks: Arc<Leaks>,
+        path: String,
+    ) -> Self {
+        Scanned {
+            body: Watched::new(body, rest_max, None),
+            scan,
+            leaks,
+            path,
+        }
+    }
+}
+
+impl<B> Drop for Scanned<B> {
+    fn drop(&mut self) {
+        if let Some(scan) = &self.scan {
+            self.leaks.note(scan.found(), &self.path);
+        }
+    }
+}
+
+impl<B> HttpBody for Scanned<B>
+where
+    B: HttpBody<Data = Bytes>,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if let (Some(Ok(frame)), Some(scan)) = (&frame, &mut self.scan)
+            && let Some(bytes) = frame.data_ref()
+        {
+            scan.piece(bytes);
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
