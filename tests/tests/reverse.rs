@@ -10,6 +10,7 @@ use seamline_tests::{
     recorder::Setup,
     seamline::Config,
     stream::{Onvif, Packet, Unit, assert_one_stream, assert_stamped, units},
+    vendor::Setup as Vendor,
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -121,10 +122,12 @@ fn an_archive_and_a_recorder_play_backwards_alike() {
     let device = Soap::default().start(&recorder);
     let files = Recipe::default().mp4().make();
     let folder = files.archive_without(&[]);
+    let clips = Vendor::of("mediamtx").start(&footage);
     for config in [
         Config::default().onvif("device", &device),
         Config::default().archive("archive", folder.path()),
         Config::default().site("recorder", &recorder),
+        Config::default().vendor("mediamtx", &clips),
     ] {
         let seamline = config.serve();
         let mut probe = Probe::open(&seamline.url());

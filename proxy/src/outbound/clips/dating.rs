@@ -8,6 +8,10 @@ const WAITING_BYTES_MAX: usize = 48 * 1024 * 1024;
 /// Dates of segments are told rounded, and added up from rounded lengths: within this the time goes on as in the segment
 /// before.
 const ROUNDING_US: u64 = 500_000;
+/// Dates that count from a start are cut to ticks, of a track's clock of 90 kHz or so: those that are so near to a whole
+/// millisecond are taken for it, so that who asks for that instant gets the picture.
+const TICK_US: i64 = 12;
+const MILLISECOND_US: i64 = 1_000;
 /// What a picture lasts where nothing tells.
 const INTERVAL_US: i64 = 40_000;
 
@@ -127,10 +131,12 @@ impl Dater {
             let capture_us = match self.dating {
                 Dating::Zero(zero) => {
                     let ahead = (count - 1 - nth) as i64;
-                    zero.as_micros()
+                    let told_us = zero
+                        .as_micros()
                         .saturating_add(frame.decode_us)
                         .saturating_sub(ahead.saturating_mul(interval_us))
-                        .saturating_add(frame.composition_us - lane.reorder_us)
+                        .saturating_add(frame.composition_us - lane.reorder_us);
+                    unrounded(told_us)
                 }
                 Dating::First(first) => self
                     .zero_us
@@ -140,6 +146,18 @@ impl Dater {
             };
             dated.push(Dated { frame, capture_us });
         }
+    }
+}
+
+/// See [`TICK_US`].
+fn unrounded(told_us: i64) -> i64 {
+    let behind_us = told_us.rem_euclid(MILLISECOND_US);
+    if behind_us <= TICK_US {
+        told_us - behind_us
+    } else if behind_us >= MILLISECOND_US - TICK_US {
+        told_us.saturating_add(MILLISECOND_US - behind_us)
+    } else {
+        told_us
     }
 }
 
@@ -210,6 +228,15 @@ mod tests {
             (0, 90_000),
         ];
         assert_eq!(captures(zero, frames), expected);
+    }
+
+    #[test]
+    fn a_tick_beside_a_millisecond_is_the_millisecond() {
+        let zero = Dating::Zero(Timestamp::from_micros(ZERO));
+        let told = [40_011, 79_989, 120_013, 159_987, 200_500].into_iter();
+        let frames = told.map(|at| (frame(0, at, 40_000, 0, true), true));
+        let expected = [40_000, 80_000, 120_013, 159_987, 200_500];
+        assert_eq!(captures(zero, frames.collect()), expected.map(|at| (0, at)));
     }
 
     #[test]

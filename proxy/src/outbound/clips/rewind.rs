@@ -22,6 +22,9 @@ const REACH: Duration = Duration::from_secs(2);
 /// A stretch that holds nothing is followed by one that reaches so many times farther back, up to a limit.
 const GROWTH: u32 = 4;
 const GAP_MAX: Duration = Duration::from_secs(2 * 3_600);
+/// One picture is dated differently in two clips by what recorders round to: ticks of a track's clock, milliseconds of a playlist.
+/// Two pictures are farther apart than this at 240 a second.
+const ROUNDED: Duration = Duration::from_millis(2);
 /// A stretch with more bytes is no stretch.
 const STRETCH_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -33,7 +36,7 @@ pub struct ClipRewind {
     source: Arc<dyn Clips>,
     order: Order,
     format: LegFormat,
-    /// All from here on was given out.
+    /// All from here on was given out, or is not wanted.
     before: Timestamp,
     groups: VecDeque<Vec<Unit>>,
     fetching: Option<Fetching>,
@@ -50,9 +53,11 @@ impl std::fmt::Debug for ClipRewind {
 impl ClipRewind {
     /// Fetches the last group before the ordered start.
     pub async fn open(source: Arc<dyn Clips>, order: Order) -> Result<Self, LegFailure> {
-        let (format, groups) = fetch(&source, &order, order.from, REACH_FIRST).await?;
+        // The picture of the ordered start may be dated a little behind it.
+        let before = order.from + ROUNDED;
+        let (format, groups) = fetch(&source, &order, before, REACH_FIRST).await?;
         let mut leg = ClipRewind {
-            before: order.from,
+            before,
             source,
             order,
             format,
@@ -98,7 +103,8 @@ impl ClipRewind {
 
     fn take(&mut self, groups: Vec<Vec<Unit>>) {
         let first = groups.iter().flatten().map(|unit| unit.capture_us).min();
-        self.before = first.map_or(self.before, Timestamp::from_micros);
+        // In the next stretch the picture that was given out last may be dated a little before.
+        self.before = first.map_or(self.before, |first| Timestamp::from_micros(first) - ROUNDED);
         self.groups = groups.into_iter().rev().collect();
     }
 }
