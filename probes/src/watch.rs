@@ -19,6 +19,9 @@ use crate::{
 };
 
 mod offset;
+mod places;
+
+use places::Places;
 
 /// How often what is asked.
 #[derive(Debug, Clone, Copy)]
@@ -58,18 +61,24 @@ impl Watch {
         clock: Clock,
     ) -> Self {
         let mut tasks = JoinSet::new();
+        let places = Places::new();
         for recorder in recorders.values() {
-            tasks.spawn(ping(recorder.clone(), options.ping));
+            tasks.spawn(ping(recorder.clone(), options.ping, places.clone()));
             let offsets = copies_at(recorder.id(), index).into_iter();
             let offsets =
                 offsets.filter_map(|(slot, ix)| Some(slot.camera().copy(ix)?.clock_offset_us));
-            tasks.spawn(offset::watch(recorder.clone(), offsets.collect()));
+            tasks.spawn(offset::watch(
+                recorder.clone(),
+                offsets.collect(),
+                places.clone(),
+            ));
             if recorder.lists_coverage() {
                 let listings = Listings {
                     recorder: recorder.clone(),
                     copies: copies_at(recorder.id(), index),
                     options,
                     clock,
+                    places: places.clone(),
                 };
                 tasks.spawn(listings.run());
             }
@@ -90,9 +99,9 @@ fn copies_at(recorder: &RecorderId, index: &Index) -> Vec<(Arc<Slot>, CopyIx)> {
     copies.collect()
 }
 
-async fn ping(recorder: RecorderClient, every: Duration) {
+async fn ping(recorder: RecorderClient, every: Duration, places: Places) {
     loop {
-        if let Err(error) = recorder.ping().await
+        if let Err(error) = places.ask(recorder.ping()).await
             && error.was_asked()
         {
             debug!(recorder = %recorder.id(), %error, "ping failed");
@@ -117,6 +126,7 @@ struct Listings {
     copies: Vec<(Arc<Slot>, CopyIx)>,
     options: WatchOptions,
     clock: Clock,
+    places: Places,
 }
 
 impl Listings {
@@ -179,7 +189,8 @@ impl Listings {
     async fn ask(&self, due: Due) -> Result<(), (CameraId, CopyIx)> {
         let camera = &due.slot.camera().id;
         let recorder = self.recorder.id();
-        let error = match due.slot.ask(due.ix, due.window).await {
+        let answer = self.places.ask(due.slot.ask(due.ix, due.window)).await;
+        let error = match answer {
             Err(error) if error.was_asked() => error,
             _ => return Ok(()),
         };

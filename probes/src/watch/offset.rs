@@ -6,14 +6,14 @@ use seamline_routing::RecorderId;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use super::jittered;
+use super::{jittered, places::Places};
 use crate::{recorder::ClockOffset, service::RecorderClient};
 
 /// Asks a recorder's clock once in a while, where its kind can be asked. `configured` are the offsets of its copies, µs.
-pub(super) async fn watch(recorder: RecorderClient, configured: BTreeSet<i64>) {
+pub(super) async fn watch(recorder: RecorderClient, configured: BTreeSet<i64>, places: Places) {
     let mut told = None;
     loop {
-        match recorder.clock_offset().await {
+        match places.ask(recorder.clock_offset()).await {
             Ok(None) => return,
             Ok(Some(offset)) => {
                 let wrong: Vec<i64> = configured
