@@ -5,6 +5,7 @@
 
 pub mod footage;
 pub mod listing;
+pub mod pulse;
 pub mod recorder;
 pub mod script;
 pub mod viewer;

@@ -281,6 +281,7 @@ impl Connection {
         let date = |index: u32| match play {
             Play::Live => wall_ms() + i64::from(index - next) * PICTURE_MS,
             Play::Shifted(by) => captured(index) + by,
+            Play::Stepped(after, by) if index >= next + after => captured(index) + by,
             _ => captured(index),
         };
         let range = format!("Range: clock={}-", range_time(captured(next)));

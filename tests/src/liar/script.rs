@@ -59,6 +59,8 @@ pub enum Play {
     Late(u32),
     /// Leaves out so many pictures after so many, as if they were not recorded.
     Skips(u32, u32),
+    /// After so many pictures its clock is set, and what follows is dated so many milliseconds off.
+    Stepped(u32, i64),
 }
 
 /// One recorder's copy of one camera.
