@@ -68,7 +68,13 @@ impl Playback {
                     }
                     break;
                 }
-                Turn::Send(verdict) => self.send(source, verdict, now, out),
+                Turn::Send(verdict) => {
+                    self.send(source, verdict, now, out);
+                    // What was sent may have passed the point where a leg that waits could have taken over.
+                    if self.legs.len() > 1 {
+                        self.ready_incoming(now);
+                    }
+                }
             }
         }
         if self.end.is_some() && !self.back.sending() {

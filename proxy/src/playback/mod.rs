@@ -356,6 +356,12 @@ impl Playback {
         self.director.position()
     }
 
+    /// See [`Director::is_end_sure`].
+    fn is_end_sure(&self) -> bool {
+        let facts = self.camera.slot.facts(clock::now());
+        self.director.is_end_sure(&facts.copies(|_| false))
+    }
+
     /// How the client takes its footage.
     pub fn delivery(&self) -> Delivery {
         self.delivery

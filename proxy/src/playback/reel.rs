@@ -13,7 +13,6 @@ use seamline_routing::director::End;
 use seamline_routing::plan::{Direction, Request};
 use seamline_routing::policy::{Holes, Policy};
 use seamline_routing::time::Timestamp;
-use seamline_routing::{HealthState, Held};
 use seamline_rtsp::headers::Frames;
 use seamline_rtsp::sdp::{Media, Track};
 use thiserror::Error;
@@ -82,9 +81,6 @@ pub struct Reel {
     /// Nothing leaves as packets.
     out: OutQueue,
     master: usize,
-    /// A hole is the end, once something was given.
-    ends_at_holes: bool,
-    given: bool,
     over: bool,
 }
 
@@ -183,8 +179,6 @@ impl Reel {
             playback,
             out: OutQueue::new(),
             master,
-            ends_at_holes: wanted.holes == Some(Holes::End),
-            given: false,
             over: false,
         })
     }
@@ -209,12 +203,6 @@ impl Reel {
         loop {
             let samples = self.playback.samples.as_mut();
             if let Some(item) = samples.and_then(Shelf::pop) {
-                self.given |= matches!(item, Item::Sample(_));
-                if matches!(item, Item::Hole(_)) && self.ends_at_holes && self.given {
-                    self.over = true;
-                    self.playback.samples = None;
-                    return Poll::Ready(Some(Item::End(End::Hole)));
-                }
                 return Poll::Ready(Some(item));
             }
             if self.over {
@@ -267,26 +255,13 @@ impl Reel {
     fn finish(&mut self, end: End) {
         self.over = true;
         let end = match end {
-            End::Footage if !self.is_end_of_footage() => End::Outage,
+            // A file must not end as if it were whole because a recorder is down.
+            End::Footage if !self.playback.is_end_sure() => End::Outage,
             end => end,
         };
         if let Some(samples) = &mut self.playback.samples {
             samples.put(Item::End(end));
         }
-    }
-}
-
-impl Reel {
-    /// Whether those copies that are not known to have nothing more could have said so: a file must not end as if whole because
-    /// a recorder is down.
-    fn is_end_of_footage(&self) -> bool {
-        let at = self.position();
-        let facts = self.playback.camera.slot.facts(clock::now());
-        let copies = facts.copies(|_| false);
-        copies.iter().all(|copy| {
-            let none = matches!(copy.coverage.held(at), Held::Gap { .. });
-            none || !matches!(copy.health, HealthState::Suspect | HealthState::Down)
-        })
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use seamline_media::{LegFormat, Unit};
 use seamline_routing::camera::CopyIx;
-use seamline_routing::director::{Head, LegId};
+use seamline_routing::director::{Director, Failure, Head, LegId};
 use seamline_routing::time::{TimeRange, Timestamp};
 use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
@@ -551,7 +551,7 @@ impl Running {
             let result = std::task::ready!(Pin::new(&mut opening.0).poll(cx));
             let result = result.unwrap_or_else(|_| {
                 Err(LegFailure::new(
-                    seamline_routing::director::Failure::Lost,
+                    Failure::Lost,
                     "the opening of the leg was given up",
                 ))
             });
@@ -612,6 +612,10 @@ impl Running {
                         self.longest_silence = self.longest_silence.max(silence);
                         self.alive = now;
                     }
+                    if let Some(failure) = self.is_of_another_time(&unit) {
+                        self.stage = Stage::Over;
+                        return Poll::Ready(Sign::Failed(failure));
+                    }
                     if let Some(sign) = self.take(unit, now) {
                         return Poll::Ready(sign);
                     }
@@ -650,6 +654,16 @@ impl Running {
             return Some(Sign::Recovered);
         }
         step.map(|from| Sign::Step { from, to: last })
+    }
+
+    /// Found before its turn comes, there is still footage to play over it.
+    fn is_of_another_time(&self, unit: &Unit) -> Option<LegFailure> {
+        let newest = self.newest.filter(|_| unit.track == self.master)?;
+        let capture = Timestamp::from_micros(unit.capture_us);
+        Director::is_wrong_step(capture.micros_since(newest)).then(|| {
+            let detail = format!("footage of {capture} in mid leg");
+            LegFailure::new(Failure::WrongFootage, detail)
+        })
     }
 
     /// Takes in a unit. The first one of the master track is news, and so is life after a stall.

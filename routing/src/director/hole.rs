@@ -35,6 +35,10 @@ impl Director {
             return;
         }
         self.disprove(current.copy, start, gap_end, seen);
+        if self.better_fills(start, seen) {
+            // Should it turn out to be no use, the plan says what fills the jump.
+            return;
+        }
         if self.other_fills(start, target, seen) {
             return self.prepare_fill(start, seen);
         }
@@ -45,6 +49,22 @@ impl Director {
         if wanting.saturating_sub(start) > self.jump_min() {
             self.hold(seen.now);
         }
+    }
+
+    /// Whether the leg of a better copy that is awaited is the one that fills a jump from `start` on.
+    fn better_fills(&self, start: i64, seen: &mut Seen<'_>) -> bool {
+        let Some(handover) = &self.handover else {
+            return false;
+        };
+        let awaited = handover.goal == Goal::Better && handover.cut.is_none();
+        let mut comes = handover
+            .legs()
+            .filter(|leg| !leg.over && !leg.stalled && self.progress(leg.from) <= start);
+        let Some(leg) = comes.next().filter(|_| awaited) else {
+            return false;
+        };
+        matches!(self.step(start, None, seen), Step::Leg { copy, from, .. }
+            if copy == leg.copy && self.progress(from) <= start)
     }
 
     /// Whether the current leg is to be left at or before a point of progress. What follows it later, such as behind its end,
@@ -84,6 +104,9 @@ impl Director {
             return;
         }
         self.disprove(current.copy, start, gap_end, seen);
+        if self.better_fills(start, seen) && self.force_handover(start) {
+            return;
+        }
         if self.other_fills(start, target, seen) {
             return self.prepare_fill(start, seen);
         }

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 use super::handover::{Cut, Goal, Handover};
 use super::seen::Seen;
 use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase};
-use crate::plan::{CopyFacts, Step};
+use crate::plan::{CopyFacts, Direction, Step};
 use crate::policy::Holes;
 use crate::time::Timestamp;
 
@@ -102,7 +102,9 @@ impl Director {
         let shown = self
             .last
             .is_some_and(|last| at <= last.saturating_add(self.tolerance()));
-        if head.shown_early && at < first && shown {
+        // In reverse the group that a leg takes over within is asked about from its latest picture on.
+        let back = self.request.direction == Direction::Reverse;
+        if (head.shown_early || back) && at < first && shown {
             return Verdict::Drop;
         }
         if at.saturating_add(PREROLL_MAX_US) < first {
@@ -276,6 +278,12 @@ impl Director {
             .and_then(|current| current.cut);
         let known = cut.map(|cut| cut.saturating_add(self.tolerance()));
         known.is_none_or(|known| newest.is_some_and(|newest| self.progress(newest) > known))
+    }
+
+    /// Whether a step in capture time between two units of a leg, µs, leads so far back that what follows is of another time: of a
+    /// clock that was set, or of live video.
+    pub fn is_wrong_step(step_us: i64) -> bool {
+        step_us < -PREROLL_MAX_US
     }
 
     /// Whether a step in capture time, µs, may hide footage that another copy holds.

@@ -5,9 +5,11 @@ use std::time::Instant;
 use super::handover::{Cut, Goal, Handover};
 use super::progress::Listed;
 use super::seen::Seen;
-use super::{Action, BETTER_LEAD_US, Director, Leg, LegId, Phase, Seam, Waiting};
+use super::{Action, BETTER_LEAD_US, Director, Leg, LegId, Phase, STEPS_MAX, Seam, Waiting};
 use crate::camera::CopyIx;
-use crate::plan::Step;
+use crate::coverage::{Held, HeldBefore};
+use crate::plan::{Direction, Step};
+use crate::policy::Holes;
 use crate::time::Timestamp;
 
 /// How far playback goes, in footage time, before the plan is looked at again.
@@ -84,6 +86,13 @@ impl Director {
     }
 
     pub(super) fn switch(&mut self, seen: &mut Seen<'_>) {
+        if self.policy.holes != Holes::Skip && self.follows_a_hole() {
+            // Whether it is waited out or the end is decided where every hole is.
+            self.close_handover();
+            self.retire_current();
+            let bound = self.wanted();
+            return self.seek_source(Goal::Forced { bound }, seen);
+        }
         let Some(mut leg) = self.handover.take().and_then(Handover::into_ready) else {
             return;
         };
@@ -130,6 +139,14 @@ impl Director {
         {
             self.bound_current(end.max(self.wanted()), seen);
         }
+    }
+
+    /// Whether the leg that would take over now leaves out more than a frame or two of what is wanted.
+    fn follows_a_hole(&self) -> bool {
+        let leg = self.handover.as_ref().and_then(Handover::ready_leg);
+        let first = leg.map(|leg| self.progress(leg.first.unwrap_or(leg.from)));
+        self.last.is_some()
+            && first.is_some_and(|at| at.saturating_sub(self.wanted()) > self.jump_min())
     }
 
     fn count_switch(&mut self, now: Instant) {
@@ -189,7 +206,9 @@ impl Director {
                 reason,
                 ..
             } if self.may_return(at) => {
+                // Not behind what the current copy is known to hold: there it would be late.
                 let start = at.saturating_add(BETTER_LEAD_US);
+                let start = self.known_end(current.copy, at, start, seen);
                 if self.is_worth_it(&current, copy, start, until, seen) {
                     let leg = self.open(copy, self.time(start), until, reason);
                     self.handover = Some(Handover::new(Goal::Better, leg));
@@ -230,6 +249,32 @@ impl Director {
                 self.step(start, Some(current.copy), seen),
                 Step::Leg { copy, .. } if copy == better
             )
+    }
+
+    /// The first progress between two at which a copy is known to hold nothing; the second where there is none.
+    fn known_end(&self, copy: CopyIx, from: i64, to: i64, seen: &mut Seen<'_>) -> i64 {
+        let copies = seen.copies(&self.vetoes);
+        let Some(coverage) = copies.get(copy.index()).map(|copy| copy.coverage) else {
+            return to;
+        };
+        let mut at = from;
+        for _ in 0..STEPS_MAX {
+            let until = match self.request.direction {
+                Direction::Forward => match coverage.held(self.time(at)) {
+                    Held::Recorded { until } | Held::Unknown { until } => until,
+                    Held::Gap { .. } => return at,
+                },
+                Direction::Reverse => match coverage.held_before(self.time(at)) {
+                    HeldBefore::Recorded { since } | HeldBefore::Unknown { since } => since,
+                    HeldBefore::Gap { .. } => return at,
+                },
+            };
+            at = self.progress(until);
+            if at >= to {
+                return to;
+            }
+        }
+        to
     }
 
     /// Without a known frame interval the same picture of two copies cannot be told from the next one.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::handover::{Goal, Handover};
+use super::progress::Listed;
 use super::seen::Seen;
 use super::{Action, Director, End, Hold, Leg, LegId, STEPS_MAX, Waiting};
 use crate::camera::CopyIx;
@@ -184,6 +185,15 @@ impl Director {
         } else {
             End::Footage
         }
+    }
+
+    /// Whether, where playback ends for want of footage, each copy that is not known to hold nothing more could have said so: one
+    /// that cannot be asked may hold more, and what ends there is not whole.
+    pub fn is_end_sure(&self, facts: &[CopyFacts<'_>]) -> bool {
+        facts.iter().all(|copy| {
+            self.listed(copy.coverage, self.wanted()) == Listed::Gap
+                || !matches!(copy.health, HealthState::Suspect | HealthState::Down)
+        })
     }
 
     /// Whether a copy that does not fit may hold what comes at this progress, and the policy ends playback there.

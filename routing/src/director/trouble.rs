@@ -135,6 +135,15 @@ impl Director {
         if let Some(current) = &mut self.current {
             current.end = Some(end);
         }
+        if !self.force_handover(end) {
+            self.close_handover();
+            self.prepare(end, None, seen);
+        }
+        self.wait_while_silent(seen.now);
+    }
+
+    /// What was being prepared must take over where the current leg ends; false when it is of no use for that.
+    pub(super) fn force_handover(&mut self, end: i64) -> bool {
         let (last, tolerance, interval) = (self.last, self.tolerance(), self.interval_us);
         // Forward a leg starts before the point it is asked for; in reverse the picture that comes next must not lie there.
         let reach = end.saturating_add(match self.request.direction {
@@ -155,24 +164,20 @@ impl Director {
             };
             usable && handover.legs().any(|leg| self.progress(leg.from) <= reach)
         });
-        if !keep {
-            self.close_handover();
-            self.prepare(end, None, seen);
-        } else if let Some(handover) = &mut self.handover {
-            handover.goal = Goal::Forced { bound: end };
-            let fresh = |cut: i64| last.is_none_or(|last| cut > last.saturating_add(tolerance));
-            if handover.cut.is_none()
-                && let Some((first, at)) = handover.point.filter(|(_, at)| fresh(*at))
-            {
-                handover.take_over_at(first, at);
-            }
-            if handover.ready().is_some()
-                && !matches!(handover.cut, Some(Cut::At(cut)) if fresh(cut))
-            {
-                handover.cut = Some(Cut::Preroll { bound: end });
-            }
+        let Some(handover) = self.handover.as_mut().filter(|_| keep) else {
+            return false;
+        };
+        handover.goal = Goal::Forced { bound: end };
+        let fresh = |cut: i64| last.is_none_or(|last| cut > last.saturating_add(tolerance));
+        if handover.cut.is_none()
+            && let Some((first, at)) = handover.point.filter(|(_, at)| fresh(*at))
+        {
+            handover.take_over_at(first, at);
         }
-        self.wait_while_silent(seen.now);
+        if handover.ready().is_some() && !matches!(handover.cut, Some(Cut::At(cut)) if fresh(cut)) {
+            handover.cut = Some(Cut::Preroll { bound: end });
+        }
+        true
     }
 
     /// A silent leg that nothing can follow is waited for, but not for ever.

@@ -87,7 +87,7 @@ impl Footage {
         within(&self.sections) && (!within(&self.dropped) || self.random_access(picture))
     }
 
-    fn random_access(&self, picture: i64) -> bool {
+    pub(crate) fn random_access(&self, picture: i64) -> bool {
         let on_grid = (picture - self.phase).rem_euclid(self.group) == 0;
         on_grid || self.sections.iter().any(|section| section.start == picture)
     }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{Failure, LegId};
+use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 
 use super::recorder::{Answer, Arrival, Recorder, Session, Trouble, Unit};
@@ -26,6 +27,11 @@ pub(super) struct Running {
     pub(super) copy: CopyIx,
     pub(super) stage: Stage,
     pub(super) queue: VecDeque<Unit>,
+    /// Backwards: whole groups, their pictures in the order in which they are shown.
+    pub(super) groups: VecDeque<Vec<Unit>>,
+    /// Backwards: the group that is not whole yet.
+    coming: Vec<Unit>,
+    direction: Direction,
     pub(super) first: Option<Timestamp>,
     pub(super) newest: Option<Timestamp>,
     pub(super) interval_us: i64,
@@ -48,12 +54,21 @@ pub(super) enum Sign {
 }
 
 impl Running {
-    pub(super) fn new(id: LegId, copy: CopyIx, ready: Micros, answer: Answer, now: Micros) -> Self {
+    pub(super) fn new(
+        id: LegId,
+        copy: CopyIx,
+        (ready, answer): (Micros, Answer),
+        direction: Direction,
+        now: Micros,
+    ) -> Self {
         Running {
             id,
             copy,
             stage: Stage::Opening { ready, answer },
             queue: VecDeque::new(),
+            groups: VecDeque::new(),
+            coming: Vec::new(),
+            direction,
             first: None,
             newest: None,
             interval_us: 40_000,
@@ -65,6 +80,11 @@ impl Running {
             opened: None,
             alive: now,
         }
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.queue.clear();
+        self.groups.clear();
     }
 
     pub(super) fn over(&self) -> bool {
@@ -80,7 +100,8 @@ impl Running {
     }
 
     pub(super) fn span(&self) -> Micros {
-        match (self.newest, self.queue.front()) {
+        let group = self.groups.front().and_then(|group| group.first());
+        match (self.newest, self.queue.front().or(group)) {
             (Some(newest), Some(oldest)) => newest.micros_since(oldest.capture).abs(),
             _ => 0,
         }
@@ -142,7 +163,11 @@ impl Running {
             match recorder.read(session, now) {
                 Arrival::Unit(unit) => {
                     self.alive = now;
-                    if let Some(sign) = self.take(unit) {
+                    let sign = match self.direction {
+                        Direction::Forward => self.take(unit),
+                        Direction::Reverse => self.take_back(unit, now),
+                    };
+                    if let Some(sign) = sign {
                         return Ok(sign);
                     }
                 }
@@ -157,6 +182,33 @@ impl Running {
                 Arrival::NotBefore(again) => return Err(again),
             }
         }
+    }
+
+    /// Backwards a group is of use once it is whole.
+    fn take_back(&mut self, unit: Unit, now: Micros) -> Option<Sign> {
+        self.coming.push(unit);
+        if !self.announced {
+            // Its recorder lives: what owners are told while they wait for the first group.
+            self.asked = now;
+            self.opened = Some(now);
+        }
+        if !unit.begins_group {
+            return None;
+        }
+        let group = std::mem::take(&mut self.coming);
+        let last = group.first().map_or(unit.capture, |last| last.capture);
+        let steps = group.len() as i64 - 1;
+        if steps > 0 {
+            self.interval_us = (last.micros_since(unit.capture) / steps).max(4_000);
+        }
+        self.first.get_or_insert(last);
+        self.newest = Some(unit.capture);
+        self.groups.push_back(group);
+        if !std::mem::replace(&mut self.announced, true) {
+            self.stalled = false;
+            return Some(Sign::First(last));
+        }
+        std::mem::take(&mut self.stalled).then_some(Sign::Recovered)
     }
 
     pub(super) fn take(&mut self, unit: Unit) -> Option<Sign> {

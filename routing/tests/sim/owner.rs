@@ -202,7 +202,7 @@ impl<'a> Owner<'a> {
                 until,
                 ..
             } => {
-                let (ready, answer) = self.world.copies[copy.index()].recorder.ask(
+                let answer = self.world.copies[copy.index()].recorder.ask(
                     self.now,
                     from,
                     until,
@@ -210,8 +210,8 @@ impl<'a> Owner<'a> {
                     self.world.policy.reaction,
                 );
                 self.opened = true;
-                self.legs
-                    .push(Running::new(leg, copy, ready, answer, self.now));
+                let running = Running::new(leg, copy, answer, self.direction, self.now);
+                self.legs.push(running);
             }
             Action::Close { leg } => self.legs.retain(|running| running.id != leg),
             Action::Hole(range) => {

@@ -83,6 +83,8 @@ pub(crate) struct Session {
     due: Micros,
     silent: bool,
     off_by: i64,
+    /// Backwards: what was sent ends with the beginning of a group.
+    whole: bool,
 }
 
 /// A unit from a recorder.
@@ -91,6 +93,8 @@ pub(crate) struct Unit {
     pub(crate) picture: i64,
     pub(crate) capture: Timestamp,
     pub(crate) random_access: bool,
+    /// Decoding forward starts here: backwards, all that needs it came before.
+    pub(crate) begins_group: bool,
     /// Not the footage that was asked for.
     pub(crate) wrong: bool,
 }
@@ -144,6 +148,7 @@ impl Recorder {
             due: ready,
             silent: false,
             off_by: 0,
+            whole: true,
         };
         let response = now + reaction.response.as_micros() as Micros;
         match self.trouble(now) {
@@ -259,10 +264,12 @@ impl Recorder {
                 UntilRule::Ignored => false,
             }
         });
-        if beyond {
+        // Backwards whole groups are fetched, beyond the end of the range too.
+        if beyond && (session.whole || session.direction == Direction::Forward) {
             session.next = None;
             return Arrival::Ended;
         }
+        session.whole = self.footage.random_access(picture);
         session.next = match self.footage.following(picture, session.direction) {
             Some((_, true)) if self.stops_at_gaps => None,
             following => following.map(|(picture, _)| picture),
@@ -273,6 +280,7 @@ impl Recorder {
             picture,
             capture: capture.shift(session.off_by),
             random_access: self.footage.starts_decoding(picture, session.direction),
+            begins_group: self.footage.random_access(picture),
             wrong: session.off_by != 0,
         })
     }

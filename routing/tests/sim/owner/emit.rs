@@ -1,6 +1,7 @@
 //! Units to the client, asked about one by one and paced.
 
 use seamline_routing::director::{Event, Failure, Head, LegId, Verdict};
+use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 
 use super::super::facts::instant;
@@ -28,11 +29,20 @@ impl Owner<'_> {
             let Some(source) = self.director.source() else {
                 return sent;
             };
-            match self.turn(source) {
+            let turn = match self.direction {
+                Direction::Forward => self.turn(source),
+                Direction::Reverse => {
+                    let (turn, passed) = self.turn_back(source);
+                    sent += passed;
+                    turn
+                }
+            };
+            match turn {
                 Turn::Again => self.ready_incoming(),
                 Turn::Rest => return sent,
                 Turn::Send(verdict) => {
                     self.send(source, verdict);
+                    self.ready_incoming();
                     sent += 1;
                 }
             }
@@ -55,6 +65,116 @@ impl Owner<'_> {
                 self.ledger.dropped(leg.id, unit);
                 leg.queue.pop_front();
             }
+            while let Some(group) = leg.groups.front() {
+                let mut units = group.iter();
+                if !units.all(|unit| self.director.incoming_drops(leg.id, &head(unit), steady)) {
+                    break;
+                }
+                for unit in group {
+                    self.ledger.dropped(leg.id, unit);
+                }
+                leg.groups.pop_front();
+            }
+        }
+    }
+
+    /// [`Self::turn`] backwards: a group is asked about picture by picture, the latest first, and goes out as one; returns how many
+    /// of its pictures went out as well.
+    fn turn_back(&mut self, source: LegId) -> (Turn, usize) {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return (Turn::Rest, 0);
+        };
+        let Some(group) = leg.groups.front() else {
+            return (self.drained(source), 0);
+        };
+        if leg.handing_over {
+            leg.groups.clear();
+            return (Turn::Again, 0);
+        }
+        let news = group
+            .iter()
+            .map(|unit| (*unit, self.director.judge(source, &head(unit))))
+            .find(|(_, verdict)| !matches!(verdict, Verdict::Drop | Verdict::Preroll));
+        match news {
+            None => {
+                leg.groups.pop_front();
+                (Turn::Again, 0)
+            }
+            Some((last, Verdict::Send)) => {
+                if let Some(rate) = self.world.pacing {
+                    let due = self.pace_due(last.capture, rate);
+                    if due > self.now {
+                        self.due = Some(due);
+                        return (Turn::Rest, 0);
+                    }
+                }
+                (Turn::Again, self.let_pass(source, last.capture))
+            }
+            Some((unit, verdict)) => (self.obey(source, &unit, verdict), 0),
+        }
+    }
+
+    fn let_pass(&mut self, source: LegId, last: Timestamp) -> usize {
+        let leg = self.legs.iter_mut().find(|leg| leg.id == source);
+        let group = leg.and_then(|leg| leg.groups.pop_front());
+        let shown: Vec<Unit> = group
+            .into_iter()
+            .flatten()
+            .filter(|unit| unit.capture <= last)
+            .collect();
+        for unit in &shown {
+            self.ledger
+                .delivered(source, unit, false, &self.known, self.now);
+            self.sent_any = true;
+            self.director.sent(source, &head(unit));
+        }
+        shown.len()
+    }
+
+    fn drained(&mut self, source: LegId) -> Turn {
+        let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        if !leg.handing_over && !leg.over() {
+            return Turn::Rest;
+        }
+        let event = if leg.range_done {
+            Event::RangeEnd
+        } else {
+            Event::Drained { leg: source }
+        };
+        self.direct(event);
+        let moved = self.director.source() != Some(source) || self.end.is_some();
+        if moved { Turn::Again } else { Turn::Rest }
+    }
+
+    /// Does what a verdict asks that lets nothing pass for now.
+    fn obey(&mut self, source: LegId, unit: &Unit, verdict: Verdict) -> Turn {
+        let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
+            return Turn::Rest;
+        };
+        match verdict {
+            Verdict::Handover | Verdict::RangeEnd => {
+                leg.handing_over = true;
+                leg.range_done = verdict == Verdict::RangeEnd;
+                leg.clear();
+                Turn::Again
+            }
+            Verdict::Jump => {
+                self.direct(Event::Jump {
+                    leg: source,
+                    to: unit.capture,
+                });
+                let again = self.director.source() != Some(source)
+                    || self.director.judge(source, &head(unit)) != Verdict::Jump;
+                if again { Turn::Again } else { Turn::Rest }
+            }
+            Verdict::Wrong => {
+                leg.clear();
+                self.leg_failed(source, Failure::WrongFootage);
+                Turn::Again
+            }
+            Verdict::Wait | Verdict::Send | Verdict::Preroll | Verdict::Drop => Turn::Rest,
         }
     }
 
@@ -63,17 +183,7 @@ impl Owner<'_> {
             return Turn::Rest;
         };
         let Some(unit) = leg.queue.front().copied() else {
-            if leg.handing_over || leg.over() {
-                let event = if leg.range_done {
-                    Event::RangeEnd
-                } else {
-                    Event::Drained { leg: source }
-                };
-                self.direct(event);
-                let moved = self.director.source() != Some(source) || self.end.is_some();
-                return if moved { Turn::Again } else { Turn::Rest };
-            }
-            return Turn::Rest;
+            return self.drained(source);
         };
         if leg.handing_over {
             leg.queue.clear();
@@ -83,27 +193,6 @@ impl Owner<'_> {
             Verdict::Drop => {
                 self.ledger.dropped(source, &unit);
                 leg.queue.pop_front();
-                Turn::Again
-            }
-            Verdict::Wait => Turn::Rest,
-            verdict @ (Verdict::Handover | Verdict::RangeEnd) => {
-                leg.handing_over = true;
-                leg.range_done = verdict == Verdict::RangeEnd;
-                leg.queue.clear();
-                Turn::Again
-            }
-            Verdict::Jump => {
-                self.direct(Event::Jump {
-                    leg: source,
-                    to: unit.capture,
-                });
-                let again = self.director.source() != Some(source)
-                    || self.director.judge(source, &head(&unit)) != Verdict::Jump;
-                if again { Turn::Again } else { Turn::Rest }
-            }
-            Verdict::Wrong => {
-                leg.queue.clear();
-                self.leg_failed(source, Failure::WrongFootage);
                 Turn::Again
             }
             Verdict::Preroll if !self.director.preroll_serves(source, leg.newest) && leg.over() => {
@@ -117,6 +206,7 @@ impl Owner<'_> {
                 Turn::Rest
             }
             verdict @ (Verdict::Send | Verdict::Preroll) => self.when_due(source, &unit, verdict),
+            verdict => self.obey(source, &unit, verdict),
         }
     }
 

@@ -1,141 +1,10 @@
 //! What was shown is not shown again: each way in which a seam would have to go back behind the last picture sent, and what is
 //! done so that it need not.
 
-use std::time::{Duration, Instant};
-
-use seamline_routing::coverage::Coverage;
-use seamline_routing::director::{Action, Director, Event, Failure, Head, LegId, Verdict};
+use seamline_routing::director::{Event, Failure, LegId, Verdict};
 use seamline_routing::health::HealthState;
-use seamline_routing::plan::{CopyFacts, Direction, Request};
-use seamline_routing::policy::{Failback, Policy};
-use seamline_routing::time::{TimeRange, Timestamp};
 
-const START: Timestamp = Timestamp::from_micros(1_767_323_040_000_000);
-/// Pictures of both copies are this far apart, ms.
-const STEP: usize = 40;
-
-fn at(ms: i64) -> Timestamp {
-    START.shift(ms * 1000)
-}
-
-fn recorded(from_ms: i64, until_ms: i64) -> Coverage {
-    let all = TimeRange::new(Timestamp::MIN, Timestamp::MAX).expect("MIN is before MAX");
-    let held = TimeRange::new(at(from_ms), at(until_ms)).expect("in order");
-    Coverage::new(all, [held], START, false)
-}
-
-fn picture(ms: i64) -> Head {
-    Head {
-        capture: at(ms),
-        master: true,
-        random_access: false,
-        leading: false,
-        shown_early: false,
-    }
-}
-
-fn key(ms: i64) -> Head {
-    Head {
-        random_access: true,
-        ..picture(ms)
-    }
-}
-
-/// Two copies, the first the better one's.
-struct Scene {
-    director: Director,
-    copies: [Coverage; 2],
-    health: [HealthState; 2],
-    now: Instant,
-}
-
-impl Scene {
-    fn new(copies: [Coverage; 2]) -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "an origin for the test's own clock; nothing waits for it"
-        )]
-        let now = Instant::now();
-        let policy = Policy {
-            failback: Failback::After(Duration::ZERO),
-            min_gap: Duration::ZERO,
-            ..Policy::default()
-        };
-        Self {
-            director: Director::new(policy),
-            copies,
-            health: [HealthState::Up; 2],
-            now,
-        }
-    }
-
-    fn tell(&mut self, event: Event) {
-        let facts = |ix: usize| CopyFacts {
-            coverage: &self.copies[ix],
-            health: self.health[ix],
-            healthy_for: Some(Duration::from_secs(600)),
-            lists: true,
-            barred: false,
-        };
-        self.director.handle(event, &[facts(0), facts(1)], self.now);
-    }
-
-    fn play(&mut self) {
-        self.tell(Event::Play(Request {
-            at: START,
-            until: None,
-            direction: Direction::Forward,
-        }));
-    }
-
-    fn show_first(&mut self, leg: LegId, ms: i64) {
-        self.tell(Event::LegOpened {
-            leg,
-            first: at(ms),
-            wall: at(86_400_000),
-        });
-    }
-
-    fn send(&mut self, leg: LegId, from_ms: i64, to_ms: i64) {
-        for ms in (from_ms..=to_ms).step_by(STEP) {
-            assert_eq!(
-                self.director.judge(leg, &picture(ms)),
-                Verdict::Send,
-                "{ms} ms"
-            );
-            self.director.sent(leg, &picture(ms));
-        }
-    }
-
-    /// Whether a client in no hurry waits before the picture that comes next.
-    fn holds_back(&mut self) -> bool {
-        let next = Head {
-            capture: self.director.position(),
-            ..picture(0)
-        };
-        self.director.holds_back(&next, self.now)
-    }
-
-    fn pass(&mut self, ms: u64) {
-        self.now += Duration::from_millis(ms);
-        if self
-            .director
-            .deadline(self.now)
-            .is_some_and(|at| at <= self.now)
-        {
-            self.tell(Event::Tick);
-        }
-    }
-
-    /// The leg that the director asks for since it was last looked at.
-    fn opened(&mut self) -> Option<(LegId, usize)> {
-        let actions: Vec<Action> = std::iter::from_fn(|| self.director.poll_action()).collect();
-        actions.iter().find_map(|action| match action {
-            Action::Open { leg, copy, .. } => Some((*leg, copy.index())),
-            _ => None,
-        })
-    }
-}
+use crate::scene::{Scene, at, key, picture, recorded};
 
 #[test]
 fn preroll_waits_for_the_picture_that_it_is_for() {
@@ -234,6 +103,70 @@ fn a_jump_is_filled_though_a_better_copy_is_awaited() {
         .expect("the jump is filled before it is reached");
     assert_eq!(copy, 0);
     assert!(scene.holds_back());
+}
+
+#[test]
+fn a_better_copy_that_is_awaited_is_who_fills_a_later_jump() {
+    let (mut scene, playing, better) = with_the_better_one_back();
+    scene.show_first(better, 2_960);
+    scene.tell(Event::JumpAhead {
+        leg: playing,
+        from: at(4_960),
+        to: at(9_000),
+    });
+    assert!(scene.opened().is_none(), "it comes before the jump does");
+    scene.send(playing, 1_000, 2_960);
+    assert!(scene.holds_back(), "who is in no hurry waits for it here");
+    // Not steady by the time the jump is reached, it takes over there all the same.
+    scene.send(playing, 3_000, 4_960);
+    assert!(scene.director.incoming_drops(better, &key(2_960), false));
+    assert!(!scene.director.incoming_drops(better, &key(5_000), false));
+    assert_eq!(
+        scene.director.judge(playing, &picture(9_000)),
+        Verdict::Jump
+    );
+    scene.tell(Event::Jump {
+        leg: playing,
+        to: at(9_000),
+    });
+    assert!(scene.opened().is_none());
+    assert_eq!(
+        scene.director.judge(playing, &picture(9_000)),
+        Verdict::Handover
+    );
+    scene.tell(Event::Drained { leg: playing });
+    assert_eq!(scene.director.judge(better, &key(5_000)), Verdict::Send);
+}
+
+#[test]
+fn a_better_copy_that_was_to_fill_a_jump_and_fails_leaves_it_to_the_plan() {
+    let (mut scene, playing, better) = with_the_better_one_back();
+    scene.tell(Event::JumpAhead {
+        leg: playing,
+        from: at(4_960),
+        to: at(9_000),
+    });
+    scene.tell(Event::LegFailed {
+        leg: better,
+        failure: Failure::Lost,
+        newest: None,
+    });
+    scene.send(playing, 1_000, 3_000);
+    scene.pass(600);
+    scene.tell(Event::Tick);
+    let (again, copy) = scene
+        .opened()
+        .expect("the jump is filled before it is reached");
+    assert_eq!(copy, 0);
+    // Not behind the jump, though that is less than the usual lead away.
+    scene.show_first(again, 4_960);
+    scene.send(playing, 3_040, 4_920);
+    assert!(scene.holds_back());
+    assert!(!scene.director.incoming_drops(again, &key(4_960), true));
+    assert_eq!(
+        scene.director.judge(playing, &picture(4_960)),
+        Verdict::Handover
+    );
 }
 
 #[test]

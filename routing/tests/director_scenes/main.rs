@@ -1,0 +1,5 @@
+//! The director in small scenes of two copies, event by event.
+
+mod holes;
+mod repeats;
+mod scene;
