@@ -20,13 +20,11 @@ impl Places {
         let mut question = pin!(question);
         // It is never closed.
         let place = self.0.acquire().await.ok();
-        match timeout(PLACE_MAX, &mut question).await {
-            Ok(answer) => answer,
-            Err(_) => {
-                drop(place);
-                question.await
-            }
+        if let Ok(answer) = timeout(PLACE_MAX, &mut question).await {
+            return answer;
         }
+        drop(place);
+        question.await
     }
 }
 

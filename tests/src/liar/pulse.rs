@@ -48,14 +48,14 @@ impl Pulse {
                 if !sent || matches!(answer, Some(Message::Closed)) {
                     return;
                 }
-                if answered - asked > IN_TIME {
+                if answered.saturating_sub(asked) > IN_TIME {
                     let mut late = late.lock().expect("no thread panics while it looks");
                     late.push((asked, answered));
                 }
                 // Sleeping for too long is being late, too.
                 thread::sleep(EVERY);
                 let woken = monotonic();
-                if woken - answered > EVERY + IN_TIME {
+                if woken.saturating_sub(answered) > EVERY + IN_TIME {
                     let mut late = late.lock().expect("no thread panics while it looks");
                     late.push((answered, woken));
                 }
