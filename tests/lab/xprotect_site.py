@@ -15,6 +15,7 @@ gone, in live), `heal` (none of these).
 import argparse
 import base64
 import json
+import math
 import re
 import socket
 import socketserver
@@ -106,7 +107,8 @@ class Site:
             pictures[-1].append(frame)
         self.groups = [Group(group) for group in pictures]
         self.user, self.life_s, self.page = a.user, a.token_life, a.page
-        self.tokens, self.access, self.count = {}, set(), 0
+        self.camera = a.camera.lower()
+        self.tokens, self.access, self.count = {token: math.inf for token in a.known_token}, set(), 0
         self.lock = threading.Lock()
         self.faults = set()
         self.sequence = 0
@@ -276,7 +278,7 @@ class Handler(socketserver.BaseRequestHandler):
             cameras = "".join(
                 f"<CameraInfo><DeviceId>{guid}</DeviceId><DeviceIndex>{index}</DeviceIndex><HardwareId>{HARDWARE}</HardwareId><Name>{name}</Name>"
                 f"<RecorderId>{RECORDING_SERVER}</RecorderId><CameraSecurity><Browse>true</Browse></CameraSecurity></CameraInfo>"
-                for index, (guid, name) in enumerate([(CAMERA, "Gate"), (OTHER, "Yard")])
+                for index, (guid, name) in enumerate([(site.camera, "Gate"), (OTHER, "Yard")])
             )
             scheme = "https" if self.context else "http"
             return soap(
@@ -309,7 +311,7 @@ class Handler(socketserver.BaseRequestHandler):
         if operation == "SequencesGet":
             frames.emit(event="call", name="sequences")
             begin, end = from_date_time(values["minTime"]), from_date_time(values["maxTime"])
-            if values["deviceId"].lower() != CAMERA or values["sequenceType"].lower() != SEQUENCES["RecordingSequence"]:
+            if values["deviceId"].lower() != site.camera or values["sequenceType"].lower() != SEQUENCES["RecordingSequence"]:
                 return soap(RECORDER, operation, "")
             now, spans = site.now_ms(), [] if "empty" in site.faults else site.spans
             told = []
@@ -394,11 +396,11 @@ class ImageServer:
         device, token = match.groups() if match else (values.get("cameraid", ""), "")
         if not self.site.is_good(token):
             return self.answer(number, name, "<connected>no</connected><errorreason>Invalid token</errorreason>")
-        if device.lower() not in (CAMERA, OTHER):
+        if device.lower() not in (self.site.camera, OTHER):
             return self.answer(number, name, "<connected>no</connected><errorreason>Unknown device</errorreason>")
         self.token = token
         if name == "connect":
-            self.holds = device.lower() == CAMERA
+            self.holds = device.lower() == self.site.camera
             self.multipart = (call.findtext("clientcapabilities/multipartdata") or "").strip() == "yes"
         return self.answer(number, name, "<connected>yes</connected><errorreason>Success</errorreason>")
 
@@ -504,6 +506,8 @@ def main():
     parser.add_argument("--edge", metavar="TIME", help="still recording: this instant (true time) is now")
     parser.add_argument("--token-life", type=float, default=14400, help="seconds that a token is good for")
     parser.add_argument("--page", type=int, default=1000, help="sequences in one answer, at most")
+    parser.add_argument("--camera", metavar="GUID", default=CAMERA, help="of the camera that is recorded")
+    parser.add_argument("--known-token", action="append", default=[], metavar="TOKEN", help="good from the start, as if it had been given")
     parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="PEM files; both servers speak TLS alone")
     parser.add_argument("--no-oauth", action="store_true", help="as before 2021: no access tokens")
     a = parser.parse_args()

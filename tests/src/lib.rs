@@ -6,6 +6,7 @@ pub mod browser;
 pub mod clock;
 pub mod curl;
 pub mod footage;
+pub mod imageserver;
 pub mod liar;
 pub mod onvif;
 pub mod player;

@@ -115,6 +115,19 @@ impl Config {
         self.copy(name, site.recorder(), xprotect::CAMERA, 0)
     }
 
+    /// As [`Self::xprotect`], where the camera has another GUID.
+    pub fn xprotect_of(self, name: &str, site: &xprotect::Site, camera: &'static str) -> Self {
+        self.copy(name, site.recorder(), camera, 0)
+    }
+
+    /// The clock of the latest site's recorder is so far ahead.
+    pub fn ahead(mut self, ms: i64) -> Self {
+        let copy = self.copies.last_mut();
+        copy.expect("a site comes before what is said of its clock")
+            .clock_offset_ms = ms;
+        self
+    }
+
     /// A key of the latest site's recorder.
     pub fn recorder(mut self, name: &str, value: impl Into<Value>) -> Self {
         let copy = self

@@ -59,6 +59,26 @@ impl Setup {
         self.with("--edge", &clock::iso(at))
     }
 
+    /// Its GUID of the camera, where it is not [`CAMERA`].
+    pub fn camera(self, guid: &str) -> Self {
+        self.with("--camera", guid)
+    }
+
+    /// A token that is good from the start, as if it had been given to somebody.
+    pub fn knows(self, token: &str) -> Self {
+        self.with("--known-token", token)
+    }
+
+    /// Where its recording server listens.
+    pub fn port(self, port: u16) -> Self {
+        self.with("--port", &port.to_string())
+    }
+
+    /// Where its management server listens.
+    pub fn server_port(self, port: u16) -> Self {
+        self.with("--server-port", &port.to_string())
+    }
+
     fn with(mut self, option: &str, value: &str) -> Self {
         self.arguments.push(format!("{option}={value}"));
         self
@@ -95,6 +115,16 @@ impl Site {
             _ => None,
         });
         calls.collect()
+    }
+
+    /// `SIGSTOP`: it is there, and says nothing any more.
+    pub fn stop(&self) {
+        self.program.stop();
+    }
+
+    /// `SIGCONT`.
+    pub fn resume(&self) {
+        self.program.resume();
     }
 
     /// `kill -9`.

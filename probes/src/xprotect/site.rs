@@ -368,6 +368,17 @@ impl Site {
         Ok((head.status, date(&head.headers), body))
     }
 
+    /// Passes a request on to one of its recorders, whose absolute address is in it; the answer's body is whole, of so many bytes
+    /// at most.
+    pub async fn pass_on(
+        &self,
+        request: Request<Full<Bytes>>,
+        bytes_max: usize,
+    ) -> Result<(hyper::http::response::Parts, Bytes), ProbeError> {
+        let (head, body) = self.connections.send(request).await?.into_parts();
+        Ok((head, whole(body, bytes_max, "XProtect").await?))
+    }
+
     /// Recorders, cameras and hardware; what was told a while ago, unless `fresh`.
     pub async fn configuration(&self, fresh: bool) -> Result<Arc<Configuration>, ProbeError> {
         let mut kept = self.configuration.lock().await;

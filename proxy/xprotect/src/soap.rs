@@ -45,6 +45,9 @@ pub fn envelope(said: Markup) -> Vec<u8> {
     Markup::node_with("soap:Envelope", &[("xmlns:soap", ENVELOPE)], [body]).document()
 }
 
+/// How much of an answer is read.
+pub const ANSWER_LIMITS: Limits = Limits::ANSWER;
+
 /// The first element of a request's body: recorders go by it, and not by the action.
 pub fn asked(bytes: &[u8]) -> Result<Element, SoapError> {
     let body = body(bytes, Limits::ANSWER)?;

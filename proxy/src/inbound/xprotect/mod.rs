@@ -71,6 +71,8 @@ pub(super) struct Face {
     pub(super) passes: Passes,
     /// Where cameras are recorded.
     pub(super) recorders: Recorders,
+    /// The tokens that recorders let in.
+    pub(super) grants: recorder::Grants,
     /// What was answered last.
     cache: Option<Cache>,
     /// What the management ports know besides.
@@ -133,6 +135,7 @@ impl Faces {
                 cameras: Arc::clone(&cameras),
                 passes: Passes::default(),
                 recorders: Recorders::default(),
+                grants: recorder::Grants::default(),
                 cache,
                 office: Office::default(),
                 neighbours: Arc::clone(&neighbours),

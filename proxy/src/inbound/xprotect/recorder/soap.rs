@@ -1,0 +1,382 @@
+//! SOAP on a recorder's port: listings of stretches are those of all sites, stills come from the site that holds the instant.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::{Request, Response, StatusCode};
+use seamline_routing::{Coverage, Held, Timestamp};
+use seamline_xprotect::recorder::{About, Question, Wanted};
+use seamline_xprotect::relay;
+use seamline_xprotect::sequences::{self, Entry};
+use seamline_xprotect::soap::{self as envelope, Fault, RECORDER_PATH};
+use seamline_xprotect::stretches;
+
+use super::super::Face;
+use super::super::passes::{Issuer, Key, Pass, Wish, origin_of};
+use super::super::recorders::{CopyAt, Device, Proxied};
+use super::http::{Answer, Asked, passed_on};
+use crate::cameras::CameraEntry;
+use crate::clock;
+
+/// One site's answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(4);
+/// A still, or a long list.
+const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// An end of a stretch later than this, behind now, is none yet.
+const AHEAD: Duration = Duration::from_secs(1);
+
+/// Answers what more than one site may know; `None` for all else.
+pub(super) async fn answer(
+    face: &Face,
+    recorder: &Proxied,
+    peer: SocketAddr,
+    asked: &Asked,
+) -> Option<Answer> {
+    let path = asked.head.uri.path();
+    if asked.head.method != hyper::Method::POST || !path.eq_ignore_ascii_case(RECORDER_PATH) {
+        return None;
+    }
+    let question = match Question::read(&asked.body) {
+        Ok(question) => question?,
+        Err(error) => {
+            tracing::info!(%peer, recorder = %recorder.name, %error, "SOAP that cannot be read");
+            return Some(fault("soap:Client", &error.to_string(), None));
+        }
+    };
+    let device = recorder.device(&question.device)?;
+    if device.copies.len() < 2 {
+        return None;
+    }
+    if question.token.is_empty() {
+        return Some(fault(
+            "soap:Client",
+            "No token supplied",
+            Some((Fault::TOKEN, 1)),
+        ));
+    }
+    let case = Case {
+        face,
+        recorder,
+        peer,
+        asked,
+        device,
+        entry: device.camera.as_ref().and_then(|id| face.cameras.get(id)),
+        pass: face.passes.pass(&question.token, clock::now()),
+        question,
+    };
+    Some(match case.question.about.clone() {
+        About::Sequences { recording, wanted } => case.sequences(recording, wanted).await,
+        About::Still(at) => case.still(at).await,
+    })
+}
+
+struct Case<'a> {
+    face: &'a Face,
+    recorder: &'a Proxied,
+    peer: SocketAddr,
+    asked: &'a Asked,
+    device: &'a Arc<Device>,
+    entry: Option<Arc<CameraEntry>>,
+    pass: Option<Arc<Pass>>,
+    question: Question,
+}
+
+/// What a site says.
+enum Told {
+    Answer(Answer, Bytes),
+    /// A fault, in its own words.
+    Refused(Answer),
+    Gone(String),
+}
+
+impl Case<'_> {
+    async fn sequences(&self, recording: bool, wanted: Wanted) -> Answer {
+        // The recorder that is meant says whether this client may know, and what it holds itself.
+        let home = self.device.copies.iter().find(|copy| copy.is_primary);
+        let told = match home {
+            Some(copy) => self.ask(copy, &self.asked.body).await,
+            None => Told::Gone("no such recorder".to_owned()),
+        };
+        if let Told::Refused(answer) = told {
+            return answer;
+        }
+        if let Told::Gone(why) = &told {
+            tracing::warn!(peer = %self.peer, camera = %self.device.id, recorder = %self.recorder.name, why, "listed without this recorder");
+            if !self.is_allowed(Wish::List) {
+                return fault("soap:Client", "Token invalid", Some((Fault::TOKEN, 2)));
+            }
+        }
+        let Some(entry) = &self.entry else {
+            return self.whole(told).await;
+        };
+        entry.look_up(clock::wall()).await;
+        let mut sites = Vec::new();
+        for copy in &self.device.copies {
+            let recorded = copy.ix.and_then(|ix| entry.slot.coverage(ix));
+            let recorded = recorded.map(|coverage| coverage.shift(self.home_us()));
+            let entries = if recording {
+                recorded.as_ref().map(entries_of).unwrap_or_default()
+            } else {
+                match (&told, copy.is_primary) {
+                    (Told::Answer(_, body), true) => self.read(body, copy).unwrap_or_default(),
+                    (_, true) => Vec::new(),
+                    _ => self.asked_there(copy).await,
+                }
+            };
+            sites.push((entries, recorded));
+        }
+        // The index may be behind the recorder that is meant, and knows all others.
+        if recording && let Told::Answer(_, body) = &told {
+            let copy = self.device.copies.iter().position(|copy| copy.is_primary);
+            if let Some(ix) = copy
+                && let Some(site) = sites.get_mut(ix)
+                && site
+                    .1
+                    .as_ref()
+                    .is_none_or(|coverage| coverage.windows().is_empty())
+                && let Some(copy) = self.device.copies.get(ix)
+            {
+                site.0 = self.read(body, copy).unwrap_or_default();
+            }
+        }
+        let merged = stretches::merged(&sites);
+        let merged = if recording { joined(&merged) } else { merged };
+        let answer = self.question.answer(&wanted.of(&merged));
+        xml(StatusCode::OK, answer)
+    }
+
+    /// What another site answers to the same question.
+    async fn asked_there(&self, copy: &CopyAt) -> Vec<Entry> {
+        let Ok(token) = copy.server.token().await else {
+            return Vec::new();
+        };
+        let texts = [("token", &*token.text), ("deviceId", &*copy.device)];
+        let Ok(body) = relay::soap(&self.asked.body, &texts) else {
+            return Vec::new();
+        };
+        match self.ask(copy, &body.into()).await {
+            Told::Answer(_, body) => self.read(&body, copy).unwrap_or_default(),
+            Told::Refused(_) => Vec::new(),
+            Told::Gone(why) => {
+                tracing::warn!(camera = %self.device.id, site = %copy.site, why, "listed without this site");
+                Vec::new()
+            }
+        }
+    }
+
+    /// A still of the best site that holds the instant; of another where that one fails.
+    async fn still(&self, at: Timestamp) -> Answer {
+        let mut copies: Vec<&CopyAt> = self.device.copies.iter().collect();
+        if let Some(entry) = &self.entry {
+            entry.look_up(at.shift(-self.home_us())).await;
+            let held = |copy: &CopyAt| {
+                let coverage = copy.ix.and_then(|ix| entry.slot.coverage(ix));
+                coverage.map(|coverage| coverage.held(at.shift(-self.home_us())))
+            };
+            copies.sort_by_key(|copy| match held(copy) {
+                Some(Held::Recorded { .. }) => 0,
+                Some(Held::Unknown { .. }) | None => 1,
+                Some(Held::Gap { .. }) => 2,
+            });
+        }
+        let mut last = None;
+        for copy in copies {
+            let told = if copy.is_primary {
+                self.ask(copy, &self.asked.body).await
+            } else if !self.is_allowed(Wish::Play) {
+                // Nobody else knows whether this client may: the recorder that is meant has to be asked first.
+                match self.may_by_home().await {
+                    Ok(()) => self.still_there(copy, at).await,
+                    Err(answer) => return answer,
+                }
+            } else {
+                self.still_there(copy, at).await
+            };
+            match told {
+                Told::Answer(answer, _) => return answer,
+                Told::Refused(answer) => last = Some(answer),
+                Told::Gone(why) => {
+                    tracing::warn!(peer = %self.peer, camera = %self.device.id, site = %copy.site, why, "no still of this site");
+                }
+            }
+        }
+        last.unwrap_or_else(|| {
+            fault(
+                "soap:Server",
+                "No recorder of this camera can be reached",
+                None,
+            )
+        })
+    }
+
+    async fn still_there(&self, copy: &CopyAt, at: Timestamp) -> Told {
+        let token = match copy.server.token().await {
+            Ok(token) => token,
+            Err(error) => return Told::Gone(error.to_string()),
+        };
+        let time = at.shift(copy.clock_offset_us - self.home_us()).to_string();
+        let texts = [
+            ("token", &*token.text),
+            ("deviceId", &*copy.device),
+            ("time", &*time),
+        ];
+        match relay::soap(&self.asked.body, &texts) {
+            Ok(body) => self.ask(copy, &body.into()).await,
+            Err(error) => Told::Gone(error.to_string()),
+        }
+    }
+
+    /// Whether the recorder that is meant lets this client see the camera: it is asked for the kinds of its stretches.
+    async fn may_by_home(&self) -> Result<(), Answer> {
+        let refused = || fault("soap:Client", "Token invalid", Some((Fault::TOKEN, 2)));
+        let home = self.device.copies.iter().find(|copy| copy.is_primary);
+        let Some(home) = home else {
+            return Err(refused());
+        };
+        let asked = Question::types(&self.question.token, &home.device);
+        match self.ask(home, &asked.into()).await {
+            Told::Answer(..) => {
+                let token = &self.question.token;
+                self.face.grants.note(token, &self.device.id, clock::now());
+                Ok(())
+            }
+            Told::Refused(answer) => Err(answer),
+            Told::Gone(_) => Err(refused()),
+        }
+    }
+
+    fn is_allowed(&self, wish: Wish) -> bool {
+        let may = self
+            .pass
+            .as_ref()
+            .and_then(|pass| pass.may(wish, &self.device.id));
+        let token = &self.question.token;
+        may.unwrap_or_else(|| self.face.grants.has(token, &self.device.id, clock::now()))
+    }
+
+    /// Asks a recorder; the client's own token goes only to where it was given.
+    async fn ask(&self, copy: &CopyAt, body: &Bytes) -> Told {
+        let mut body = body.clone();
+        if copy.is_primary && self.key(copy) == Key::Account {
+            if !self.is_allowed(Wish::List) {
+                return Told::Refused(fault(
+                    "soap:Client",
+                    "Token invalid",
+                    Some((Fault::TOKEN, 2)),
+                ));
+            }
+            let token = match copy.server.token().await {
+                Ok(token) => token,
+                Err(error) => return Told::Gone(error.to_string()),
+            };
+            match relay::soap(&body, &[("token", &*token.text)]) {
+                Ok(changed) => body = changed.into(),
+                Err(error) => return Told::Gone(error.to_string()),
+            }
+        }
+        let origin = copy.address.origin().ascii_serialization();
+        let action = envelope::recorder_action(&self.question.operation);
+        let request = Request::post(format!("{origin}{RECORDER_PATH}"))
+            .header(CONTENT_TYPE, "text/xml; charset=utf-8")
+            .header("SOAPAction", format!("\"{action}\""))
+            .body(Full::new(body));
+        let request = match request {
+            Ok(request) => request,
+            Err(error) => return Told::Gone(error.to_string()),
+        };
+        let sent = copy.server.pass_on(request, ANSWER_BYTES_MAX);
+        match tokio::time::timeout(ANSWER_WITHIN, sent).await {
+            Ok(Ok((head, body))) if head.status.is_success() => {
+                Told::Answer(xml(head.status, body.to_vec()), body)
+            }
+            Ok(Ok((head, body))) => Told::Refused(xml(head.status, body.to_vec())),
+            Ok(Err(error)) => Told::Gone(error.to_string()),
+            Err(_) => Told::Gone("no answer in time".to_owned()),
+        }
+    }
+
+    fn key(&self, copy: &CopyAt) -> Key {
+        match &self.pass {
+            Some(pass) => pass.key_at(&copy.server),
+            None if Issuer::Server(origin_of(&self.face.settings.primary.server))
+                == Issuer::Server(origin_of(&copy.server)) =>
+            {
+                Key::Own(self.question.token.as_str().into())
+            }
+            None => Key::Account,
+        }
+    }
+
+    fn read(&self, body: &Bytes, copy: &CopyAt) -> Option<Vec<Entry>> {
+        let limits = envelope::ANSWER_LIMITS;
+        let result = envelope::result(body, &self.question.operation, limits).ok()?;
+        let us = self.home_us() - copy.clock_offset_us;
+        let entries = sequences::entries(result.as_ref())?;
+        let moved = entries.into_iter().map(|entry| Entry {
+            begin: entry.begin.shift(us),
+            end: entry.end.shift(us),
+        });
+        Some(moved.collect())
+    }
+
+    async fn whole(&self, told: Told) -> Answer {
+        match told {
+            Told::Answer(answer, _) | Told::Refused(answer) => answer,
+            Told::Gone(_) => passed_on(self.face, self.recorder, self.peer, self.asked).await,
+        }
+    }
+
+    /// The client's timeline is the clock of the recorder that it means.
+    fn home_us(&self) -> i64 {
+        let home = self.device.copies.iter().find(|copy| copy.is_primary);
+        home.map_or(0, |copy| copy.clock_offset_us)
+    }
+}
+
+/// A listing's periods, that of what is being recorded up to now.
+fn entries_of(coverage: &Coverage) -> Vec<Entry> {
+    let latest = clock::wall() + AHEAD;
+    let last = coverage.last();
+    let periods = coverage.periods().iter().map(|period| Entry {
+        begin: period.start(),
+        end: if coverage.growing() && Some(period.end()) == last {
+            latest.max(period.end())
+        } else {
+            period.end()
+        },
+    });
+    periods.collect()
+}
+
+/// Stretches that abut are one.
+fn joined(entries: &[Entry]) -> Vec<Entry> {
+    let mut all: Vec<Entry> = Vec::new();
+    for entry in entries {
+        match all.last_mut() {
+            Some(last) if entry.begin <= last.end => last.end = last.end.max(entry.end),
+            _ => all.push(*entry),
+        }
+    }
+    all
+}
+
+fn fault(code: &str, text: &str, number: Option<(i64, i64)>) -> Answer {
+    let fault = Fault {
+        code: code.to_owned(),
+        text: text.to_owned(),
+        number,
+    };
+    xml(StatusCode::INTERNAL_SERVER_ERROR, fault.write())
+}
+
+fn xml(status: StatusCode, body: Vec<u8>) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let kind = HeaderValue::from_static("text/xml; charset=utf-8");
+    answer.headers_mut().insert(CONTENT_TYPE, kind);
+    answer
+}

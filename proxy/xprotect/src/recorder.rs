@@ -1,0 +1,262 @@
+//! The SOAP service of a recorder as a face has to know it: which questions are merged or routed, and how they are answered.
+
+use seamline_routing::Timestamp;
+use seamline_xml::{Element, Markup};
+
+use crate::{
+    sequences::{Entry, RECORDING, time},
+    soap::{self, RECORDER, SoapError},
+};
+
+/// A question that more than one recorder may have an answer to. Times are on the clock of the recorder that is meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Question {
+    /// The operation, such as `SequencesGet`.
+    pub operation: String,
+    /// The client's token, as the first parameter.
+    pub token: String,
+    /// The camera's GUID.
+    pub device: String,
+    /// What of it.
+    pub about: About,
+}
+
+/// What is asked of a camera.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum About {
+    /// Stretches of a kind.
+    Sequences {
+        /// Whether it is those of recording, and not of motion and the like.
+        recording: bool,
+        /// Which of them.
+        wanted: Wanted,
+    },
+    /// A still, about then.
+    Still(Timestamp),
+}
+
+/// Which stretches are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Those that overlap a window, from its start on, so many at most.
+    Between {
+        /// From.
+        from: Timestamp,
+        /// To.
+        to: Timestamp,
+        /// How many.
+        count: usize,
+    },
+    /// Those around an instant.
+    Around {
+        /// The instant.
+        center: Timestamp,
+        /// How many before it, and how far back.
+        before: (usize, Option<i64>),
+        /// How many from it on, and how far.
+        after: (usize, Option<i64>),
+    },
+}
+
+impl Question {
+    /// Reads a request; `None` for what only the recorder itself can answer.
+    pub fn read(envelope: &[u8]) -> Result<Option<Self>, SoapError> {
+        let asked = soap::asked(envelope)?;
+        let text = |name: &str| asked.text(name).unwrap_or_default();
+        let at = |name: &str| time(text(name)).ok_or(SoapError::NoAnswer);
+        let count = |name: &str| {
+            text(name)
+                .parse::<i64>()
+                .map_or(0, |n| n.clamp(0, COUNT_MAX)) as usize
+        };
+        let micros = |name: &str| {
+            let span = asked.at(&[name, "MicroSeconds"]).and_then(Element::value);
+            span.and_then(|text| text.parse::<i64>().ok())
+                .map(|us| us.max(0))
+        };
+        let recording = text("sequenceType").eq_ignore_ascii_case(RECORDING);
+        let sequences = |wanted| About::Sequences { recording, wanted };
+        let about = match asked.name() {
+            "SequencesGet" => sequences(Wanted::Between {
+                from: at("minTime")?,
+                to: at("maxTime")?,
+                count: count("maxCount"),
+            }),
+            "SequencesGetAround" => sequences(Wanted::Around {
+                center: at("centerTime")?,
+                before: (count("maxCountBefore"), None),
+                after: (count("maxCountAfter"), None),
+            }),
+            "SequencesGetAroundWithSpan" => sequences(Wanted::Around {
+                center: at("centerTime")?,
+                before: (count("maxCountBefore"), micros("maxTimeBefore")),
+                after: (count("maxCountAfter"), micros("maxTimeAfter")),
+            }),
+            "JPEGGetAt" | "JPEGGetAtOrBefore" | "JPEGGetAtOrAfter" => About::Still(at("time")?),
+            _ => return Ok(None),
+        };
+        Ok(Some(Self {
+            operation: asked.name().to_owned(),
+            token: text("token").to_owned(),
+            device: text("deviceId").to_owned(),
+            about,
+        }))
+    }
+
+    /// A question that shows whether a recorder lets a token see a camera, and tells nothing of it: `SequencesGetTypes`.
+    pub fn types(token: &str, device: &str) -> Vec<u8> {
+        let parameters = [
+            Markup::text("token", token),
+            Markup::text("deviceId", device),
+        ];
+        soap::request(RECORDER, "SequencesGetTypes", parameters)
+    }
+
+    /// The answer: stretches, whole and in order.
+    pub fn answer(&self, entries: &[Entry]) -> Vec<u8> {
+        let entry = |entry: &Entry| {
+            let (begin, end) = (entry.begin.to_string(), entry.end.to_string());
+            Markup::node(
+                "SequenceEntry",
+                [
+                    Markup::text("TimeBegin", &begin),
+                    Markup::text("TimeTrigged", &begin),
+                    Markup::text("TimeEnd", &end),
+                ],
+            )
+        };
+        let (response, result) = match self.operation.as_str() {
+            "SequencesGet" => ("SequencesGetResponse", "SequencesGetResult"),
+            "SequencesGetAround" => ("SequencesGetAroundResponse", "SequencesGetAroundResult"),
+            _ => (
+                "SequencesGetAroundWithSpanResponse",
+                "SequencesGetAroundWithSpanResult",
+            ),
+        };
+        let result = Markup::node(result, entries.iter().map(entry));
+        soap::envelope(Markup::node_with(
+            response,
+            &[("xmlns", RECORDER)],
+            [result],
+        ))
+    }
+}
+
+impl Wanted {
+    /// Of all stretches, in order, those that are wanted.
+    pub fn of(self, all: &[Entry]) -> Vec<Entry> {
+        match self {
+            Self::Between { from, to, count } => {
+                let wanted = all
+                    .iter()
+                    .filter(|entry| entry.begin < to && entry.end > from);
+                wanted.take(count).copied().collect()
+            }
+            Self::Around {
+                center,
+                before,
+                after,
+            } => {
+                let near = |at: Timestamp, span: Option<i64>| {
+                    span.is_none_or(|span| center.micros_since(at).abs() <= span)
+                };
+                let (past, coming): (Vec<Entry>, Vec<Entry>) =
+                    all.iter().partition(|entry| entry.end <= center);
+                let past = past.into_iter().rev();
+                let past = past
+                    .filter(|entry| near(entry.end, before.1))
+                    .take(before.0);
+                let mut wanted: Vec<Entry> = past.collect();
+                wanted.reverse();
+                let coming = coming.into_iter();
+                // One that holds the instant is no distance away.
+                let reached = |entry: &Entry| entry.begin <= center || near(entry.begin, after.1);
+                wanted.extend(coming.filter(reached).take(after.0));
+                wanted
+            }
+        }
+    }
+}
+
+/// More than any client asks for.
+const COUNT_MAX: i64 = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(begin: i64, end: i64) -> Entry {
+        let at = |s: i64| Timestamp::from_unix_ms(s * 1000);
+        Entry {
+            begin: at(begin),
+            end: at(end),
+        }
+    }
+
+    fn asked(operation: &str, more: &str) -> Vec<u8> {
+        format!(
+            "<s:Envelope xmlns:s='x'><s:Body><n:{operation} xmlns:n='y'><n:token>T</n:token><n:deviceId>D</n:deviceId><n:sequenceType>{}</n:sequenceType>{more}</n:{operation}></s:Body></s:Envelope>",
+            RECORDING.to_uppercase()
+        )
+        .into_bytes()
+    }
+
+    #[test]
+    fn questions_are_read_whatever_their_prefixes_and_zones() {
+        let more = "<minTime>1970-01-01T00:00:10</minTime><maxTime>1970-01-01T00:00:20.5Z</maxTime><maxCount>7</maxCount>";
+        let question = Question::read(&asked("SequencesGet", more))
+            .unwrap()
+            .unwrap();
+        let at = Timestamp::from_unix_ms;
+        let wanted = Wanted::Between {
+            from: at(10_000),
+            to: at(20_500),
+            count: 7,
+        };
+        let recording = true;
+        assert_eq!(question.about, About::Sequences { recording, wanted });
+        assert_eq!((&*question.token, &*question.device), ("T", "D"));
+        assert_eq!(Question::read(&asked("PTZMoveHome", "")), Ok(None));
+        let none = "<minTime>yesterday</minTime><maxTime>now</maxTime>";
+        assert!(Question::read(&asked("SequencesGet", none)).is_err());
+    }
+
+    #[test]
+    fn only_what_is_wanted_is_told() {
+        let all = [entry(0, 10), entry(20, 30), entry(40, 50), entry(60, 70)];
+        let at = |s: i64| Timestamp::from_unix_ms(s * 1000);
+        let between = |from, to, count| Wanted::Between {
+            from: at(from),
+            to: at(to),
+            count,
+        };
+        assert_eq!(between(5, 45, 9).of(&all), all[..3]);
+        assert_eq!(between(10, 20, 9).of(&all), []);
+        assert_eq!(between(0, 99, 2).of(&all), all[..2]);
+        let around = |center, before, after| Wanted::Around {
+            center: at(center),
+            before,
+            after,
+        };
+        assert_eq!(around(35, (1, None), (1, None)).of(&all), all[1..3]);
+        assert_eq!(around(45, (9, None), (1, None)).of(&all), all[..3]);
+        assert_eq!(
+            around(35, (9, Some(5_000_000)), (9, Some(5_000_000))).of(&all),
+            all[1..3]
+        );
+        assert_eq!(
+            around(35, (0, Some(0)), (300, Some(26_000_000))).of(&all),
+            all[2..]
+        );
+    }
+
+    #[test]
+    fn answers_bear_the_name_of_the_question() {
+        let more = "<centerTime>1970-01-01T00:00:10Z</centerTime>";
+        let question = Question::read(&asked("SequencesGetAround", more))
+            .unwrap()
+            .unwrap();
+        let answer = String::from_utf8(question.answer(&[entry(0, 10)])).unwrap();
+        assert!(answer.contains("<SequencesGetAroundResponse xmlns=\"http://videoos.net/2/XProtectCSRecorderCommand\"><SequencesGetAroundResult><SequenceEntry><TimeBegin>1970-01-01T00:00:00"), "{answer}");
+    }
+}
