@@ -11,7 +11,7 @@ use seamline_routing::time::{TimeRange, Timestamp};
 use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 
-use super::running::{Lanes, Running, Sign, Stage};
+use super::running::{Lanes, Refill, Running, Sign, Stage};
 use super::{Item, Playback, State, TICK};
 use crate::clock;
 use crate::outbound::{Leg, LegFailure, Order};
@@ -57,6 +57,10 @@ impl Playback {
             wanted,
             frames: self.delivery.frames,
             lookahead: self.lookahead(),
+            refill: match self.delivery.pacing {
+                Some(_) => Refill::Filling,
+                None => Refill::AtOnce,
+            },
         };
         let mut leg = Running::new(id, copy, opening, lanes, now);
         leg.measured_us = measured_us;

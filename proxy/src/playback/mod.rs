@@ -155,6 +155,8 @@ pub struct Playback {
     /// How long after the last unit the goodbye comes, where it may overtake.
     farewell_after: Option<Duration>,
     timer: Pin<Box<Sleep>>,
+    /// The latest poll left wakers for all that can bring something.
+    rests: bool,
 }
 
 impl Playback {
@@ -214,6 +216,7 @@ impl Playback {
             hold_at: None,
             farewell_after: None,
             timer: Box::pin(tokio::time::sleep(TICK)),
+            rests: false,
         }
     }
 
@@ -381,6 +384,7 @@ impl Playback {
 
     /// Drives the playback. Ready only with news; otherwise the waker is registered for all that can bring some.
     pub fn poll(&mut self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<Progress> {
+        self.rests = false;
         if !self.active() {
             return Poll::Pending;
         }
@@ -407,15 +411,34 @@ impl Playback {
             }
             if self.waiting(out) > before {
                 self.listed.at(self.position());
+                self.rests = self.poll_rest(cx, now, out);
                 return Poll::Ready(Progress::Wrote);
             }
-            if self.legs.iter().any(|leg| leg.unpolled) {
+            if self.legs.iter().any(Running::unpolled) {
                 continue;
             }
             let wake = self.next_wake(now);
             if self.poll_timer(cx, wake).is_pending() {
                 return Poll::Pending;
             }
+        }
+    }
+
+    /// Whether the latest poll, which wrote something, would be pending if it were repeated at once, with every waker left.
+    pub fn rests(&self) -> bool {
+        self.rests
+    }
+
+    /// Leaves the wakers for what comes next, where nothing is left to do now.
+    fn poll_rest(&mut self, cx: &mut Context<'_>, now: Instant, out: &OutQueue) -> bool {
+        let done = self.state == State::Playing
+            && self.started.is_none()
+            && self.end.is_none()
+            && self.waiting(out) < OUT_HIGH
+            && self.legs.iter().all(Running::rests);
+        done && {
+            let wake = self.next_wake(now);
+            self.poll_timer(cx, wake).is_pending()
         }
     }
 

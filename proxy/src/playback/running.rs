@@ -45,6 +45,9 @@ pub(super) struct Running {
     frames: Frames,
     /// Footage that is read ahead.
     lookahead: Duration,
+    refill: Refill,
+    /// When it was last looked whether its recorder is gone.
+    looked: Instant,
     queued_bytes: usize,
     /// The recorder is gone: what it had sent is read to its end.
     draining: bool,
@@ -74,8 +77,8 @@ pub(super) struct Running {
     /// A stretch that was sent without a break, not yet told to the index, and when it was last told.
     pub(super) sent: Option<TimeRange>,
     pub(super) told: Instant,
-    /// Not polled since it was made.
-    pub(super) unpolled: bool,
+    /// What the latest poll left behind.
+    polled: Polled,
     /// Parameter sets and the like, known once it is open.
     pub(super) format: LegFormat,
     pub(super) asked: Instant,
@@ -114,6 +117,28 @@ pub(super) enum Joining {
     Decided,
 }
 
+/// When a leg whose look-ahead was full is read again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refill {
+    /// As soon as anything of it was used.
+    AtOnce,
+    /// In swigs, so that many units come of one look: it is being filled.
+    Filling,
+    /// In swigs: it was full, and a swig of it is not used yet.
+    Resting,
+}
+
+/// What the latest poll of a leg left behind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Polled {
+    /// There was none.
+    Never,
+    /// No waker: the leg need not be read.
+    Read,
+    /// Its waker, with the leg.
+    Listening,
+}
+
 /// Whether a leg's clock was compared with that of the leg before it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum ClockCheck {
@@ -136,6 +161,8 @@ pub(super) struct Lanes {
     pub(super) frames: Frames,
     /// Footage that is read ahead.
     pub(super) lookahead: Duration,
+    /// When it is filled up again.
+    pub(super) refill: Refill,
 }
 
 /// What reading a leg brought to light.
@@ -156,6 +183,8 @@ pub(super) enum Sign {
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// Most that is read of a leg whose recorder is gone.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// How often it is looked whether the recorder of a leg that is not read is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Footage that is read of a leg to find the last picture sent in it: a group of pictures and a clock that is ahead.
 const COMPARED_MAX: Duration = Duration::from_secs(20);
 /// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
@@ -197,6 +226,7 @@ impl Running {
             wanted: wanted_tracks,
             frames,
             lookahead,
+            refill,
         }: Lanes,
         now: Instant,
     ) -> Self {
@@ -208,6 +238,8 @@ impl Running {
             groups: VecDeque::new(),
             frames,
             lookahead,
+            refill,
+            looked: now,
             queued_bytes: 0,
             draining: false,
             master,
@@ -226,7 +258,7 @@ impl Running {
             turned: None,
             sent: None,
             told: now,
-            unpolled: true,
+            polled: Polled::Never,
             format: LegFormat::default(),
             asked: now,
             opened: None,
@@ -291,8 +323,25 @@ impl Running {
             self.wanted_tracks > 1
                 && self.queues.iter().filter(|queue| !queue.is_empty()).count() < self.wanted_tracks
         };
-        self.queued_bytes < LOOKAHEAD_BYTES_MAX
-            && (span < self.lookahead || (span < self.lookahead * 2 && lags()))
+        let (enough, enough_bytes) = match self.refill {
+            Refill::Resting => (self.lookahead * 7 / 8, LOOKAHEAD_BYTES_MAX * 7 / 8),
+            Refill::Filling | Refill::AtOnce => (self.lookahead, LOOKAHEAD_BYTES_MAX),
+        };
+        self.queued_bytes < enough_bytes && (span < enough || (span < self.lookahead * 2 && lags()))
+    }
+
+    /// Whether nothing of it need be read before its waker or a timer says so.
+    pub(super) fn rests(&self) -> bool {
+        match self.polled {
+            Polled::Never => false,
+            Polled::Listening => true,
+            Polled::Read => self.over() || !self.hungry(),
+        }
+    }
+
+    /// Whether it was not polled since it was made.
+    pub(super) fn unpolled(&self) -> bool {
+        self.polled == Polled::Never
     }
 
     /// Whether it is at the end of a recording that still grows.
@@ -546,9 +595,12 @@ impl Running {
 
     /// Reads until the look-ahead is full or the recorder has no more for now. `Pending` leaves the waker registered.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Sign> {
-        self.unpolled = false;
+        self.polled = Polled::Read;
         if let Stage::Opening(opening) = &mut self.stage {
-            let result = std::task::ready!(Pin::new(&mut opening.0).poll(cx));
+            let Poll::Ready(result) = Pin::new(&mut opening.0).poll(cx) else {
+                self.polled = Polled::Listening;
+                return Poll::Pending;
+            };
             let result = result.unwrap_or_else(|_| {
                 Err(LegFailure::new(
                     Failure::Lost,
@@ -573,16 +625,28 @@ impl Running {
             let Stage::Open(leg) = &mut self.stage else {
                 return Poll::Pending;
             };
+            self.refill = match self.refill {
+                Refill::AtOnce => Refill::AtOnce,
+                Refill::Filling | Refill::Resting if hungry => Refill::Filling,
+                Refill::Filling | Refill::Resting => Refill::Resting,
+            };
             if !hungry {
                 // A loss is worth knowing while there is still footage to play over it. No waker: looked at every tick.
-                self.draining = self.draining || leg.peer_closed(cx);
+                if !self.draining && now.saturating_duration_since(self.looked) >= LOOK_EVERY {
+                    self.looked = now;
+                    self.draining = leg.peer_closed(cx);
+                }
                 if !self.draining || self.queued_bytes >= DRAIN_BYTES_MAX {
                     self.alive = now;
                     self.unread.get_or_insert(now);
                     return Poll::Pending;
                 }
             }
-            match std::task::ready!(leg.poll_next(cx)) {
+            let Poll::Ready(arrival) = leg.poll_next(cx) else {
+                self.polled = Polled::Listening;
+                return Poll::Pending;
+            };
+            match arrival {
                 Arrival::Alive => {
                     self.unread = None;
                     self.alive = now;

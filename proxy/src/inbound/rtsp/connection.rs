@@ -106,13 +106,17 @@ impl Connection {
     async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) -> Ending {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Whether the playback was driven in this turn of the task, before anything was awaited.
+        let mut driven = false;
         loop {
+            driven &= self.requests.is_empty();
             self.answer_requests().await;
             if let Err(error) = self.write() {
                 tracing::debug!(peer = %self.peer, %error, "client gone");
                 return Ending::Lost;
             }
             let blocked = !self.out.is_empty() || self.wire.holds_back();
+            driven &= !blocked;
             if self.closing && !blocked {
                 return Ending::Ours;
             }
@@ -145,7 +149,8 @@ impl Connection {
                         return Ending::Ours;
                     }
                 }
-                claim = session.progress(out), if !blocked => {
+                claim = session.progress(out, &mut driven), if !blocked => {
+                    driven = true;
                     // Somebody else's, unless this connection is gone and nobody had noticed.
                     if let Some(claim) = claim && self.read().is_err() {
                         self.session.yield_to(claim);

@@ -134,6 +134,11 @@ impl Live {
         }
     }
 
+    /// Whether driving the playback again at once, in the same turn of its task, would come to nothing.
+    pub(super) fn rests(&self) -> bool {
+        self.datagrams.is_none() && self.playback.as_ref().is_some_and(Playback::rests)
+    }
+
     /// Drives the playback until it wrote something, into `out` where media goes with the connection. Pending while there
     /// is nothing to drive; wakers are left for all that can bring some.
     pub(super) fn poll(&mut self, cx: &mut Context<'_>, out: &mut OutQueue) -> Poll<News> {

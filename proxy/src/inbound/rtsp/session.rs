@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Instant;
 
 use seamline_media::OutQueue;
@@ -108,11 +109,23 @@ impl Session {
 
     /// Drives the playback until it wrote something, into `out` where media goes with the connection. Never returns while
     /// there is nothing to drive. `Some` when another connection names the session.
-    pub(super) async fn progress(&mut self, out: &mut OutQueue) -> Option<Claim> {
+    ///
+    /// `driven`: it was driven before in this turn of the task, and nothing was awaited since; taken back when that is used up.
+    pub(super) async fn progress(
+        &mut self,
+        out: &mut OutQueue,
+        driven: &mut bool,
+    ) -> Option<Claim> {
         let Some(live) = &mut self.live else {
             return std::future::pending().await;
         };
-        match poll_fn(|cx| live.poll(cx, out)).await {
+        let poll = |cx: &mut Context<'_>| {
+            if std::mem::take(driven) && live.rests() {
+                return Poll::Pending;
+            }
+            live.poll(cx, out)
+        };
+        match poll_fn(poll).await {
             News::Wrote => None,
             News::Answer(answer) => {
                 out.push_message(answer.encode());

@@ -142,6 +142,9 @@ impl RtspLeg {
                     Over::Failed(failure) => Arrival::Failed(failure),
                 });
             }
+            if self.take_run() {
+                continue;
+            }
             match self.framer.next(&mut self.buf) {
                 Ok(Some(Incoming::Frame { channel, bytes })) => self.frame(channel, bytes),
                 Ok(Some(Incoming::Response(response))) => {
@@ -310,6 +313,34 @@ impl RtspLeg {
         }
     }
 
+    /// Takes the packets of one track at the front of what was read, where no other look at them is needed.
+    fn take_run(&mut self) -> bool {
+        let [b'$', number, ..] = *self.buf else {
+            return false;
+        };
+        if self.by_url.is_some() || self.cseqs.0.is_some() || !self.framer.is_at_boundary() {
+            return false;
+        }
+        let channel = self.channels.iter().find(|channel| channel.rtp == number);
+        let Some(track) = channel.map(|channel| channel.track) else {
+            return false;
+        };
+        let before = self.units.len();
+        let taken = self
+            .assembler
+            .push_run(track, number, &mut self.buf, &mut self.units);
+        self.look_for_end(before);
+        taken
+    }
+
+    /// T says that the recorder holds nothing further of this track; the picture is the one that counts.
+    fn look_for_end(&mut self, before: usize) {
+        let mut new = self.units.iter().skip(before);
+        if new.any(|unit| unit.track == self.master && unit.flags.contains(Flags::TERMINAL)) {
+            self.end();
+        }
+    }
+
     fn take_frame(&mut self, number: u8, bytes: BytesMut) {
         if let Some(channel) = self.channels.iter().find(|channel| channel.rtp == number) {
             let track = channel.track;
@@ -319,15 +350,7 @@ impl RtspLeg {
             let before = self.units.len();
             // Dropped packets are counted by the assembler; the leg goes on.
             let _ = self.assembler.push(track, bytes, &mut self.units);
-            // T says that the recorder holds nothing further of this track; the picture is the one that counts.
-            let terminal = self
-                .units
-                .iter()
-                .skip(before)
-                .any(|unit| unit.track == self.master && unit.flags.contains(Flags::TERMINAL));
-            if terminal {
-                self.end();
-            }
+            self.look_for_end(before);
             return;
         }
         let Some(channel) = self
