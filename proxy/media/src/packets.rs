@@ -12,6 +12,37 @@ pub struct Packets {
     chunks: SmallVec<[BytesMut; 2]>,
     bytes: usize,
     count: usize,
+    /// Frames that are known to be [`Form::Stamped`].
+    stamped: usize,
+    /// The longest of those.
+    longest: usize,
+}
+
+/// What is known of a frame's header by who read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// No contributing sources, and the replay extension in the one form that players read.
+    Stamped,
+    /// Anything.
+    Any,
+}
+
+/// Frames that are counted ahead of their bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Owed {
+    pub(crate) count: usize,
+    pub(crate) bytes: usize,
+    pub(crate) longest: usize,
+}
+
+impl Owed {
+    pub(crate) fn one(bytes: usize) -> Self {
+        Self {
+            count: 1,
+            bytes,
+            longest: bytes,
+        }
+    }
 }
 
 impl Packets {
@@ -32,10 +63,19 @@ impl Packets {
         self.append(frame);
     }
 
-    /// Counts one whole frame whose bytes follow with the others of its run, by [`Self::settle`].
-    pub(crate) fn owe(&mut self, frame_bytes: usize) {
-        self.bytes += frame_bytes;
-        self.count += 1;
+    /// Counts whole frames whose bytes follow with the others of their run, by [`Self::settle`].
+    pub(crate) fn owe(&mut self, frames: Owed, form: Form) {
+        self.bytes += frames.bytes;
+        self.count += frames.count;
+        if form == Form::Stamped {
+            self.stamped += frames.count;
+            self.longest = self.longest.max(frames.longest);
+        }
+    }
+
+    /// Length of the longest frame, where all of them are known to be [`Form::Stamped`].
+    pub(crate) fn longest_stamped(&self) -> Option<usize> {
+        (self.stamped == self.count).then_some(self.longest)
     }
 
     /// Appends the frames that were counted ahead.
@@ -70,6 +110,8 @@ impl Packets {
         }
         self.bytes -= length;
         self.count -= 1;
+        // Which of them it was is not known.
+        self.stamped = 0;
         Some(frame)
     }
 

@@ -83,6 +83,54 @@ pub(crate) fn in_place(frame: &mut [u8], header: &Header, turn: Turn) -> usize {
     length.saturating_sub(PLAIN_HEADER_BYTES + 4 + 4 * words)
 }
 
+/// What is written into each packet of a unit whose packets all have the replay extension in its one form and no contributing
+/// sources.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StampedHead {
+    channel: u8,
+    payload_type: u8,
+    /// RTP time and source.
+    time_and_source: [u8; 8],
+    ntp: [u8; 8],
+    cseq: u8,
+}
+
+impl StampedHead {
+    pub(crate) fn of(header: &Header) -> Self {
+        let (time, source) = (header.timestamp.to_be_bytes(), header.ssrc.to_be_bytes());
+        let mut time_and_source = [0; 8];
+        time_and_source[..4].copy_from_slice(&time);
+        time_and_source[4..].copy_from_slice(&source);
+        Self {
+            channel: header.channel,
+            payload_type: header.payload_type,
+            time_and_source,
+            ntp: header.replay.ntp.to_be_bytes(),
+            cseq: header.replay.cseq,
+        }
+    }
+
+    /// As [`in_place`].
+    #[inline]
+    pub(crate) fn write(&self, frame: &mut [u8], turn: Turn) -> usize {
+        let length = frame.len();
+        let Some(head) = frame.first_chunk_mut::<FULL_HEADER_BYTES>() else {
+            return 0;
+        };
+        head[1] = self.channel;
+        let marker = turn.marker.map_or(
+            head[5] & MARKER_BIT,
+            |marker| if marker { MARKER_BIT } else { 0 },
+        );
+        head[5] = marker | self.payload_type;
+        head[6..8].copy_from_slice(&turn.sequence.to_be_bytes());
+        head[8..16].copy_from_slice(&self.time_and_source);
+        head[20..28].copy_from_slice(&self.ntp);
+        head[28..32].copy_from_slice(&[turn.flags.bits(), self.cseq, 0, 0]);
+        length - FULL_HEADER_BYTES
+    }
+}
+
 /// What of a frame is kept when it is built anew.
 #[derive(Debug, Default)]
 pub(crate) struct Content<'a> {

@@ -266,6 +266,26 @@ impl Leg {
         }
     }
 
+    /// Bytes that came and wait in the kernel; 0 where that is not known.
+    pub fn backlog(&self) -> usize {
+        match self {
+            Leg::Rtsp(leg) => leg.backlog(),
+            Leg::Rewind(_)
+            | Leg::Strung(_)
+            | Leg::Archive(_)
+            | Leg::Clips(_)
+            | Leg::ClipsBack(_)
+            | Leg::XProtect(_) => 0,
+        }
+    }
+
+    /// Wishes that one read takes about so many bytes.
+    pub fn read_in(&mut self, bytes: usize) {
+        if let Leg::Rtsp(leg) = self {
+            leg.read_in(bytes);
+        }
+    }
+
     /// What the splice must know of the units' format.
     pub fn format(&self) -> LegFormat {
         match self {

@@ -11,7 +11,8 @@ use seamline_routing::time::{TimeRange, Timestamp};
 use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 
-use super::running::{Lanes, Refill, Running, Sign, Stage};
+use super::ahead::Ahead;
+use super::running::{Lanes, Running, Sign, Stage};
 use super::{Item, Playback, State, TICK};
 use crate::clock;
 use crate::outbound::{Leg, LegFailure, Order};
@@ -56,11 +57,7 @@ impl Playback {
             master: self.master,
             wanted,
             frames: self.delivery.frames,
-            lookahead: self.lookahead(),
-            refill: match self.delivery.pacing {
-                Some(_) => Refill::Filling,
-                None => Refill::AtOnce,
-            },
+            ahead: Ahead::new(self.demand(), self.depths(), now),
         };
         let mut leg = Running::new(id, copy, opening, lanes, now);
         leg.measured_us = measured_us;
@@ -149,8 +146,18 @@ impl Playback {
     pub(super) fn poll_legs(&mut self, cx: &mut Context<'_>, now: Instant) {
         // A sign may open or close legs, so each one is acted on before the next leg is read.
         let ids: SmallVec<[LegId; 4]> = self.legs.iter().map(|leg| leg.id).collect();
+        let full = self.lookahead();
         for id in ids {
+            let calm = self.calm();
             while let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) {
+                // Preroll is of use only with the picture that it is for.
+                leg.ahead.calm = calm && (self.sent_at.is_none() || leg.sent.is_some());
+                if leg.ahead.must_look(now)
+                    && let Some(newest) = leg.newest
+                {
+                    let beyond = newest + full;
+                    leg.ahead.listed = self.camera.holds_after(leg.copy, beyond, clock::wall());
+                }
                 let Poll::Ready(sign) = leg.poll(cx, now) else {
                     break;
                 };
@@ -272,7 +279,7 @@ impl Playback {
             .filter(|leg| !leg.over() && !leg.stalled && leg.hungry())
             .map(|leg| leg.silent_since() + self.silence_limit(leg));
         silence
-            .chain(self.due)
+            .chain(self.due.map(clock::together))
             .chain(self.director.deadline(now))
             .fold(now + TICK, Instant::min)
     }

@@ -4,6 +4,7 @@
 //! each unit, and writes what is due into the client's queue. Nothing here blocks and nothing is lost when a poll is
 //! abandoned.
 
+mod ahead;
 mod decide;
 mod emit;
 mod group;
@@ -34,6 +35,7 @@ use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
 use crate::playing::Listed;
+use ahead::{Demand, Depths};
 use pace::Pace;
 pub use reel::{Begin, NoReel, Reel, Wanted};
 use resume::Awaiting;
@@ -286,6 +288,46 @@ impl Playback {
             Frames::All | Frames::Predicted => 1.0,
         };
         LOOKAHEAD.mul_f64(times.clamp(1.0, LOOKAHEAD_TIMES_MAX))
+    }
+
+    fn demand(&self) -> Demand {
+        match self.delivery.pacing {
+            Some(_) => Demand::Paced,
+            // What leaves as samples is a file, which is better cut where it need not repeat a picture.
+            None if self.alone() && !self.reverse() && self.samples.is_none() => Demand::BulkAlone,
+            None => Demand::Bulk,
+        }
+    }
+
+    fn depths(&self) -> Depths {
+        let full = self.lookahead();
+        let (safe, near, unlisted) = if self.alone() {
+            (full / 4, full / 50, full / 50)
+        } else {
+            (full * 5 / 8, full / 10, full / 4)
+        };
+        Depths {
+            full,
+            safe,
+            near,
+            unlisted,
+            bytes_max: LOOKAHEAD_BYTES_MAX,
+        }
+    }
+
+    /// Whether the camera has one copy only: an outage of its recorder cannot be played over.
+    fn alone(&self) -> bool {
+        self.camera.slot.camera().copies.len() < 2
+    }
+
+    /// Whether nothing but an outage is to be expected while the footage at hand is played.
+    fn calm(&self) -> bool {
+        let near = self.lookahead() * 2;
+        let ends = self.request.and_then(|request| request.until);
+        self.legs.len() == 1
+            && !self.reverse()
+            && self.delivery.frames == Frames::All
+            && ends.is_none_or(|end| end.since(self.position()) > near)
     }
 
     fn reverse(&self) -> bool {

@@ -59,7 +59,11 @@ impl Pace {
     }
 
     fn wall(&self, media_us: i64) -> Duration {
-        Duration::from_secs_f64(media_us.max(0) as f64 / 1e6 / self.speed)
+        let media_us = media_us.max(0);
+        if (self.speed - 1.0).abs() < f64::EPSILON {
+            return Duration::from_micros(media_us.unsigned_abs());
+        }
+        Duration::from_secs_f64(media_us as f64 / 1e6 / self.speed)
     }
 
     /// The media time that is due now.

@@ -13,7 +13,7 @@ use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 use tokio::task::JoinHandle;
 
-use super::LOOKAHEAD_BYTES_MAX;
+use super::ahead::{Ahead, Stock};
 use super::group::Group;
 use crate::cameras::TEACH_EVERY;
 use crate::outbound::{Arrival, Leg, LegFailure, wants};
@@ -43,11 +43,7 @@ pub(super) struct Running {
     /// In reverse: whole groups of pictures, in the order of delivery.
     groups: VecDeque<Group>,
     frames: Frames,
-    /// Footage that is read ahead.
-    lookahead: Duration,
-    refill: Refill,
-    /// When it was last looked whether its recorder is gone.
-    looked: Instant,
+    pub(super) ahead: Ahead,
     queued_bytes: usize,
     /// The recorder is gone: what it had sent is read to its end.
     draining: bool,
@@ -117,17 +113,6 @@ pub(super) enum Joining {
     Decided,
 }
 
-/// When a leg whose look-ahead was full is read again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refill {
-    /// As soon as anything of it was used.
-    AtOnce,
-    /// In swigs, so that many units come of one look: it is being filled.
-    Filling,
-    /// In swigs: it was full, and a swig of it is not used yet.
-    Resting,
-}
-
 /// What the latest poll of a leg left behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Polled {
@@ -149,7 +134,7 @@ pub(super) enum ClockCheck {
 }
 
 /// The tracks of the client's session.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub(super) struct Lanes {
     /// How many there are.
     pub(super) tracks: usize,
@@ -159,10 +144,7 @@ pub(super) struct Lanes {
     pub(super) wanted: usize,
     /// Which pictures of them it wants.
     pub(super) frames: Frames,
-    /// Footage that is read ahead.
-    pub(super) lookahead: Duration,
-    /// When it is filled up again.
-    pub(super) refill: Refill,
+    pub(super) ahead: Ahead,
 }
 
 /// What reading a leg brought to light.
@@ -183,8 +165,6 @@ pub(super) enum Sign {
 const STEP_MIN: Duration = Duration::from_millis(100);
 /// Most that is read of a leg whose recorder is gone.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How often it is looked whether the recorder of a leg that is not read is gone.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Footage that is read of a leg to find the last picture sent in it: a group of pictures and a clock that is ahead.
 const COMPARED_MAX: Duration = Duration::from_secs(20);
 /// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
@@ -225,8 +205,7 @@ impl Running {
             master,
             wanted: wanted_tracks,
             frames,
-            lookahead,
-            refill,
+            ahead,
         }: Lanes,
         now: Instant,
     ) -> Self {
@@ -237,9 +216,7 @@ impl Running {
             queues: (0..tracks).map(|_| VecDeque::new()).collect(),
             groups: VecDeque::new(),
             frames,
-            lookahead,
-            refill,
-            looked: now,
+            ahead,
             queued_bytes: 0,
             draining: false,
             master,
@@ -318,16 +295,19 @@ impl Running {
         if matches!(self.joining, Joining::Comparing { .. }) {
             return self.queued_bytes < DRAIN_BYTES_MAX && self.span() < COMPARED_MAX;
         }
-        let span = self.span();
-        let lags = || {
-            self.wanted_tracks > 1
-                && self.queues.iter().filter(|queue| !queue.is_empty()).count() < self.wanted_tracks
-        };
-        let (enough, enough_bytes) = match self.refill {
-            Refill::Resting => (self.lookahead * 7 / 8, LOOKAHEAD_BYTES_MAX * 7 / 8),
-            Refill::Filling | Refill::AtOnce => (self.lookahead, LOOKAHEAD_BYTES_MAX),
-        };
-        self.queued_bytes < enough_bytes && (span < enough || (span < self.lookahead * 2 && lags()))
+        self.ahead.is_short(self.stock())
+    }
+
+    fn stock(&self) -> Stock {
+        let units = self.queues.get(self.master).map_or(0, VecDeque::len);
+        let filled = || self.queues.iter().filter(|queue| !queue.is_empty()).count();
+        Stock {
+            span: self.span(),
+            bytes: self.queued_bytes,
+            // A group is more than one picture, or all that there will be of it.
+            units: units + 2 * self.groups.len(),
+            lags: self.wanted_tracks > 1 && filled() < self.wanted_tracks,
+        }
     }
 
     /// Whether nothing of it need be read before its waker or a timer says so.
@@ -335,7 +315,10 @@ impl Running {
         match self.polled {
             Polled::Never => false,
             Polled::Listening => true,
-            Polled::Read => self.over() || !self.hungry(),
+            Polled::Read => {
+                let stock = self.stock();
+                self.over() || self.ahead.lasts(stock) || !self.hungry()
+            }
         }
     }
 
@@ -352,7 +335,7 @@ impl Running {
 
     /// Enough is held back that an outage now would still find a random access point ahead.
     pub(super) fn well_stocked(&self) -> bool {
-        self.span() >= self.lookahead * 3 / 4 || self.queued_bytes >= LOOKAHEAD_BYTES_MAX / 2
+        self.ahead.is_ample(self.stock())
     }
 
     /// Whether it has shown that it goes on: a leg that plays well is not left for another before.
@@ -609,8 +592,11 @@ impl Running {
             });
             self.opened = Some(now);
             return Poll::Ready(match result {
-                Ok(leg) => {
+                Ok(mut leg) => {
                     self.format = leg.format();
+                    if let Some(bytes) = self.ahead.opened(now) {
+                        leg.read_in(bytes);
+                    }
                     self.stage = Stage::Open(leg);
                     Sign::Opened
                 }
@@ -620,27 +606,17 @@ impl Running {
                 }
             });
         }
+        self.look(cx, now);
         loop {
             let hungry = self.hungry();
+            self.ahead.settle(hungry);
             let Stage::Open(leg) = &mut self.stage else {
                 return Poll::Pending;
             };
-            self.refill = match self.refill {
-                Refill::AtOnce => Refill::AtOnce,
-                Refill::Filling | Refill::Resting if hungry => Refill::Filling,
-                Refill::Filling | Refill::Resting => Refill::Resting,
-            };
             if !hungry {
-                // A loss is worth knowing while there is still footage to play over it. No waker: looked at every tick.
-                if !self.draining && now.saturating_duration_since(self.looked) >= LOOK_EVERY {
-                    self.looked = now;
-                    self.draining = leg.peer_closed(cx);
-                }
-                if !self.draining || self.queued_bytes >= DRAIN_BYTES_MAX {
-                    self.alive = now;
-                    self.unread.get_or_insert(now);
-                    return Poll::Pending;
-                }
+                self.alive = now;
+                self.unread.get_or_insert(now);
+                return Poll::Pending;
             }
             let Poll::Ready(arrival) = leg.poll_next(cx) else {
                 self.polled = Polled::Listening;
@@ -696,6 +672,21 @@ impl Running {
         }
     }
 
+    /// Now and then: a loss is worth knowing while there is still footage to play over it, and so is how much waits in the
+    /// kernel. No waker: looked at every tick.
+    fn look(&mut self, cx: &mut Context<'_>, now: Instant) {
+        let Stage::Open(leg) = &mut self.stage else {
+            return;
+        };
+        if self.draining || !self.ahead.looks(now) {
+            return;
+        }
+        self.draining = leg.peer_closed(cx);
+        if let Some(bytes) = self.ahead.note_backlog(leg.backlog()) {
+            leg.read_in(bytes);
+        }
+    }
+
     /// Takes in a group, in reverse: its latest picture is shown first, its first one last.
     fn take_group(&mut self, group: Group) -> Option<Sign> {
         if let Some(step) = group.interval() {
@@ -736,6 +727,11 @@ impl Running {
         let is_master = unit.track == self.master;
         let first = is_master && !self.announced();
         let mut step = None;
+        let newest = self.newest.filter(|_| is_master);
+        self.ahead.count(
+            unit.packets.len_bytes(),
+            newest.map(|newest| capture.micros_since(newest)),
+        );
         if is_master {
             if !self.announced() && !unit.random_access {
                 return None;

@@ -3,7 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 
-use crate::rewrite::{self, Extension, Header, Turn};
+use crate::rewrite::{self, Extension, Header, StampedHead, Turn};
 use crate::rtp::{FRAME_HEADER_BYTES, HEADER_BYTES};
 use crate::{Codec, Flags, OutQueue, OutTrack, Packets, abac, fragment};
 
@@ -116,9 +116,17 @@ impl Writer {
             MarkerRule::First => Some(index == 0),
             MarkerRule::Keep => None,
         };
-        if packets.iter().all(|frame| {
-            frame.len() <= frame_bytes_max && rewrite::fits(frame, extension, combined)
-        }) {
+        let fits = match packets.longest_stamped() {
+            Some(longest) if longest <= frame_bytes_max => {
+                self.stamped(packets, marker, last, out);
+                return;
+            }
+            Some(_) => false,
+            None => packets.iter().all(|frame| {
+                frame.len() <= frame_bytes_max && rewrite::fits(frame, extension, combined)
+            }),
+        };
+        if fits {
             for (index, frame) in packets.iter_mut().enumerate() {
                 let turn = self.turn(marker(index), last && index + 1 == count);
                 self.octets += rewrite::in_place(frame, &self.header, turn);
@@ -143,6 +151,25 @@ impl Writer {
             });
         }
         out.push_bytes(built);
+    }
+
+    /// Packets that all have the replay extension in its one form: nearly all that is relayed.
+    fn stamped(
+        &mut self,
+        mut packets: Packets,
+        marker: impl Fn(usize) -> Option<bool>,
+        last: bool,
+        out: &mut OutQueue,
+    ) {
+        let count = packets.count();
+        let head = StampedHead::of(&self.header);
+        for (index, frame) in packets.iter_mut().enumerate() {
+            let turn = self.turn(marker(index), last && index + 1 == count);
+            self.octets += head.write(frame, turn);
+        }
+        packets
+            .into_chunks()
+            .for_each(|chunk| out.push_bytes(chunk));
     }
 
     /// Room for the payload, when all else of a packet is as large as it gets.

@@ -78,8 +78,34 @@ fn payload() -> impl Strategy<Value = &'static [u8]> {
     ]
 }
 
+/// What a recorder sends: payload, marker, whether the time goes on, and what is wrong with it.
+type Sent = (&'static [u8], bool, bool, Fault);
+
+/// Packets of all kinds.
+fn mixture() -> impl Strategy<Value = Vec<Sent>> {
+    prop::collection::vec((payload(), any::<bool>(), any::<bool>(), fault()), 1..60)
+}
+
+/// Long NAL units in many fragments, of which few are the first or last, as most of what is sent is.
+fn fragmented() -> impl Strategy<Value = Vec<Sent>> {
+    let piece = prop_oneof![
+        1 => Just(&[0x7c, 0x85, 0x88, 1][..]),
+        8 => Just(&[0x7c, 0x05, 1][..]),
+        1 => Just(&[0x7c, 0x05, 1, 2, 3, 4][..]),
+        1 => Just(&[0x7c, 0x05][..]),
+        1 => Just(&[0x7c, 0x45, 1][..]),
+        1 => Just(&[0x62, 1, 0x93, 0x80][..]),
+        8 => Just(&[0x62, 1, 0x13, 1][..]),
+        1 => Just(&[0x62, 1, 0x53, 1][..]),
+        1 => payload(),
+    ];
+    let fault = prop_oneof![8 => Just(Fault::None), 1 => fault()];
+    let rarely = || prop::bool::weighted(0.1);
+    prop::collection::vec((piece, rarely(), rarely(), fault), 1..80)
+}
+
 /// Frames of a leg in which each packet may be faulty, whole by their length field.
-fn frames(script: &[(&'static [u8], bool, bool, Fault)]) -> Vec<BytesMut> {
+fn frames(script: &[Sent]) -> Vec<BytesMut> {
     let mut recorder = Recorder::new();
     let mut us = 0;
     let mut frames = Vec::new();
@@ -147,7 +173,7 @@ proptest! {
 
     #[test]
     fn faulty_packets_never_reach_the_client(
-        script in prop::collection::vec((payload(), any::<bool>(), any::<bool>(), fault()), 1..60),
+        script in prop_oneof![mixture(), fragmented()],
         codec in prop::sample::select(&CODECS[..]),
         markers in prop_oneof![Just(Markers::Unknown), Just(Markers::Trusted), Just(Markers::Ignored)],
         scale in prop_oneof![Just(1.0), Just(-1.0), Just(4.0), Just(0.0), Just(f64::NAN)],
@@ -180,10 +206,10 @@ proptest! {
     /// A run of frames taken where they lie comes to the same as each of them alone, in whatever reads they came.
     #[test]
     fn runs_come_to_the_same_as_frames(
-        script in prop::collection::vec((payload(), any::<bool>(), any::<bool>(), fault()), 1..60),
+        script in prop_oneof![mixture(), fragmented()],
         codec in prop::sample::select(&CODECS[..]),
         markers in prop_oneof![Just(Markers::Unknown), Just(Markers::Trusted), Just(Markers::Ignored)],
-        read_bytes in 1usize..400,
+        read_bytes in 1usize..2_000,
     ) {
         let frames = frames(&script);
         let stream = frames.concat();
@@ -203,12 +229,14 @@ proptest! {
         prop_assert_eq!(assembler.counts(), alone.counts());
         alone.flush(Ending::Clean, &mut expected);
         assembler.flush(Ending::Clean, &mut units);
-        let plain = |units: VecDeque<Unit>| -> Vec<_> {
+        let plain = |units: &VecDeque<Unit>| -> Vec<_> {
             let frames = |unit: &Unit| unit.packets.iter().map(<[u8]>::to_vec).collect::<Vec<_>>();
-            let facts = |unit: Unit| (unit.capture_us, unit.rtp_time, unit.random_access, unit.flags, unit.packets.len_bytes(), frames(&unit));
-            units.into_iter().map(facts).collect()
+            let facts = |unit: &Unit| (unit.capture_us, unit.rtp_time, unit.random_access, unit.flags, unit.packets.count(), unit.packets.len_bytes(), frames(unit));
+            units.iter().map(facts).collect()
         };
-        prop_assert_eq!(plain(units), plain(expected));
+        prop_assert_eq!(plain(&units), plain(&expected));
+        let sent = |units: VecDeque<Unit>| spliced(codec, units.into(), Pacing::RateControlled, 1.0, 0);
+        prop_assert_eq!(sent(units), sent(expected));
     }
 
     #[test]

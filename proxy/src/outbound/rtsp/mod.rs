@@ -34,7 +34,7 @@ use by_url::UrlLeg;
 use tokio::time::timeout;
 use wire::Wire;
 
-/// One read takes this much: large reads make few system calls.
+/// One read takes this much, where nobody wishes for less: large reads make few system calls.
 const READ_BYTES: usize = 64 * 1024;
 
 /// Packets that may overtake the answer to another PLAY.
@@ -45,6 +45,8 @@ const EARLY_FRAMES_MAX: usize = 16 * 1024;
 pub struct RtspLeg {
     wire: Wire,
     buf: BytesMut,
+    /// One read takes about this much.
+    read_bytes: usize,
     framer: Framer,
     assembler: Assembler,
     /// Per client track.
@@ -171,6 +173,16 @@ impl RtspLeg {
         self.wire.peer_closed(cx)
     }
 
+    /// Bytes that came and wait in the kernel.
+    pub fn backlog(&self) -> usize {
+        self.wire.backlog()
+    }
+
+    /// See [`super::Leg::read_in`].
+    pub fn read_in(&mut self, bytes: usize) {
+        self.read_bytes = bytes;
+    }
+
     /// Asks to play another stretch in the same session. What still comes of the one before is dropped.
     async fn replay(
         &mut self,
@@ -275,8 +287,10 @@ impl RtspLeg {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.buf.capacity() - self.buf.len() < READ_BYTES / 4 {
-            self.buf.reserve(READ_BYTES);
+        if self.buf.capacity() - self.buf.len() < self.read_bytes / 4 {
+            // What is left of a packet fits in, so that a buffer that nobody else uses any more can be used again.
+            let room = self.read_bytes.saturating_sub(self.buf.len());
+            self.buf.reserve(room.max(self.read_bytes / 2));
         }
         let outcome = std::task::ready!(self.wire.stream().poll_read_ready(cx))
             .and_then(|()| self.wire.stream().try_read_buf(&mut self.buf));

@@ -28,6 +28,8 @@ use crate::outbound::{LegFailure, Order, format};
 /// The kernel holds this much (twice, by its own count) of what we do not read yet. Its default would grow to megabytes for
 /// each session, most of which would be thrown away at a seam.
 const RECEIVE_BYTES: u32 = 512 * 1024;
+/// Answers are short.
+const OPENING_READ_BYTES: usize = 8 * 1024;
 /// Frames that overtake the answer to PLAY are kept up to here.
 const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Unacknowledged data for this long means that the recorder's host is gone.
@@ -277,7 +279,7 @@ impl Session {
                 Ok(None) => {}
                 Err(error) => return Err(lost(format!("breaks the protocol: {error}"))),
             }
-            self.buf.reserve(READ_BYTES);
+            self.buf.reserve(OPENING_READ_BYTES);
             match self.wire.stream().read_buf(&mut self.buf).await {
                 Ok(0) => return Err(lost("connection closed by the recorder")),
                 Ok(_) => {}
@@ -330,6 +332,7 @@ impl Session {
             by_url: self.by_url,
             wire: self.wire,
             buf: self.buf,
+            read_bytes: READ_BYTES,
             framer: self.framer,
             format,
             master: order.master,

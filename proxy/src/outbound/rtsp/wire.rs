@@ -49,6 +49,13 @@ impl Wire {
         matches!(ready.poll(cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
+    /// Bytes that came and were not read.
+    pub(super) fn backlog(&self) -> usize {
+        let stream = self.stream.as_ref();
+        let bytes = stream.and_then(|stream| rustix::io::ioctl_fionread(stream).ok());
+        bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
+    }
+
     /// Writes what the session machine wants to say; what the socket does not take now waits for the next time.
     pub(super) fn flush(&mut self) {
         self.collect();

@@ -1,0 +1,339 @@
+//! How far a leg is read ahead of what is due: what waits in the kernel need not wait here.
+//!
+//! An outage costs nothing as long as enough footage is at hand when it is noticed. It may be in the kernel, which keeps what
+//! came before a connection was lost; there it costs this process no memory, and it is in the cache when it is sent.
+
+use std::time::{Duration, Instant};
+
+/// How often it is looked at how much waits in the kernel, and whether the recorder is gone.
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// A leg that has just been opened is looked at later: its recorder is still filling the kernel's buffer.
+const LOOK_FIRST: Duration = Duration::from_millis(250);
+/// Footage (or so much less than it, µs) that two units may be apart to be counted into a leg's rate.
+const STEP_US_MAX: i64 = 1_000_000;
+/// Footage whose bytes are the rate; older footage counts less and less.
+const RATE_OVER_US: i64 = 4_000_000;
+/// No rate is told of less footage.
+const RATE_FROM_US: i64 = 150_000;
+/// One read takes about this much footage, within limits.
+const READ_MS: u64 = 100;
+const READ_BYTES_MIN: u64 = 8 * 1024;
+const READ_BYTES_MAX: u64 = 64 * 1024;
+const READ_BYTES_FIRST: usize = 16 * 1024;
+/// Units that are kept here in any case: what follows a unit decides about its flags.
+const UNITS_MIN: usize = 2;
+/// In bulk, where nobody could take over: bytes that are at hand before any are sent on.
+const BULK_BYTES: usize = 128 * 1024;
+/// So little footage in the kernel is no supply: its recorder sends what it has when it has it.
+const SUPPLY_MIN: Duration = Duration::from_millis(250);
+
+/// Footage to be at hand, by what may have to be decided about it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Depths {
+    /// Here, where it is looked at unit by unit: near seams and ends, at a leg's beginning, and of recorders that give
+    /// nothing ahead.
+    pub(super) full: Duration,
+    /// Here and in the kernel.
+    pub(super) safe: Duration,
+    /// Here, while nothing but an outage is to be expected.
+    pub(super) near: Duration,
+    /// The same where nothing lists what comes: a gap must be seen early enough to open a leg that fills it.
+    pub(super) unlisted: Duration,
+    pub(super) bytes_max: usize,
+}
+
+/// How a leg's footage is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Demand {
+    /// At the pace of a clock.
+    Paced,
+    /// As fast as it comes. What lies ahead is where a clean seam can be cut.
+    Bulk,
+    /// The same, where nothing else could be cut to.
+    BulkAlone,
+}
+
+/// What is at hand of a leg.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stock {
+    pub(super) span: Duration,
+    pub(super) bytes: usize,
+    /// Of the track that seams are cut on.
+    pub(super) units: usize,
+    /// A track that is wanted has none.
+    pub(super) lags: bool,
+}
+
+/// How far one leg is read ahead.
+#[derive(Debug)]
+pub(super) struct Ahead {
+    demand: Demand,
+    depths: Depths,
+    /// Nothing but an outage is to be expected.
+    pub(super) calm: bool,
+    /// What comes is listed to be recorded.
+    pub(super) listed: bool,
+    /// It was full, and enough of it is not used yet.
+    rests: bool,
+    /// What is to be here while it is calm.
+    wanted: Duration,
+    look_at: Instant,
+    /// Bytes and µs of the latest footage.
+    rate: (u64, i64),
+}
+
+impl Ahead {
+    pub(super) fn new(demand: Demand, depths: Depths, now: Instant) -> Self {
+        Ahead {
+            demand,
+            depths,
+            calm: false,
+            listed: false,
+            rests: false,
+            wanted: depths.unlisted,
+            look_at: now + LOOK_FIRST,
+            rate: (0, 0),
+        }
+    }
+
+    /// The leg was opened: what it can deliver shows after a while. Gives back how much one read should take, where it
+    /// matters.
+    pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
+        self.look_at = now + LOOK_FIRST;
+        (self.demand == Demand::Paced).then_some(READ_BYTES_FIRST)
+    }
+
+    /// Counts a unit, `step_us` behind the one before it where it is of the track that seams are cut on.
+    pub(super) fn count(&mut self, bytes: usize, step_us: Option<i64>) {
+        self.rate.0 += bytes as u64;
+        if let Some(step_us) = step_us.filter(|step_us| step_us.abs() <= STEP_US_MAX) {
+            self.rate.1 += step_us;
+        }
+        if self.rate.1 > RATE_OVER_US {
+            self.rate = (self.rate.0 / 2, self.rate.1 / 2);
+        }
+    }
+
+    /// Whether more should be read.
+    pub(super) fn is_short(&self, stock: Stock) -> bool {
+        let Depths {
+            full, bytes_max, ..
+        } = self.depths;
+        if stock.bytes >= bytes_max {
+            return false;
+        }
+        if self.demand == Demand::BulkAlone && stock.units >= UNITS_MIN && stock.bytes >= BULK_BYTES
+        {
+            return stock.span < full && stock.lags;
+        }
+        let enough = match self.demand {
+            Demand::Paced if self.calm => self.wanted,
+            _ => full,
+        };
+        // Many units come of one look.
+        let enough = if self.rests { enough * 7 / 8 } else { enough };
+        let few = self.demand == Demand::Paced && stock.units < UNITS_MIN;
+        few && stock.span < full || stock.span < enough || (stock.span < full * 2 && stock.lags)
+    }
+
+    /// Whether what is here lasts until the next unit is due, which is when it is looked at again.
+    pub(super) fn lasts(&self, stock: Stock) -> bool {
+        self.demand == Demand::Paced && self.calm && stock.units >= UNITS_MIN
+    }
+
+    /// Notes whether it was short just now: once full, a part of it is used before more is read.
+    pub(super) fn settle(&mut self, short: bool) {
+        self.rests = !short && self.demand == Demand::Paced;
+    }
+
+    /// Whether it is time to look at the connection.
+    pub(super) fn must_look(&self, now: Instant) -> bool {
+        now >= self.look_at
+    }
+
+    /// [`Self::must_look`]; the next look is due after a while.
+    pub(super) fn looks(&mut self, now: Instant) -> bool {
+        let due = self.must_look(now);
+        if due {
+            self.look_at = now + LOOK_EVERY;
+        }
+        due
+    }
+
+    /// Takes in how many bytes wait in the kernel. Gives back how much one read should take, once that is known.
+    pub(super) fn note_backlog(&mut self, bytes: usize) -> Option<usize> {
+        let (of, us) = self.rate;
+        let us = u64::try_from(us).ok().filter(|_| us >= RATE_FROM_US)?;
+        let rate = (of.saturating_mul(1_000) / us.div_ceil(1_000).max(1)).max(1);
+        let Depths { full, safe, .. } = self.depths;
+        let near = if self.listed {
+            self.depths.near
+        } else {
+            self.depths.unlisted
+        };
+        let waits = Duration::from_millis((bytes as u64).saturating_mul(1_000) / rate);
+        self.wanted = if waits < SUPPLY_MIN.min(safe / 2) {
+            full
+        } else {
+            safe.saturating_sub(waits).max(near)
+        };
+        (self.demand == Demand::Paced).then(|| {
+            let bytes = rate.saturating_mul(READ_MS) / 1_000;
+            bytes.clamp(READ_BYTES_MIN, READ_BYTES_MAX) as usize
+        })
+    }
+
+    /// Enough is held back that an outage now would still find a random access point ahead.
+    pub(super) fn is_ample(&self, stock: Stock) -> bool {
+        let Depths {
+            full, bytes_max, ..
+        } = self.depths;
+        stock.span >= full * 3 / 4
+            || stock.bytes >= bytes_max / 2
+            || self.demand == Demand::BulkAlone && stock.units >= UNITS_MIN
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    const MS: Duration = Duration::from_millis(1);
+    const DEPTHS: Depths = Depths {
+        full: Duration::from_secs(4),
+        safe: Duration::from_millis(2_500),
+        near: Duration::from_millis(400),
+        unlisted: Duration::from_secs(1),
+        bytes_max: 4 << 20,
+    };
+
+    fn stock(span: Duration) -> Stock {
+        Stock {
+            span,
+            bytes: 1,
+            units: 9,
+            lags: false,
+        }
+    }
+
+    /// A leg of 4 Mbit/s, calm, and what is in the kernel.
+    fn calm(backlog: usize) -> Ahead {
+        let mut ahead = Ahead::new(Demand::Paced, DEPTHS, clock::now());
+        ahead.listed = true;
+        for _ in 0..50 {
+            ahead.count(20_000, Some(40_000));
+        }
+        assert_eq!(ahead.note_backlog(backlog), Some(50_000));
+        ahead.calm = true;
+        ahead
+    }
+
+    /// The least footage that is enough.
+    fn depth(ahead: &Ahead) -> Duration {
+        let all = (0..9_000).map(|ms| MS * ms);
+        all.into_iter()
+            .find(|span| !ahead.is_short(stock(*span)))
+            .expect("a bound")
+    }
+
+    #[test]
+    fn what_waits_in_the_kernel_need_not_wait_here() {
+        for (backlog, expected) in [
+            (0, 4_000),
+            (100_000, 4_000),
+            (500_000, 1_500),
+            (1_000_000, 500),
+            (2_000_000, 400),
+        ] {
+            assert_eq!(depth(&calm(backlog)), MS * expected, "{backlog} bytes");
+        }
+    }
+
+    #[test]
+    fn what_is_not_listed_may_have_a_gap_which_is_seen_early() {
+        let mut ahead = calm(2_000_000);
+        ahead.listed = false;
+        ahead.note_backlog(2_000_000);
+        assert_eq!(depth(&ahead), DEPTHS.unlisted);
+    }
+
+    #[test]
+    fn where_something_is_to_be_decided_all_of_it_is_here() {
+        let mut ahead = calm(2_000_000);
+        ahead.calm = false;
+        assert_eq!(depth(&ahead), DEPTHS.full);
+    }
+
+    #[test]
+    fn a_track_that_lags_is_waited_for() {
+        let ahead = calm(2_000_000);
+        let lags = |span| Stock {
+            lags: true,
+            ..stock(span)
+        };
+        assert!(ahead.is_short(lags(MS * 7_999)));
+        assert!(!ahead.is_short(lags(MS * 8_000)));
+    }
+
+    #[test]
+    fn one_that_was_full_is_filled_again_when_a_part_is_used() {
+        let mut ahead = calm(2_000_000);
+        ahead.settle(false);
+        assert_eq!(depth(&ahead), MS * 350);
+        ahead.settle(true);
+        assert_eq!(depth(&ahead), MS * 400);
+    }
+
+    #[test]
+    fn pictures_far_apart_are_two_at_hand() {
+        let ahead = calm(2_000_000);
+        let one = Stock {
+            units: 1,
+            ..stock(Duration::ZERO)
+        };
+        assert!(ahead.is_short(one));
+        assert!(ahead.is_short(Stock {
+            units: 1,
+            ..stock(MS * 900)
+        }));
+        assert!(!ahead.is_short(Stock {
+            units: 2,
+            ..stock(MS * 900)
+        }));
+    }
+
+    #[test]
+    fn in_bulk_nothing_is_held_back_where_nobody_could_take_over() {
+        let now = clock::now();
+        let two = |bytes| Stock {
+            units: 2,
+            bytes,
+            ..stock(MS * 40)
+        };
+        for (demand, ample) in [(Demand::Bulk, false), (Demand::BulkAlone, true)] {
+            let ahead = Ahead::new(demand, DEPTHS, now);
+            assert_eq!(ahead.is_ample(two(40_000)), ample);
+            assert_eq!(ahead.is_short(two(BULK_BYTES)), !ample);
+        }
+    }
+
+    #[test]
+    fn without_a_rate_nothing_is_said() {
+        let mut ahead = Ahead::new(Demand::Paced, DEPTHS, clock::now());
+        assert_eq!(ahead.note_backlog(1), None);
+        ahead.count(5, Some(i64::MAX));
+        ahead.count(5, Some(-40_000));
+        assert_eq!(ahead.note_backlog(usize::MAX), None);
+    }
+
+    #[test]
+    fn looks_are_rare() {
+        let start = clock::now();
+        let mut ahead = Ahead::new(Demand::Paced, DEPTHS, start);
+        let looks = (0..1_000)
+            .filter(|ms| ahead.looks(start + MS * *ms))
+            .count();
+        assert_eq!(looks, 4);
+    }
+}
