@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeMap,
-    fmt,
     io::{self, Read},
     process::{Command, Stdio},
     time::Duration,
@@ -30,17 +29,10 @@ pub(crate) struct Calls {
     pub(crate) others: f64,
 }
 
-impl fmt::Display for Calls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:.2} I/O calls per 20 kB ({:.2} reads, {:.2} writes), {:.2} waits, {:.2} others",
-            self.reads + self.writes,
-            self.reads,
-            self.writes,
-            self.waits,
-            self.others
-        )
+impl Calls {
+    /// Those that move bytes.
+    pub(crate) fn io(&self) -> f64 {
+        self.reads + self.writes
     }
 }
 

@@ -26,6 +26,9 @@ const SEQUENCE: Range<usize> = 6..8;
 const TIMESTAMP: Range<usize> = 8..12;
 const NTP: Range<usize> = 20..28;
 
+/// Of recordings that need not be told apart. Zeros would be no slice's last bytes.
+const MARK: u8 = 0x55;
+
 const SEQUENCE_SET: &[u8] = &[0x67, 0x42, 0x00, 0x0a, 0x96, 0x53, 0x05, 0x89, 0x88];
 const PICTURE_SET: &[u8] = &[0x68, 0xc9, 0x63, 0x88];
 /// The two sets in base64, as SDP has them.
@@ -47,17 +50,25 @@ struct Picture {
     /// Where each frame begins.
     frames: Vec<usize>,
     payload_bytes: usize,
+    /// Of its slice, whole.
+    slice_bytes: usize,
 }
 
 impl Footage {
     /// Footage of a stream of `kbit_s`, headers included.
     pub(crate) fn new(kbit_s: u32) -> Self {
+        Self::marked(kbit_s, MARK)
+    }
+
+    /// The same scene as another recorder encodes it: as large, not the same bytes. `mark` is the last byte of each slice's
+    /// packets, and tells whose they are.
+    pub(crate) fn marked(kbit_s: u32, mark: u8) -> Self {
         let group_bytes = kbit_s as usize * 125 * GROUP / 25;
         let unit = group_bytes / (GROUP - 1 + KEY_FACTOR);
         let group = (0..GROUP)
             .map(|index| match index {
-                0 => Picture::key(unit * KEY_FACTOR),
-                _ => Picture::other(unit, index),
+                0 => Picture::key(unit * KEY_FACTOR, mark),
+                _ => Picture::other(unit, index, mark),
             })
             .collect();
         Self { group }
@@ -74,7 +85,7 @@ impl Footage {
         let base = out.len();
         out.extend_from_slice(&picture.bytes);
         let capture_us = index * PICTURE_US;
-        let timestamp = (capture_us * CLOCK_HZ / 1_000_000) as u32;
+        let timestamp = (capture_us / 1_000 * (CLOCK_HZ / 1_000)) as u32;
         let ntp = to_ntp(capture_us);
         for frame in &picture.frames {
             let Some(head) = out
@@ -94,6 +105,11 @@ impl Footage {
     pub(crate) fn payload_bytes(&self, capture_us: i64) -> usize {
         self.picture(capture_us.div_euclid(PICTURE_US))
             .payload_bytes
+    }
+
+    /// Bytes of the slice of the picture captured at `capture_us`, as a file has it.
+    pub(crate) fn slice_bytes(&self, capture_us: i64) -> usize {
+        self.picture(capture_us.div_euclid(PICTURE_US)).slice_bytes
     }
 
     /// Bytes on the wire of a group of pictures.
@@ -117,17 +133,17 @@ impl Footage {
 }
 
 impl Picture {
-    fn key(bytes: usize) -> Self {
+    fn key(bytes: usize, mark: u8) -> Self {
         let mut picture = Self::empty();
         picture.packet(&[], SEQUENCE_SET, false);
         picture.packet(&[], PICTURE_SET, false);
-        picture.slice(0x65, bytes, 0);
+        picture.slice(0x65, bytes, 0, mark);
         picture
     }
 
-    fn other(bytes: usize, index: usize) -> Self {
+    fn other(bytes: usize, index: usize, mark: u8) -> Self {
         let mut picture = Self::empty();
-        picture.slice(0x41, bytes, index);
+        picture.slice(0x41, bytes, index, mark);
         picture
     }
 
@@ -136,18 +152,22 @@ impl Picture {
             bytes: Vec::new(),
             frames: Vec::new(),
             payload_bytes: 0,
+            slice_bytes: 0,
         }
     }
 
     /// One slice in fragments (FU-A), as many as make about `bytes` on the wire.
-    fn slice(&mut self, nal: u8, bytes: usize, seed: usize) {
+    fn slice(&mut self, nal: u8, bytes: usize, seed: usize, mark: u8) {
         let count = bytes.div_ceil(HEADER_BYTES + 2 + PAYLOAD_BYTES).max(2);
         let each = (bytes / count).saturating_sub(HEADER_BYTES + 2).max(16);
+        self.slice_bytes = 1 + count * each;
         for part in 0..count {
             let ends = u8::from(part == 0) << 7 | u8::from(part + 1 == count) << 6;
-            let mut data = vec![(seed + part) as u8; each];
+            // Never zero: three of them would begin another unit.
+            let mut data = vec![((seed + part) % 255 + 1) as u8; each];
             // A slice that begins a picture: first_mb_in_slice is 0.
             data[0] |= 0x80;
+            data[each - 1] = mark;
             self.packet(
                 &[nal & 0x60 | FRAGMENT, ends | nal & 0x1f],
                 &data,

@@ -25,7 +25,12 @@ impl<'a> Head<'a> {
 
     /// A header by its name, in any case.
     pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
-        self.lines.lines().find_map(|line| {
+        self.headers(name).next()
+    }
+
+    /// All headers of a name.
+    pub(crate) fn headers(&self, name: &str) -> impl Iterator<Item = &'a str> {
+        self.lines.lines().filter_map(move |line| {
             let (have, value) = line.split_once(':')?;
             have.trim()
                 .eq_ignore_ascii_case(name)
@@ -42,7 +47,9 @@ impl<'a> Head<'a> {
 
     /// The status of a response.
     pub(crate) fn status(&self) -> Option<u16> {
-        self.start.strip_prefix("RTSP/1.0 ")?.get(..3)?.parse().ok()
+        let (version, rest) = self.start.split_once(' ')?;
+        let known = ["RTSP/1.0", "HTTP/1.1", "HTTP/1.0"].contains(&version);
+        rest.get(..3)?.parse().ok().filter(|_| known)
     }
 
     /// The method of a request.
@@ -57,6 +64,36 @@ impl<'a> Head<'a> {
     }
 }
 
+/// The control URL of the video in a description, or of whatever comes first.
+pub(crate) fn control(sdp: &str, base: &str) -> String {
+    let sections: Vec<&str> = sdp.split("\nm=").skip(1).collect();
+    let video = sections.iter().find(|section| section.starts_with("video"));
+    let section = video.or(sections.first()).copied().unwrap_or_default();
+    let control = section
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("a=control:"));
+    match control {
+        None | Some("*") => base.to_owned(),
+        Some(whole) if whole.starts_with("rtsp") && whole.contains("://") => whole.to_owned(),
+        Some(part) => format!("{}/{part}", base.trim_end_matches('/')),
+    }
+}
+
+/// `2026-01-01T12:00:00.040000Z` of UTC µs.
+pub(crate) fn to_iso(us: i64) -> String {
+    let clock = to_clock(us);
+    let (date, time) = (&clock[..8], &clock[9..]);
+    format!(
+        "{}-{}-{}T{}:{}:{}",
+        &date[..4],
+        &date[4..6],
+        &date[6..],
+        &time[..2],
+        &time[2..4],
+        &time[4..]
+    )
+}
+
 /// `20260101T120000.040Z` of UTC µs.
 pub(crate) fn to_clock(us: i64) -> String {
     let (year, month, day) = civil(us.div_euclid(DAY_US));
@@ -66,7 +103,9 @@ pub(crate) fn to_clock(us: i64) -> String {
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}.{fraction:06}Z")
 }
 
-fn from_clock(text: &str) -> Option<i64> {
+/// UTC in µs of `20260101T120000.040Z`, or of the same with `-` and `:` in it.
+pub(crate) fn from_clock(text: &str) -> Option<i64> {
+    let text = text.replace(['-', ':'], "");
     let (date, time) = text.trim().strip_suffix('Z')?.split_once('T')?;
     let number = |text: &str, range: std::ops::Range<usize>| text.get(range)?.parse::<i64>().ok();
     let days = days(
@@ -107,6 +146,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_control_url_of_the_video_is_found() {
+        let sdp = "v=0\r\nm=audio 0 RTP/AVP 0\r\na=control:a\r\nm=video 0 RTP/AVP 96\r\na=control:trackID=1\r\n";
+        assert_eq!(control(sdp, "rtsp://h/cam/"), "rtsp://h/cam/trackID=1");
+        let whole = "v=0\r\nm=video 0 RTP/AVP 96\r\na=control:rtsp://h/x/1\r\n";
+        assert_eq!(control(whole, "rtsp://h/cam"), "rtsp://h/x/1");
+        assert_eq!(
+            control("v=0\r\nm=video 0 RTP/AVP 96\r\n", "rtsp://h/cam"),
+            "rtsp://h/cam"
+        );
+    }
+
+    #[test]
     fn clock_times_are_read_as_written() {
         assert_eq!(to_clock(1_767_268_800_040_000), "20260101T120000.040000Z");
         for us in [
@@ -117,6 +168,11 @@ mod tests {
         ] {
             assert_eq!(from_clock(&to_clock(us)), Some(us));
         }
+        assert_eq!(to_iso(1_767_268_800_040_000), "2026-01-01T12:00:00.040000Z");
+        assert_eq!(
+            from_clock("2026-01-01T12:00:00Z"),
+            Some(1_767_268_800_000_000)
+        );
         assert_eq!(from_clock("20260101T120000Z"), Some(1_767_268_800_000_000));
         assert_eq!(
             from_clock("20260101T120000.5Z"),

@@ -11,15 +11,15 @@ use std::{
 
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream, UdpSocket};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring, pki_types::CertificateDer};
 
 /// The segment of an Ethernet frame with TCP timestamps.
 const SEGMENT_BYTES: u32 = 1_448;
-/// The name in the certificate.
-pub(crate) const TLS_NAME: &str = "localhost";
+/// The names in the certificate.
+const TLS_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 /// Asked for; the system gives less where it has a limit.
 const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
-const BACKLOG: u32 = 1_024;
+const BACKLOG: u32 = 4_096;
 
 /// Connects with small segments both ways.
 pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -30,11 +30,12 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
-/// Listens on a free port of the loopback, with small segments.
-pub(crate) fn listen() -> io::Result<TcpListener> {
+/// Listens on the loopback with small segments: on a free port, or on the one that is named.
+pub(crate) fn listen(address: Option<SocketAddr>) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
-    socket.bind(loopback(0))?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(address.unwrap_or_else(|| loopback(0)))?;
     socket.listen(BACKLOG)
 }
 
@@ -53,18 +54,24 @@ pub(crate) fn receiver() -> io::Result<UdpSocket> {
 
 /// A certificate of our own with its key, as PEM, and a client that trusts it.
 pub(crate) fn certificate() -> anyhow::Result<(String, String, Arc<ClientConfig>)> {
-    let made = rcgen::generate_simple_self_signed([TLS_NAME.to_owned()])?;
+    let made = rcgen::generate_simple_self_signed(TLS_NAMES.map(str::to_owned).to_vec())?;
+    let trusted = trusting([made.cert.der().clone()])?;
+    Ok((made.cert.pem(), made.signing_key.serialize_pem(), trusted))
+}
+
+/// A client that trusts these authorities.
+pub(crate) fn trusting(
+    authorities: impl IntoIterator<Item = CertificateDer<'static>>,
+) -> anyhow::Result<Arc<ClientConfig>> {
     let mut roots = RootCertStore::empty();
-    roots.add(made.cert.der().clone())?;
+    for authority in authorities {
+        roots.add(authority)?;
+    }
     let trusted = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots)
         .with_no_client_auth();
-    Ok((
-        made.cert.pem(),
-        made.signing_key.serialize_pem(),
-        Arc::new(trusted),
-    ))
+    Ok(Arc::new(trusted))
 }
 
 fn loopback(port: u16) -> SocketAddr {

@@ -1,6 +1,7 @@
-//! Programs that pass on connections, to measure Seamline against: found where Debian puts them, configured for one recorder.
+//! Programs that stand where Seamline stands, to measure it against: found, configured for one recorder, started.
 
 use std::{
+    fmt::Write,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -18,33 +19,86 @@ const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
 /// Connections beside those of the players.
 const SPARE: usize = 64;
 
-/// A program that rewrites nothing.
+/// Another program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Passer {
+pub(crate) enum Peer {
+    /// Passes bytes on.
     Haproxy,
+    /// Passes bytes on.
     Nginx,
+    /// An RTSP server that plays an RTSP source on demand.
+    MediaMtx,
+    /// The same.
+    Go2rtc,
+    /// The same.
+    Live555,
 }
 
-impl Passer {
-    pub(crate) const ALL: [Self; 2] = [Self::Haproxy, Self::Nginx];
+/// Where a peer's configuration puts it.
+struct Place<'a> {
+    listen: SocketAddr,
+    sealed: SocketAddr,
+    recorder: SocketAddr,
+    players: usize,
+    folder: &'a Path,
+}
+
+impl Peer {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Haproxy,
+        Self::Nginx,
+        Self::MediaMtx,
+        Self::Go2rtc,
+        Self::Live555,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Haproxy => "haproxy",
             Self::Nginx => "nginx",
+            Self::MediaMtx => "mediamtx",
+            Self::Go2rtc => "go2rtc",
+            Self::Live555 => "live555",
         }
     }
 
-    /// Where it is installed.
-    pub(crate) fn program(self) -> Option<PathBuf> {
+    /// How it is asked for its version.
+    pub(crate) fn version_flag(self) -> Option<&'static str> {
+        match self {
+            Self::Haproxy | Self::Nginx => Some("-v"),
+            Self::MediaMtx => Some("--version"),
+            Self::Go2rtc => Some("-version"),
+            // Would take it for the name of a stream.
+            Self::Live555 => None,
+        }
+    }
+
+    /// Where Debian installs it.
+    pub(crate) fn installed(self) -> Option<PathBuf> {
         let path = PathBuf::from(match self {
             Self::Haproxy => HAPROXY,
             Self::Nginx => NGINX,
+            Self::MediaMtx | Self::Go2rtc | Self::Live555 => return None,
         });
         path.exists().then_some(path)
     }
 
-    /// Starts it before one recorder, as one thread.
+    /// It hands on bytes, and so whatever players ask for; others play a source of their own, at its pace.
+    pub(crate) fn passes_bytes(self) -> bool {
+        matches!(self, Self::Haproxy | Self::Nginx)
+    }
+
+    /// What it calls the streams of so many players, each with a source of its own.
+    pub(crate) fn paths(self, players: usize) -> Option<Vec<String>> {
+        let name = |index: usize| match self {
+            Self::Live555 if players == 1 => "proxyStream".to_owned(),
+            Self::Live555 => format!("proxyStream-{}", index + 1),
+            _ => source(index),
+        };
+        (!self.passes_bytes()).then(|| (0..players).map(name).collect())
+    }
+
+    /// Starts it before one recorder; where it can be told so, as one thread.
     pub(crate) async fn start(
         self,
         program: &Path,
@@ -52,31 +106,66 @@ impl Passer {
         players: usize,
         core: Option<usize>,
     ) -> anyhow::Result<Relay> {
-        let address = net::free_address()?;
         let folder = tempfile::tempdir()?;
-        let connections = 2 * players + SPARE;
-        let file = folder.path().join("peer.conf");
-        let text = match self {
-            Self::Haproxy => haproxy(address, recorder, connections),
-            Self::Nginx => nginx(address, recorder, connections, folder.path()),
+        let place = Place {
+            listen: net::free_address()?,
+            sealed: net::free_address()?,
+            recorder,
+            players,
+            folder: folder.path(),
         };
-        fs::write(&file, text)?;
+        let (certificate, key, trusted) = net::certificate()?;
+        fs::write(folder.path().join("both.pem"), certificate + &key)?;
         let mut command = Command::new(program);
+        let file = folder.path().join("peer.conf");
         match self {
-            Self::Haproxy => command.arg("-db").arg("-f").arg(&file),
+            Self::Haproxy => {
+                fs::write(&file, haproxy(&place))?;
+                command.arg("-db").arg("-f").arg(&file);
+            }
             Self::Nginx => {
+                fs::write(&file, nginx(&place))?;
                 let log = folder.path().join("error.log");
                 command.arg("-p").arg(folder.path());
-                command.arg("-c").arg(&file).arg("-e").arg(log)
+                command.arg("-c").arg(&file).arg("-e").arg(log);
             }
-        };
+            Self::MediaMtx => {
+                let file = folder.path().join("mediamtx.yml");
+                fs::write(&file, mediamtx(&place))?;
+                command.arg(&file);
+            }
+            Self::Go2rtc => {
+                let file = folder.path().join("go2rtc.yaml");
+                fs::write(&file, go2rtc(&place))?;
+                command.arg("-config").arg(&file);
+            }
+            Self::Live555 => {
+                // From its sources over TCP.
+                command.args(["-t", "-p", &place.listen.port().to_string()]);
+                command.args((0..players).map(|index| url(recorder, index)));
+            }
+        }
+        command.current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
-        let relay = Relay::start(command, address, core, Some(folder)).await;
-        relay.with_context(|| program.display().to_string())
+        let (listen, sealed) = (place.listen, place.sealed);
+        let relay = Relay::start(command, listen, core, Some(folder)).await;
+        let relay = relay.with_context(|| program.display().to_string())?;
+        let takes_tls = self.passes_bytes();
+        Ok(relay.sealed(takes_tls.then_some((sealed, trusted))))
     }
 }
 
-fn haproxy(listen: SocketAddr, recorder: SocketAddr, connections: usize) -> String {
+fn source(index: usize) -> String {
+    format!("s{index}")
+}
+
+fn url(recorder: SocketAddr, index: usize) -> String {
+    format!("rtsp://{recorder}/{}", source(index))
+}
+
+fn haproxy(place: &Place<'_>) -> String {
+    let (listen, sealed, recorder) = (place.listen, place.sealed, place.recorder);
+    let (folder, connections) = (place.folder.display(), 2 * place.players + SPARE);
     format!(
         r"global
     nbthread 1
@@ -88,6 +177,7 @@ defaults
     timeout server 1m
 frontend players
     bind {listen}
+    bind {sealed} ssl crt {folder}/both.pem
     default_backend recorders
 backend recorders
     server recorder {recorder}
@@ -95,8 +185,9 @@ backend recorders
     )
 }
 
-fn nginx(listen: SocketAddr, recorder: SocketAddr, connections: usize, folder: &Path) -> String {
-    let folder = folder.display();
+fn nginx(place: &Place<'_>) -> String {
+    let (listen, sealed, recorder) = (place.listen, place.sealed, place.recorder);
+    let (folder, connections) = (place.folder.display(), 4 * place.players + SPARE);
     let module = if Path::new(NGINX_STREAM).exists() {
         format!("load_module {NGINX_STREAM};\n")
     } else {
@@ -114,7 +205,46 @@ stream {{
         listen {listen};
         proxy_pass {recorder};
     }}
+    server {{
+        listen {sealed} ssl;
+        ssl_certificate {folder}/both.pem;
+        ssl_certificate_key {folder}/both.pem;
+        proxy_pass {recorder};
+    }}
 }}
 "
     )
+}
+
+/// RTSP alone; each path fetches its source when somebody plays it.
+fn mediamtx(place: &Place<'_>) -> String {
+    let mut text = format!(
+        "logLevel: warn\nlogDestinations: [stdout]\n\
+         api: no\nmetrics: no\npprof: no\nplayback: no\nrtmp: no\nhls: no\nwebrtc: no\nsrt: no\n\
+         rtsp: yes\nrtspTransports: [tcp]\nrtspEncryption: \"no\"\nrtspAddress: {}\n\
+         paths:\n",
+        place.listen
+    );
+    for index in 0..place.players {
+        let _ = writeln!(
+            text,
+            "  {}:\n    source: {}\n    rtspTransport: tcp\n    sourceOnDemand: yes",
+            source(index),
+            url(place.recorder, index)
+        );
+    }
+    text
+}
+
+/// RTSP alone; it fetches sources on demand and over TCP by itself.
+fn go2rtc(place: &Place<'_>) -> String {
+    let mut text = format!(
+        "log:\n  level: warn\napi:\n  listen: \"\"\nwebrtc:\n  listen: \"\"\nsrtp:\n  listen: \"\"\n\
+         rtsp:\n  listen: \"{}\"\n  default_query: video\nstreams:\n",
+        place.listen
+    );
+    for index in 0..place.players {
+        let _ = writeln!(text, "  {}: {}", source(index), url(place.recorder, index));
+    }
+    text
 }

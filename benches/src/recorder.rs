@@ -3,34 +3,127 @@
 use std::{
     io,
     net::SocketAddr,
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
 use crate::{
-    clock::{now, sleep_until},
+    clock::{monotonic_ns, now, sleep_until},
     footage::{Footage, GROUP_US, PICTURE_US},
-    message::{Head, to_clock},
+    message::{Head, to_clock, to_iso},
     net,
+    scenario::START_US,
 };
 
 /// What is prepared ahead of a write where nobody asks for pacing.
 const AHEAD_BYTES: usize = 128 * 1024;
 const REQUEST_BYTES: usize = 16 * 1024;
+/// How much of its footage it lists.
+const LISTED_US: i64 = 3_600_000_000;
 
-/// Serves the footage, whatever the camera's name, to any number of clients; gives back its address.
+/// What it holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Holds {
+    /// The first `held_us` of every `every_us`, counted from 1970; what lies between is a hole.
+    pub(crate) held_us: i64,
+    pub(crate) every_us: i64,
+}
+
+impl Holds {
+    /// Without holes.
+    pub(crate) const ALL: Self = Self {
+        held_us: GROUP_US,
+        every_us: GROUP_US,
+    };
+
+    /// The first picture at or behind one that is held.
+    fn next_held(self, picture: i64) -> i64 {
+        let at_us = picture * PICTURE_US;
+        if at_us.rem_euclid(self.every_us) < self.held_us {
+            return picture;
+        }
+        (at_us.div_euclid(self.every_us) + 1) * self.every_us / PICTURE_US
+    }
+}
+
+/// What was asked of it.
+#[derive(Debug, Default)]
+pub(crate) struct Books {
+    open: AtomicUsize,
+    peak: AtomicUsize,
+    plays: AtomicUsize,
+    requests: AtomicUsize,
+    /// Writes what happens to standard output, for a parent that reads it.
+    aloud: bool,
+}
+
+impl Books {
+    pub(crate) fn aloud() -> Self {
+        Self {
+            aloud: true,
+            ..Self::default()
+        }
+    }
+
+    /// Most sessions that played at once.
+    pub(crate) fn peak(&self) -> usize {
+        self.peak.load(Ordering::Relaxed)
+    }
+
+    /// How often footage was asked for.
+    pub(crate) fn plays(&self) -> usize {
+        self.plays.load(Ordering::Relaxed)
+    }
+
+    /// Requests of any kind.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::Relaxed)
+    }
+
+    fn plays_now(&self, first: bool) {
+        self.plays.fetch_add(1, Ordering::Relaxed);
+        if first {
+            let open = self.open.fetch_add(1, Ordering::Relaxed) + 1;
+            self.peak.fetch_max(open, Ordering::Relaxed);
+        }
+        if self.aloud {
+            println!("play {}", monotonic_ns());
+        }
+    }
+}
+
+/// A recorder's side.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) footage: Arc<Footage>,
+    pub(crate) holds: Holds,
+    pub(crate) books: Arc<Books>,
+}
+
+/// Serves the footage without holes, whatever the camera's name, to any number of clients; gives back its address.
 pub(crate) fn start(footage: &Arc<Footage>) -> io::Result<SocketAddr> {
-    let listener = net::listen()?;
+    let site = Site {
+        footage: Arc::clone(footage),
+        holds: Holds::ALL,
+        books: Arc::default(),
+    };
+    serve(net::listen(None)?, site)
+}
+
+/// The same with holes and books.
+pub(crate) fn serve(listener: TcpListener, site: Site) -> io::Result<SocketAddr> {
     let address = listener.local_addr()?;
-    let footage = Arc::clone(footage);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let session = Session::new(stream, Arc::clone(&footage));
+            let session = Session::new(stream, site.clone());
             // A client that goes away in mid-play is how most of them end.
             tokio::spawn(async move { drop(session.serve().await) });
         }
@@ -40,7 +133,7 @@ pub(crate) fn start(footage: &Arc<Footage>) -> io::Result<SocketAddr> {
 
 struct Session {
     stream: TcpStream,
-    footage: Arc<Footage>,
+    site: Site,
     read: Vec<u8>,
     out: Vec<u8>,
     /// Of `out`.
@@ -48,6 +141,8 @@ struct Session {
     play: Option<Play>,
     sequence: u16,
     over: bool,
+    /// It has played.
+    counted: bool,
 }
 
 /// Media under way.
@@ -59,16 +154,17 @@ struct Play {
 }
 
 impl Session {
-    fn new(stream: TcpStream, footage: Arc<Footage>) -> Self {
+    fn new(stream: TcpStream, site: Site) -> Self {
         Self {
             stream,
-            footage,
+            site,
             read: Vec::new(),
             out: Vec::new(),
             written: 0,
             play: None,
             sequence: 0,
             over: false,
+            counted: false,
         }
     }
 
@@ -120,9 +216,10 @@ impl Session {
                 }
                 *due += Duration::from_micros(PICTURE_US as u64);
             }
-            self.footage
+            self.site
+                .footage
                 .append(play.next, &mut self.sequence, &mut self.out);
-            play.next += 1;
+            play.next = self.site.holds.next_held(play.next + 1);
         }
     }
 
@@ -151,6 +248,20 @@ impl Session {
     }
 
     fn answer(&mut self, head: &Head<'_>) {
+        self.site.books.requests.fetch_add(1, Ordering::Relaxed);
+        if head.method() == "GET" {
+            let body = if head.start.contains("/timeline") {
+                timeline(self.site.holds)
+            } else {
+                "{}".to_owned()
+            };
+            let text = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            self.out.extend_from_slice(text.as_bytes());
+            return;
+        }
         let mut headers = vec![format!("CSeq: {}", head.header("CSeq").unwrap_or("0"))];
         let mut body = String::new();
         if head.header("Session").is_some() || head.method() == "SETUP" {
@@ -171,7 +282,9 @@ impl Session {
             "PLAY" => {
                 let start = Footage::key_before(head.range_start().unwrap_or(0));
                 let paced = head.header("Rate-Control") != Some("no");
-                let next = start * GROUP_US / PICTURE_US;
+                let next = self.site.holds.next_held(start * GROUP_US / PICTURE_US);
+                self.site.books.plays_now(!self.counted);
+                self.counted = true;
                 headers.push(format!("Range: clock={}-", to_clock(next * PICTURE_US)));
                 if !paced {
                     headers.push("Rate-Control: no".into());
@@ -190,4 +303,39 @@ impl Session {
         let text = format!("RTSP/1.0 200 OK\r\n{}\r\n\r\n{body}", headers.join("\r\n"));
         self.out.extend_from_slice(text.as_bytes());
     }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if self.counted {
+            self.site.books.open.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// As another Seamline says what a camera has: the hour that scenarios play in.
+fn timeline(holds: Holds) -> String {
+    let span = |kind: &str, from: i64, to: i64| {
+        format!(
+            r#"{{"kind":"{kind}","from":"{}","to":"{}"}}"#,
+            to_iso(from),
+            to_iso(to)
+        )
+    };
+    let ends = START_US + LISTED_US;
+    let mut spans = Vec::new();
+    if holds.held_us >= holds.every_us {
+        spans.push(span("leg", START_US, ends));
+    } else {
+        let mut at = START_US - START_US.rem_euclid(holds.every_us);
+        while at < ends {
+            spans.push(span("leg", at, at + holds.held_us));
+            spans.push(span("hole", at + holds.held_us, at + holds.every_us));
+            at += holds.every_us;
+        }
+    }
+    format!(
+        r#"{{"merged":[{}],"copies":[],"instances":[]}}"#,
+        spans.join(",")
+    )
 }

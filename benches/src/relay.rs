@@ -1,6 +1,7 @@
 //! What stands between player and recorder: Seamline, or a plain copy loop to compare it with.
 
 use std::{
+    fmt::Write,
     fs,
     net::SocketAddr,
     path::{Path, PathBuf},
@@ -35,40 +36,68 @@ const COPY_BYTES: usize = 64 * 1024;
 pub(crate) struct Relay {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
-    /// What a player inside TLS trusts; the copy loop has none.
-    pub(crate) trusted: Option<Arc<ClientConfig>>,
+    /// Where it takes TLS, and what a player there trusts.
+    pub(crate) sealed: Option<(SocketAddr, Arc<ClientConfig>)>,
     _folder: Option<TempDir>,
 }
 
+/// What Seamline stands before.
+#[derive(Clone, Debug)]
+pub(crate) struct House {
+    /// Each one site's, best first.
+    pub(crate) recorders: Vec<SocketAddr>,
+    /// They say what they hold.
+    pub(crate) listing: bool,
+    pub(crate) cameras: usize,
+    pub(crate) players: usize,
+    pub(crate) core: Option<usize>,
+}
+
+impl House {
+    /// One recorder and one camera.
+    pub(crate) fn of(recorder: SocketAddr, players: usize) -> Self {
+        Self {
+            recorders: vec![recorder],
+            listing: false,
+            cameras: 1,
+            players,
+            core: None,
+        }
+    }
+}
+
 impl Relay {
-    /// Seamline before one recorder.
-    pub(crate) async fn seamline(
+    /// Seamline before its recorders.
+    pub(crate) async fn seamline(program: &Path, house: &House) -> anyhow::Result<Self> {
+        let (command, address, folder, trusted) = Self::prepared(program, house)?;
+        let relay = Self::start(command, address, house.core, Some(folder)).await;
+        let relay = relay.with_context(|| program.display().to_string())?;
+        Ok(relay.sealed(Some((address, trusted))))
+    }
+
+    /// Where it takes TLS.
+    pub(crate) fn sealed(self, sealed: Option<(SocketAddr, Arc<ClientConfig>)>) -> Self {
+        Self { sealed, ..self }
+    }
+
+    /// All that it takes to start it.
+    pub(crate) fn prepared(
         program: &Path,
-        recorder: SocketAddr,
-        players: usize,
-        core: Option<usize>,
-    ) -> anyhow::Result<Self> {
+        house: &House,
+    ) -> anyhow::Result<(Command, SocketAddr, TempDir, Arc<ClientConfig>)> {
         let address = net::free_address()?;
         let folder = tempfile::tempdir()?;
         let file = folder.path().join("seamline.toml");
         let (certificate, key, trusted) = net::certificate()?;
         fs::write(folder.path().join("cert.pem"), certificate)?;
         fs::write(folder.path().join("key.pem"), key)?;
-        fs::write(
-            &file,
-            configuration(address, recorder, players, folder.path()),
-        )?;
+        fs::write(&file, configuration(address, house, folder.path()))?;
         let mut command = Command::new(program);
         command
             .args(["serve", "--log-level", "warn", "-c"])
             .arg(&file);
         command.env_remove("RUST_LOG").stdin(Stdio::null());
-        let relay = Self::start(command, address, core, Some(folder)).await;
-        let relay = relay.with_context(|| program.display().to_string())?;
-        Ok(Self {
-            trusted: Some(trusted),
-            ..relay
-        })
+        Ok((command, address, folder, trusted))
     }
 
     /// A plain copy loop before one recorder.
@@ -103,21 +132,16 @@ impl Relay {
         Ok(Self {
             process,
             address,
-            trusted: None,
+            sealed: None,
             _folder: folder,
         })
     }
 }
 
-fn configuration(
-    listen: SocketAddr,
-    recorder: SocketAddr,
-    players: usize,
-    folder: &Path,
-) -> String {
+fn configuration(listen: SocketAddr, house: &House, folder: &Path) -> String {
     let folder = folder.display();
-    let connections = players + 64;
-    format!(
+    let connections = house.players + 64;
+    let mut text = format!(
         r#"listen = "{listen}"
 [limits]
 connections_max = {connections}
@@ -125,18 +149,33 @@ per_address_max = {connections}
 [tls]
 certificate = "{folder}/cert.pem"
 key = "{folder}/key.pem"
-[[site]]
-name = "bench"
-[[recorder]]
-name = "far-end"
-site = "bench"
-kind = "rtsp"
-url = "rtsp://{recorder}/{{camera}}"
-[[camera]]
-id = "{CAMERA}"
-copies = [{{ recorder = "far-end", remote = "{CAMERA}" }}]
+[http]
+spool = {{ folder = "{folder}" }}
 "#
-    )
+    );
+    let mut copies = Vec::new();
+    for (index, recorder) in house.recorders.iter().enumerate() {
+        let name = format!("far-end-{index}");
+        let kind = if house.listing {
+            format!("kind = \"seamline\"\nurl = \"http://{recorder}\"")
+        } else {
+            format!("kind = \"rtsp\"\nurl = \"rtsp://{recorder}/{{camera}}\"")
+        };
+        let _ = writeln!(text, "[[site]]\nname = \"site-{index}\"");
+        let _ = writeln!(
+            text,
+            "[[recorder]]\nname = \"{name}\"\nsite = \"site-{index}\"\n{kind}"
+        );
+        copies.push(format!(r#"{{ recorder = "{name}", remote = "{CAMERA}" }}"#));
+    }
+    for camera in 1..=house.cameras {
+        let _ = writeln!(
+            text,
+            "[[camera]]\nid = \"cam{camera}\"\ncopies = [{}]",
+            copies.join(", ")
+        );
+    }
+    text
 }
 
 /// The program to measure: as named, or beside this one.

@@ -1,219 +1,437 @@
-//! The same work by turns through a plain copy, programs that only pass on, and Seamline: shares of the copy's efficiency.
+//! The same work by turns through a plain copy, other programs and Seamline: shares of the copy's efficiency, round by round.
 
-use std::{fmt, sync::Arc};
+use std::{path::PathBuf, sync::Arc};
 
-use anyhow::bail;
-use clap::Args;
+use anyhow::Context;
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
-use super::{Common, demand_clean};
+use super::Common;
 use crate::{
+    calls::Calls,
+    checker::Verdict,
+    demands,
     footage::Footage,
-    peers::Passer,
+    peers::Peer,
     player::{Rate, Via},
-    process, recorder,
-    relay::Relay,
-    report::{self, Spread, row, table},
-    work::{Run, Work},
+    plot::{Bar, Bars, Plot},
+    process::{self, Watched},
+    progress::Progress,
+    recorder,
+    relay::{House, Relay},
+    report::{Outcome, Spread, row, version},
+    work::{Run, Way, Work},
 };
 
-/// What is measured shares this core; all else is on the others.
-const CORE: usize = 0;
-const COPY: &str = "copy";
-const SEAMLINE: &str = "seamline";
+/// Players while calls are counted.
+const TRACED_SESSIONS: usize = 20;
+pub(crate) const COPY: &str = "copy";
+pub(crate) const SEAMLINE: &str = "seamline";
+const DIRECT: &str = "direct";
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub(crate) struct Options {
     #[command(flatten)]
-    common: Common,
-    /// Rounds: in each, every program does the work once.
-    #[arg(long, default_value_t = 7)]
-    rounds: usize,
+    pub(crate) common: Common,
+    /// Rounds: in each, every program does the work once, another one first each time.
+    #[arg(long, alias = "pairs", default_value_t = 7)]
+    pub(crate) rounds: usize,
+    /// What is done.
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Does::ALL)]
+    pub(crate) ways: Vec<Does>,
     /// Players of a paced run.
     #[arg(long, default_value_t = 200)]
-    sessions: usize,
-    /// Players of a bulk run.
+    pub(crate) sessions: usize,
+    /// Players of the other runs.
     #[arg(long, default_value_t = 1)]
-    bulk_sessions: usize,
+    pub(crate) bulk_sessions: usize,
     /// Rate of each stream.
     #[arg(long, default_value_t = 4_000)]
-    kbit_s: u32,
+    pub(crate) kbit_s: u32,
     /// Length of the measured part of a paced run, in seconds. Half of it in bulk.
-    #[arg(long, default_value_t = 5)]
-    seconds: u64,
-    /// One short paced round and one in bulk, three times: under a minute.
+    #[arg(long, default_value_t = 5.0)]
+    pub(crate) seconds: f64,
+    /// Only these: copy, direct, haproxy, nginx, mediamtx, go2rtc, live555, seamline. By default all that are there.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) programs: Vec<String>,
+    /// `MediaMTX`, as an RTSP proxy.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) mediamtx: Option<PathBuf>,
+    /// go2rtc, as an RTSP proxy.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) go2rtc: Option<PathBuf>,
+    /// `live555ProxyServer`. It listens on all addresses.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) live555: Option<PathBuf>,
+    /// Paced and bulk, with the copy and `HAProxy`: under a minute, and an error where Seamline falls below a peer, or below its
+    /// stored ratio, by more than the noise of the pairs.
     #[arg(long)]
-    short: bool,
+    pub(crate) short: bool,
+    /// The same demands for a run of any length.
+    #[arg(long)]
+    pub(crate) demand: bool,
+    /// Stores the ratios of this run as those that are demanded.
+    #[arg(long)]
+    pub(crate) accept: bool,
     /// Fail when the median ratio of Seamline to the copy is below this, paced or in bulk.
     #[arg(long, value_name = "RATIO")]
-    at_least: Option<f64>,
+    pub(crate) at_least: Option<f64>,
+    /// Calls into the kernel are not counted.
+    #[arg(long)]
+    pub(crate) no_calls: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Figures {
-    kbit_s: u32,
-    rounds: usize,
-    programs: Vec<&'static str>,
-    ways: Vec<Way>,
+/// One kind of work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Does {
+    /// Many sessions at their pace.
+    Paced,
+    /// As fast as it comes.
+    Bulk,
+    /// The same, with TLS to the player; the copy is without.
+    Tls,
+    /// Clips by HTTP as fast as they come; the copy is of RTSP.
+    Http,
+    /// Paced, over UDP to the player; the copy is of TCP.
+    Udp,
 }
 
-/// One way of playing.
-#[derive(Debug, Serialize)]
-struct Way {
-    name: &'static str,
-    sessions: usize,
-    /// By round, then by program.
-    runs: Vec<Vec<Run>>,
-    /// By program: bytes per CPU second against the copy of the same round.
-    to_copy: Vec<Spread>,
-    cpu_s_per_gb: Vec<Spread>,
-}
+impl Does {
+    const ALL: [Self; 4] = [Self::Paced, Self::Bulk, Self::Tls, Self::Http];
 
-pub(crate) async fn run(mut options: Options) -> anyhow::Result<()> {
-    if options.short {
-        (options.rounds, options.seconds) = (3, 2);
-    }
-    let program = options.common.program()?;
-    let footage = Arc::new(Footage::new(options.kbit_s));
-    let core = (process::cores() > 1).then_some(CORE);
-    if core.is_some() {
-        process::pin(CORE + 1)?;
-    }
-    let recorder = recorder::start(&footage)?;
-    let most = options.sessions.max(options.bulk_sessions);
-    let mut relays = vec![(COPY, Relay::copy_loop(recorder, core).await?)];
-    for passer in Passer::ALL {
-        match passer.program() {
-            Some(program) => {
-                let relay = passer.start(&program, recorder, most, core).await?;
-                relays.push((passer.name(), relay));
-            }
-            None => eprintln!("{} is not installed: left out", passer.name()),
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Paced => "paced",
+            Self::Bulk => "bulk",
+            Self::Tls => "tls",
+            Self::Http => "http",
+            Self::Udp => "udp",
         }
     }
-    relays.push((
-        SEAMLINE,
-        Relay::seamline(&program, recorder, most, core).await?,
-    ));
 
+    fn rate(self) -> Rate {
+        match self {
+            Self::Paced | Self::Udp => Rate::Paced,
+            Self::Bulk | Self::Tls | Self::Http => Rate::Bulk,
+        }
+    }
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Figures {
+    kbit_s: u32,
+    rounds: usize,
+    /// Programs and their versions.
+    versions: Vec<(&'static str, String)>,
+    pub(crate) ways: Vec<Done>,
+}
+
+/// One kind of work, done.
+#[derive(Debug, Serialize)]
+pub(crate) struct Done {
+    pub(crate) does: Does,
+    sessions: usize,
+    pub(crate) programs: Vec<Program>,
+}
+
+/// By one program.
+#[derive(Debug, Serialize)]
+pub(crate) struct Program {
+    pub(crate) name: &'static str,
+    /// By round.
+    runs: Vec<Run>,
+    cpu_s_per_gb: Option<Spread>,
+    /// Bytes per CPU second against the copy of the same round.
+    pub(crate) to_copy: Option<Spread>,
+    /// Bytes per CPU second of Seamline against it, in the same round.
+    pub(crate) seamline_to_it: Option<Spread>,
+    pub(crate) calls: Option<Calls>,
+}
+
+/// What takes part.
+struct Contestant {
+    name: &'static str,
+    peer: Option<Peer>,
+    relay: Option<Relay>,
+    recorder: std::net::SocketAddr,
+    version: Option<String>,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
+    let mut options = options.clone();
+    if options.short {
+        (options.rounds, options.seconds, options.sessions) = (3, 1.5, 100);
+        options.ways = vec![Does::Paced, Does::Bulk];
+        options.no_calls = true;
+        if options.programs.is_empty() {
+            options.programs = [COPY, "haproxy", SEAMLINE].map(str::to_owned).to_vec();
+        }
+    }
+    let footage = Arc::new(Footage::new(options.kbit_s));
+    let core = process::part()?;
+    let recorder = recorder::start(&footage)?;
+    let contestants = gather(&options, recorder, core).await?;
+    let progress = Progress::new(
+        "compare",
+        options.ways.len() * options.rounds * contestants.len(),
+    );
     let mut ways = Vec::new();
-    for (name, rate, sessions) in [
-        ("paced", Rate::Paced, options.sessions),
-        ("bulk", Rate::Bulk, options.bulk_sessions),
-    ] {
+    for &does in &options.ways {
+        let sessions = match does.rate() {
+            Rate::Paced => options.sessions,
+            Rate::Bulk => options.bulk_sessions,
+        };
         let work = Work {
             footage: Arc::clone(&footage),
-            rate,
+            rate: does.rate(),
             sessions,
             seconds: options.seconds,
         };
-        let mut runs = Vec::new();
+        let mut runs: Vec<Vec<Run>> = contestants.iter().map(|_| Vec::new()).collect();
         for round in 0..options.rounds {
-            eprintln!("{name} {}/{}", round + 1, options.rounds);
-            runs.push(round_of(&work, &relays, round).await?);
+            for turn in 0..contestants.len() {
+                let index = (round + turn) % contestants.len();
+                let one = &contestants[index];
+                if let Some(way) = one.way(does, sessions) {
+                    let run = work.measure(&way, one.watched()).await;
+                    runs[index].push(run.with_context(|| format!("{} {}", does.name(), one.name))?);
+                }
+                progress.step(format!("{} {}", does.name(), one.name));
+            }
         }
-        ways.push(Way::new(name, sessions, runs));
+        let mut done = Done::new(does, sessions, &contestants, &runs);
+        if !options.no_calls && matches!(does, Does::Paced | Does::Bulk) {
+            done.count_calls(&work, &contestants).await?;
+        }
+        ways.push(done);
     }
+    let versions = contestants.iter().filter_map(|one| {
+        let version = one.version.clone()?;
+        Some((one.name, version))
+    });
     let figures = Figures {
         kbit_s: options.kbit_s,
         rounds: options.rounds,
-        programs: relays.iter().map(|(name, _)| *name).collect(),
+        versions: versions.collect(),
         ways,
     };
-    print(&figures);
-    report::write("compare", &figures, &program, options.common.json)?;
-    for run in figures
-        .ways
-        .iter()
-        .flat_map(|way| way.runs.iter().flatten())
-    {
-        demand_clean(&run.received)?;
-    }
-    demand(&figures, options.at_least)
+    report(&options, &figures)
 }
 
-/// Every program does the work once, another one first each time; by program.
-async fn round_of(work: &Work, relays: &[(&str, Relay)], round: usize) -> anyhow::Result<Vec<Run>> {
-    let mut runs: Vec<Option<Run>> = relays.iter().map(|_| None).collect();
-    for turn in 0..relays.len() {
-        let index = (round + turn) % relays.len();
-        runs[index] = Some(work.measure(&relays[index].1, &Via::Tcp).await?);
+/// Starts all that take part, the copy first, which is what the others are measured against.
+async fn gather(
+    options: &Options,
+    recorder: std::net::SocketAddr,
+    core: Option<usize>,
+) -> anyhow::Result<Vec<Contestant>> {
+    let wanted = |name: &str| {
+        options.programs.is_empty() || options.programs.iter().any(|wanted| wanted == name)
+    };
+    let most = options.sessions.max(options.bulk_sessions);
+    let one = |name, peer, relay, version| Contestant {
+        name,
+        peer,
+        relay,
+        recorder,
+        version,
+    };
+    let copy = Relay::copy_loop(recorder, core).await?;
+    let mut all = vec![one(COPY, None, Some(copy), None)];
+    if wanted(DIRECT) {
+        all.push(one(DIRECT, None, None, None));
     }
-    Ok(runs.into_iter().flatten().collect())
-}
-
-impl Way {
-    fn new(name: &'static str, sessions: usize, runs: Vec<Vec<Run>>) -> Self {
-        let programs = runs.first().map_or(0, Vec::len);
-        let cost = |round: &[Run], program: usize| round[program].cpu_s_per_gb();
-        let to_copy = |program: usize| {
-            Spread::of(
-                runs.iter()
-                    .map(|round| cost(round, 0) / cost(round, program)),
-            )
+    for peer in Peer::ALL {
+        let program = match peer {
+            Peer::Haproxy | Peer::Nginx => peer.installed(),
+            Peer::MediaMtx => options.mediamtx.clone(),
+            Peer::Go2rtc => options.go2rtc.clone(),
+            Peer::Live555 => options.live555.clone(),
         };
-        let costs = |program: usize| Spread::of(runs.iter().map(|round| cost(round, program)));
-        Self {
-            name,
-            sessions,
-            to_copy: (0..programs).map(to_copy).collect(),
-            cpu_s_per_gb: (0..programs).map(costs).collect(),
-            runs,
+        match program {
+            Some(program) if wanted(peer.name()) => {
+                let relay = peer.start(&program, recorder, most, core).await?;
+                let version = peer.version_flag().and_then(|flag| version(&program, flag));
+                all.push(one(peer.name(), Some(peer), Some(relay), version));
+            }
+            _ => {}
         }
     }
+    if wanted(SEAMLINE) {
+        let program = options.common.program()?;
+        let house = House {
+            core,
+            ..House::of(recorder, most)
+        };
+        let relay = Relay::seamline(&program, &house).await?;
+        let version = version(&program, "--version");
+        all.push(one(SEAMLINE, None, Some(relay), version));
+    }
+    Ok(all)
 }
 
-struct Three(Spread);
+impl Contestant {
+    fn watched(&self) -> Option<Watched> {
+        self.relay.as_ref().map(|relay| relay.process.watched())
+    }
 
-impl fmt::Display for Three {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Spread {
-            min, median, max, ..
-        } = self.0;
-        write!(f, "{min:.2} / {median:.2} / {max:.2}")
+    /// How players get at it; `None` where it does not do that.
+    fn way(&self, does: Does, sessions: usize) -> Option<Way> {
+        let Some(relay) = &self.relay else {
+            let plays = matches!(does, Does::Paced | Does::Bulk);
+            return plays.then(|| Way::plain(self.recorder));
+        };
+        let plain = Way::plain(relay.address);
+        let via = match does {
+            // The copy is what the others are measured against, and does the same in all.
+            _ if self.name == COPY => return Some(plain),
+            Does::Paced => {
+                let paths = self.peer.and_then(|peer| peer.paths(sessions));
+                return Some(Way { paths, ..plain });
+            }
+            _ if self.peer.is_some_and(|peer| !peer.passes_bytes()) => return None,
+            Does::Bulk => return Some(plain),
+            Does::Tls => {
+                let (server, trusted) = relay.sealed.clone()?;
+                return Some(Way {
+                    server,
+                    via: Via::Tls(trusted),
+                    paths: None,
+                });
+            }
+            Does::Http if self.name == SEAMLINE => Way::clips(),
+            Does::Udp if self.name == SEAMLINE => Via::Udp,
+            Does::Http | Does::Udp => return None,
+        };
+        Some(Way { via, ..plain })
     }
 }
 
-fn print(figures: &Figures) {
-    println!(
-        "streams of {} kbit/s, {} rounds; min / median / max",
+impl Done {
+    fn new(does: Does, sessions: usize, contestants: &[Contestant], runs: &[Vec<Run>]) -> Self {
+        let costs =
+            |runs: &[Run]| -> Vec<f64> { runs.iter().filter_map(Run::cpu_s_per_gb).collect() };
+        let of = |name: &str| {
+            let at = contestants.iter().position(|one| one.name == name);
+            at.map(|at| costs(&runs[at])).unwrap_or_default()
+        };
+        let (copy, seamline) = (of(COPY), of(SEAMLINE));
+        let pairs = |above: &[f64], below: &[f64]| {
+            let ratios = above.iter().zip(below).map(|(above, below)| above / below);
+            let spread = Spread::of(ratios);
+            (spread.count > 0).then_some(spread)
+        };
+        let programs = contestants
+            .iter()
+            .zip(runs)
+            .filter(|(_, runs)| !runs.is_empty());
+        let programs = programs.map(|(one, runs)| {
+            let own = costs(runs);
+            Program {
+                name: one.name,
+                runs: runs.clone(),
+                cpu_s_per_gb: (!own.is_empty()).then(|| Spread::of(own.iter().copied())),
+                to_copy: pairs(&copy, &own),
+                seamline_to_it: pairs(&own, &seamline).filter(|_| one.name != SEAMLINE),
+                calls: None,
+            }
+        });
+        Self {
+            does,
+            sessions,
+            programs: programs.collect(),
+        }
+    }
+
+    /// In runs of their own: what is traced is slow.
+    async fn count_calls(&mut self, work: &Work, contestants: &[Contestant]) -> anyhow::Result<()> {
+        let few = Work {
+            sessions: work.sessions.min(TRACED_SESSIONS),
+            ..work.clone()
+        };
+        for program in &mut self.programs {
+            let one = contestants.iter().find(|one| one.name == program.name);
+            let counted = [COPY, "haproxy", SEAMLINE].contains(&program.name);
+            let Some(one) = one.filter(|_| counted) else {
+                continue;
+            };
+            if let (Some(way), Some(watched)) = (one.way(self.does, few.sessions), one.watched()) {
+                program.calls = few.count_calls(&way, watched).await?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn program(&self, name: &str) -> Option<&Program> {
+        self.programs.iter().find(|program| program.name == name)
+    }
+}
+
+fn report(options: &Options, figures: &Figures) -> anyhow::Result<Outcome> {
+    let what = format!(
+        "streams of {} kbit/s, {} rounds; bytes per CPU second, paired by round; min / median / max",
         figures.kbit_s, figures.rounds
     );
+    let mut outcome = Outcome::new("compare", what, figures)?;
+    outcome.rows = rows(figures);
+    let mut bars = Vec::new();
+    for done in &figures.ways {
+        for program in &done.programs {
+            let Some(ratio) = program.to_copy else {
+                continue;
+            };
+            bars.push(Bar {
+                name: format!("{} {}", done.does.name(), program.name),
+                value: ratio.median,
+                range: Some((ratio.min, ratio.max)),
+                kind: usize::from(program.name == SEAMLINE),
+            });
+        }
+    }
+    outcome.plot = Some(Plot::Bars(Bars {
+        title: "bytes per CPU second, the plain copy loop = 1".into(),
+        all: bars,
+        mark: Some((1.0, "as the copy".into())),
+    }));
+    outcome.targets = demands::targets(figures);
+    let verdicts = figures.ways.iter().flat_map(|done| &done.programs);
+    let verdicts = verdicts.flat_map(|program| program.runs.iter().map(|run| run.received.clone()));
+    outcome.demand_clean(&Verdict::merged(verdicts));
+    if options.accept {
+        demands::store(figures)?;
+    } else if outcome.failure.is_none() {
+        let stored = options.short || options.demand;
+        outcome.failure = demands::broken(figures, options.at_least, stored)?;
+    }
+    Ok(outcome)
+}
+
+fn rows(figures: &Figures) -> Vec<Vec<String>> {
     let mut rows = vec![row([
         "",
         "sessions",
         "CPU s/GB",
-        "ratio to the copy",
+        "to the copy",
+        "seamline to it",
         "Mbit/s",
+        "I/O calls per 20 kB",
     ])];
-    for way in &figures.ways {
-        for (program, name) in figures.programs.iter().enumerate() {
-            let rate =
-                |round: &Vec<Run>| round[program].bytes as f64 * 8e-6 / round[program].wall_s;
+    let three = |spread: &Option<Spread>| spread.map_or("-".to_owned(), |spread| spread.three(2));
+    for done in &figures.ways {
+        for program in &done.programs {
+            let rates = Spread::of(program.runs.iter().map(Run::mbit_s));
+            let calls = program.calls.as_ref();
             rows.push(vec![
-                format!("{} {name}", way.name),
-                way.sessions.to_string(),
-                Three(way.cpu_s_per_gb[program]).to_string(),
-                Three(way.to_copy[program]).to_string(),
-                format!("{:.0}", Spread::of(way.runs.iter().map(rate)).median),
+                format!("{} {}", done.does.name(), program.name),
+                done.sessions.to_string(),
+                three(&program.cpu_s_per_gb),
+                three(&program.to_copy),
+                three(&program.seamline_to_it),
+                format!("{:.0}", rates.median),
+                calls.map_or("-".to_owned(), |calls| format!("{:.2}", calls.io())),
             ]);
         }
     }
-    table(&rows);
-}
-
-fn demand(figures: &Figures, at_least: Option<f64>) -> anyhow::Result<()> {
-    let (Some(at_least), Some(last)) = (at_least, figures.programs.len().checked_sub(1)) else {
-        return Ok(());
-    };
-    for way in &figures.ways {
-        let median = way.to_copy[last].median;
-        if median < at_least {
-            bail!(
-                "{}: {median:.2} of the copy, less than {at_least:.2}",
-                way.name
-            );
-        }
-    }
-    Ok(())
+    rows
 }

@@ -1,44 +1,53 @@
 //! Time to the first frame, asked of the recorder and asked through the proxy, by turns.
 
-use std::{
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
+use anyhow::bail;
 use clap::Args;
 use serde::Serialize;
 
-use super::{Common, START_US, demand_clean};
+use super::{Common, START_US};
 use crate::{
-    checker::ms,
-    clock::{now, sleep},
+    clock::sleep,
     footage::{Footage, GROUP_US},
+    net,
     player::{Player, Rate, Via, Wish},
-    recorder,
-    relay::{CAMERA, Relay},
-    report::{self, Spread, row, table},
+    plot::{Bar, Bars, Plot},
+    process,
+    progress::Progress,
+    recorder::{self, Books, Holds, Site},
+    relay::{CAMERA, House, Relay},
+    report::{Outcome, Spread, Target, row},
 };
 
 /// Between two questions, so that one does not meet the goodbye of the other.
 const PAUSE: Duration = Duration::from_millis(30);
+const WANTED_MS: f64 = 2.0;
+/// How often a proxy is started for nothing but its first session.
+const COLD: usize = 5;
+const COLD_NAME: &str = "paced, first of all";
+/// One more than what a warm site is asked.
+const WANTED_REQUESTS: usize = 1;
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     #[command(flatten)]
-    common: Common,
+    pub(crate) common: Common,
     /// How often each is asked.
     #[arg(long, default_value_t = 50)]
-    runs: usize,
+    pub(crate) runs: usize,
     /// Rate of the stream.
     #[arg(long, default_value_t = 1_500)]
-    kbit_s: u32,
+    pub(crate) kbit_s: u32,
 }
 
 #[derive(Debug, Serialize)]
 struct Figures {
     kbit_s: u32,
     ways: Vec<Way>,
+    /// Requests that the recorder gets until the first picture: of a session of a proxy that was just started, and of a later one.
+    cold_requests: usize,
+    warm_requests: usize,
 }
 
 /// One way of playing; times in ms from connecting to the whole first picture.
@@ -51,80 +60,161 @@ struct Way {
     added_ms: Spread,
 }
 
-pub(crate) async fn run(options: Options) -> anyhow::Result<()> {
+struct Bench {
+    footage: Arc<Footage>,
+    books: Arc<Books>,
+}
+
+pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let program = options.common.program()?;
+    let core = process::part()?;
     let footage = Arc::new(Footage::new(options.kbit_s));
-    let recorder = recorder::start(&footage)?;
-    let relay = Relay::seamline(&program, recorder, options.runs, None).await?;
+    let books = Arc::new(Books::default());
+    let site = Site {
+        footage: Arc::clone(&footage),
+        holds: Holds::ALL,
+        books: Arc::clone(&books),
+    };
+    let recorder = recorder::serve(net::listen(None)?, site)?;
+    let bench = Bench { footage, books };
+    let house = House {
+        core,
+        ..House::of(recorder, options.runs)
+    };
+    let relay = Relay::seamline(&program, &house).await?;
+    let progress = Progress::new("first-frame", 2 * options.runs + COLD);
     let mut ways = Vec::new();
+    let mut warm_requests = 0;
     for (name, rate) in [("paced", Rate::Paced), ("bulk", Rate::Bulk)] {
         // Once for nothing: the site is known and both programs are warm.
-        ask(relay.address, &footage, rate, 0).await?;
+        bench.ask(relay.address, rate, 0).await?;
         let mut pairs = Vec::new();
         for index in 1..=options.runs {
-            let direct = ask(recorder, &footage, rate, index).await?;
-            let through = ask(relay.address, &footage, rate, index).await?;
-            pairs.push((ms(direct), ms(through)));
+            let (direct, _) = bench.ask(recorder, rate, index).await?;
+            let (through, requests) = bench.ask(relay.address, rate, index).await?;
+            warm_requests = warm_requests.max(requests);
+            pairs.push((direct, through));
+            progress.step(name);
         }
-        ways.push(Way {
+        ways.push(Way::new(name, &pairs));
+    }
+    let mut cold = Vec::new();
+    let mut cold_requests = 0;
+    for index in 0..COLD {
+        let fresh = Relay::seamline(&program, &house).await?;
+        let (direct, _) = bench.ask(recorder, Rate::Paced, index).await?;
+        let (through, requests) = bench.ask(fresh.address, Rate::Paced, index).await?;
+        cold_requests = cold_requests.max(requests);
+        cold.push((direct, through));
+        progress.step("cold");
+    }
+    ways.push(Way::new(COLD_NAME, &cold));
+    let figures = Figures {
+        kbit_s: options.kbit_s,
+        ways,
+        cold_requests,
+        warm_requests,
+    };
+    report(options, &figures)
+}
+
+impl Bench {
+    /// Time to the first picture in ms, and the requests that the recorder got until then.
+    async fn ask(
+        &self,
+        server: SocketAddr,
+        rate: Rate,
+        index: usize,
+    ) -> anyhow::Result<(f64, usize)> {
+        sleep(PAUSE).await;
+        let before = self.books.requests();
+        let wish = Wish {
+            server,
+            host: server.to_string(),
+            path: CAMERA.to_owned(),
+            start_us: Some(START_US + index as i64 * GROUP_US),
+            rate,
+            via: Via::Tcp,
+            footage: Some(Arc::clone(&self.footage)),
+            login: None,
+            reads_per_s: None,
+        };
+        let mut player = Player::open(&wish, &Arc::default()).await?;
+        player.first_picture().await?;
+        let requests = self.books.requests() - before;
+        let verdict = player.verdict();
+        if let (Some(first), None) = (verdict.first_ms.first(), &verdict.first_fault) {
+            return Ok((*first, requests));
+        }
+        bail!("{}", verdict.first_fault.as_deref().unwrap_or("no picture"));
+    }
+}
+
+impl Way {
+    fn new(name: &'static str, pairs: &[(f64, f64)]) -> Self {
+        Self {
             name,
             direct_ms: Spread::of(pairs.iter().map(|(direct, _)| *direct)),
             through_ms: Spread::of(pairs.iter().map(|(_, through)| *through)),
             added_ms: Spread::of(pairs.iter().map(|(direct, through)| through - direct)),
-        });
+        }
     }
-    let figures = Figures {
-        kbit_s: options.kbit_s,
-        ways,
-    };
-    print(&figures);
-    report::write("first-frame", &figures, &program, options.common.json)
 }
 
-async fn ask(
-    server: SocketAddr,
-    footage: &Arc<Footage>,
-    rate: Rate,
-    index: usize,
-) -> anyhow::Result<Duration> {
-    sleep(PAUSE).await;
-    let wish = Wish {
-        server,
-        camera: CAMERA,
-        start_us: START_US + index as i64 * GROUP_US,
-        rate,
-        via: Via::Tcp,
-    };
-    let asked: Instant = now();
-    let mut player = Player::open(&wish, footage, &Arc::default()).await?;
-    let first = player.first_picture().await?;
-    demand_clean(player.verdict())?;
-    Ok(first.saturating_duration_since(asked))
-}
-
-fn print(figures: &Figures) {
-    println!("from connecting to the first whole picture, ms; median / p99 / max");
-    let three = |spread: Spread| {
-        format!(
-            "{:.2} / {:.2} / {:.2}",
-            spread.median, spread.p99, spread.max
-        )
-    };
-    let mut rows = vec![row([
+fn report(options: &Options, figures: &Figures) -> anyhow::Result<Outcome> {
+    let what = format!(
+        "from connecting to the first whole picture, {} times by turns, ms; median / p90 / p99",
+        options.runs
+    );
+    let mut outcome = Outcome::new("first-frame", what, figures)?;
+    outcome.rows = vec![row([
         "",
         "direct",
         "through",
         "added, pair by pair",
         "runs",
     ])];
+    let mut bars = Vec::new();
     for way in &figures.ways {
-        rows.push(vec![
+        outcome.rows.push(vec![
             way.name.into(),
-            three(way.direct_ms),
-            three(way.through_ms),
-            three(way.added_ms),
+            way.direct_ms.high(2),
+            way.through_ms.high(2),
+            way.added_ms.high(2),
             way.added_ms.count.to_string(),
         ]);
+        for (kind, (name, spread)) in [("direct", way.direct_ms), ("through", way.through_ms)]
+            .into_iter()
+            .enumerate()
+        {
+            bars.push(Bar {
+                name: format!("{} {name}", way.name),
+                value: spread.median,
+                range: Some((spread.min, spread.p99)),
+                kind,
+            });
+        }
+        if way.name != COLD_NAME {
+            let reached = way.added_ms.median;
+            outcome.targets.push(Target::new(
+                format!("first frame over direct play, warm site, {}", way.name),
+                format!("<= {WANTED_MS} ms added"),
+                format!("{reached:.2} ms (median)"),
+                reached <= WANTED_MS,
+            ));
+        }
     }
-    table(&rows);
+    let (cold, warm) = (figures.cold_requests, figures.warm_requests);
+    outcome.targets.push(Target::new(
+        "first frame, cold site",
+        "at most one round trip more than warm",
+        format!("{cold} requests where a warm site gets {warm}"),
+        cold <= warm + WANTED_REQUESTS,
+    ));
+    outcome.plot = Some(Plot::Bars(Bars {
+        title: "time to the first picture, ms (median; least to p99)".into(),
+        all: bars,
+        mark: None,
+    }));
+    Ok(outcome)
 }

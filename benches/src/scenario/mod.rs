@@ -2,40 +2,57 @@
 
 use std::path::PathBuf;
 
-use crate::{checker::Verdict, relay};
+use crate::{relay, report::Files};
 
+pub(crate) mod all;
+pub(crate) mod churn;
+pub(crate) mod cold_start;
 pub(crate) mod compare;
+pub(crate) mod decision;
+pub(crate) mod fan_out;
 pub(crate) mod first_frame;
+pub(crate) mod growth;
 pub(crate) mod memory;
-pub(crate) mod relayed;
+pub(crate) mod outage;
+pub(crate) mod play;
+pub(crate) mod seam;
+pub(crate) mod seek_storm;
+pub(crate) mod slow_readers;
 
 /// What all scenarios take.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Common {
     /// The program to measure; by default the one beside this one.
     #[arg(long, value_name = "FILE")]
-    seamline: Option<PathBuf>,
+    pub(crate) seamline: Option<PathBuf>,
     /// Where to write the figures; by default beside this program.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// Where to write the plot; by default beside the figures.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
 }
 
 impl Common {
-    fn program(&self) -> anyhow::Result<PathBuf> {
+    /// Of another scenario's program, with files where they are by default.
+    pub(crate) fn of(seamline: Option<PathBuf>) -> Self {
+        Self {
+            seamline,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn program(&self) -> anyhow::Result<PathBuf> {
         relay::program(self.seamline.clone())
     }
-}
 
-/// An error when anything received was wrong: its figures mean nothing.
-fn demand_clean(verdict: &Verdict) -> anyhow::Result<()> {
-    if verdict.faults > 0 {
-        let first = verdict.first_fault.as_deref().unwrap_or_default();
-        anyhow::bail!(
-            "{} faults in what was received; the first: {first}",
-            verdict.faults
-        );
+    pub(crate) fn files(&self) -> Files {
+        Files {
+            json: self.json.clone(),
+            plot: self.svg.clone(),
+            program: self.program().ok(),
+        }
     }
-    Ok(())
 }
 
 /// 2024-01-01T00:00:00Z: long past, so that no recorder would still be writing, and a random access point. UTC in µs.

@@ -1,0 +1,118 @@
+//! RTSP proxies that are not to be had everywhere: stand-ins check how they are called and configured, then pass bytes on.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+
+const BENCH: &str = env!("CARGO_BIN_EXE_seamline-bench");
+const PLAYERS: usize = 3;
+
+/// `mediamtx FILE`.
+const MEDIAMTX: &str = r#"
+[ "$1" = --version ] && { echo v1.2.3; exit; }
+for line in 'rtsp: yes' 'rtspTransports: [tcp]' 'rtmp: no' 'hls: no' 'webrtc: no' 'srt: no' 'api: no' 'paths:' '  s2:'; do
+  grep -qxF -- "$line" "$1"
+done
+[ "$(grep -cxF '    sourceOnDemand: yes' "$1")" = PLAYERS ]
+listen=$(sed -n 's/^rtspAddress: //p' "$1")
+recorder=$(sed -n 's|^    source: rtsp://\(.*\)/s2$|\1|p' "$1")
+"#;
+/// `go2rtc -config FILE`.
+const GO2RTC: &str = r#"
+[ "$1" = -version ] && { echo 'go2rtc version 1.2.3'; exit; }
+[ "$1" = -config ]
+[ "$(grep -cxF '  listen: ""' "$2")" = 3 ]
+listen=$(sed -n '/^rtsp:/,/^[a-q]/s/^  listen: "\(.*\)"$/\1/p' "$2")
+recorder=$(sed -n 's|^  s2: rtsp://\(.*\)/s2$|\1|p' "$2")
+"#;
+/// `live555ProxyServer -t -p PORT URL...`.
+const LIVE555: &str = r#"
+[ "$1 $2 $#" = "-t -p $((PLAYERS + 3))" ]
+listen=127.0.0.1:$3
+recorder=${6#rtsp://}
+[ "${recorder#*/}" = s2 ]
+recorder=${recorder%/s2}
+"#;
+
+/// A program that checks, and then does as the plain copy loop.
+fn stand_in(folder: &Path, name: &str, checks: &str) -> PathBuf {
+    let file = folder.join(name);
+    let checks = checks.replace("PLAYERS", &PLAYERS.to_string());
+    let script = format!(
+        "#!/bin/bash\nset -eu\n{checks}\nexec '{BENCH}' copy-loop \"$listen\" \"$recorder\"\n"
+    );
+    fs::write(&file, script).expect("written");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).expect("made a program");
+    file
+}
+
+fn compare(folder: &Path, peers: &[(&str, &Path)]) -> Output {
+    let mut command = Command::new(BENCH);
+    command.args(["compare", "--ways", "paced", "--rounds", "1", "--no-calls"]);
+    command.args(["--sessions", &PLAYERS.to_string()]);
+    command.args(["--seconds", "0.5", "--kbit-s", "500"]);
+    command.args(["--programs", "copy,direct,mediamtx,go2rtc,live555"]);
+    command.arg("--json").arg(folder.join("figures.json"));
+    for (name, program) in peers {
+        command.arg(format!("--{name}")).arg(program);
+    }
+    command.output().expect("the bench runs")
+}
+
+#[test]
+fn rtsp_proxies_are_configured_and_driven() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let programs = [
+        ("mediamtx", MEDIAMTX),
+        ("go2rtc", GO2RTC),
+        ("live555", LIVE555),
+    ]
+    .map(|(name, checks)| (name, stand_in(folder.path(), name, checks)));
+    let peers = programs
+        .each_ref()
+        .map(|(name, file)| (*name, file.as_path()));
+    let output = compare(folder.path(), &peers);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+
+    let json = fs::read_to_string(folder.path().join("figures.json")).expect("figures");
+    let figures: Value = serde_json::from_str(&json).expect("JSON");
+    let programs = figures["figures"]["ways"][0]["programs"]
+        .as_array()
+        .expect("programs");
+    let names: Vec<&str> = programs
+        .iter()
+        .filter_map(|one| one["name"].as_str())
+        .collect();
+    assert_eq!(names, ["copy", "direct", "mediamtx", "go2rtc", "live555"]);
+    for program in programs {
+        let received = &program["runs"][0]["received"];
+        assert_eq!(received["faults"], 0, "{program}");
+        assert!(
+            received["pictures"].as_u64() > Some(PLAYERS as u64 * 10),
+            "{program}"
+        );
+    }
+    let versions = figures["figures"]["versions"].to_string();
+    assert!(versions.contains("v1.2.3") && versions.contains("go2rtc version 1.2.3"));
+    let plot = fs::read_to_string(folder.path().join("figures.svg")).expect("a plot");
+    assert!(
+        plot.contains("paced live555"),
+        "the plot names what it shows"
+    );
+}
+
+#[test]
+fn a_peer_that_does_not_start_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let broken = stand_in(folder.path(), "broken-proxy", "exit 1");
+    let output = compare(folder.path(), &[("go2rtc", &broken)]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success());
+    assert!(said.contains("broken-proxy"), "{said}");
+}
