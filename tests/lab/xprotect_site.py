@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """An XProtect site as clients meet it: a management server and a recording server, over footage of the lab.
 
-Management server: OpenID discovery, the token endpoint, SOAP `Login` with an access token and with HTTP Basic, `GetConfiguration`.
+Management server: OpenID discovery, the token endpoint, SOAP `Login` with an access token and with HTTP Basic, `GetConfiguration`; the rest
+of it is in xprotect_server.py.
 Recording server, one port: ImageServer (connect, goto, next, previous, begin, end, nextsequence, previoussequence, alarms, live,
 stop, connectupdate; native pictures, one by one or a group in several parts) and the SOAP service for sequences. It tells the two apart
 by the first byte. Written from what is known of the wire alone.
@@ -9,13 +10,14 @@ by the first byte. Written from what is known of the wire alone.
 Prints {"event": "ready", "url": <management server>} once it listens, and a line for each login and each call. Commands on standard
 input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
-gone, in live), `heal` (none of these).
+gone, in live), `no-permission` (nobody may log in), `heal` (none of these).
 """
 
 import argparse
 import base64
 import json
 import math
+import os
 import re
 import socket
 import socketserver
@@ -31,6 +33,7 @@ from xml.sax.saxutils import escape
 import clock
 import frames
 import store
+import xprotect_server as management
 
 SERVER = "http://videoos.net/2/XProtectCSServerCommand"
 RECORDER = "http://videoos.net/2/XProtectCSRecorderCommand"
@@ -48,6 +51,8 @@ CODECS = {"mjpeg": 0x1, "h264": 0xA, "hevc": 0xE, "h265": 0xE}
 OTHER_CODEC = 0xC
 END = b"\r\n\r\n"
 DECLARED = '<?xml version="1.0" encoding="utf-8"?>'
+# Longer answers of the management server come in chunks.
+CHUNKED_FROM = 100_000
 # A group of pictures can be read this long after it is complete.
 WRITTEN_MS = 1000
 # The end of a recording that goes on is told as this much later than now.
@@ -107,8 +112,13 @@ class Site:
             pictures[-1].append(frame)
         self.groups = [Group(group) for group in pictures]
         self.user, self.life_s, self.page = a.user, a.token_life, a.page
+        # A user who may see one camera of the two, and who has which token.
+        self.narrow, self.child, self.pad = a.narrow_user, a.child, a.pad
+        self.users = {}
         self.camera = a.camera.lower()
-        self.tokens, self.access, self.count = {token: math.inf for token in a.known_token}, set(), 0
+        self.tokens, self.access, self.count = {token: math.inf for token in a.known_token}, {}, 0
+        # Access tokens are of one server.
+        self.number = os.urandom(4).hex()
         self.lock = threading.Lock()
         self.faults = set()
         self.sequence = 0
@@ -118,12 +128,13 @@ class Site:
 
     # Tokens.
 
-    def login(self, how):
+    def login(self, how, user=""):
         """A token with the seconds it is good for."""
         with self.lock:
             self.count += 1
             token = f"TOKEN#{self.count:08d}-0000-4000-8000-0000000000aa#vmshost//ServerConnector#"
             self.tokens[token] = time.monotonic() + self.life_s
+            self.users[token] = user
         frames.emit(event="call", name=f"login {how}")
         return token
 
@@ -131,7 +142,7 @@ class Site:
         return time.monotonic() < self.tokens.get(token, 0)
 
     def accepts(self, name, password):
-        return not self.user or self.user == f"{name}:{password}"
+        return not self.user or f"{name}:{password}" in (self.user, self.narrow)
 
     # What is recorded.
 
@@ -225,11 +236,28 @@ class Handler(socketserver.BaseRequestHandler):
             self.more()
         body, self.buffer = self.buffer[:length], self.buffer[length:]
         answer = self.recorder_answer if self.is_recorder else self.server_answer
-        status, kind, content = answer(method, target.lower(), headers, body)
+        status, kind, content, *more = answer(method, target.lower(), headers, body)
         date = datetime.fromtimestamp(self.site.now_ms() / 1000, timezone.utc).strftime("%a, %d %b %Y %H:%M:%S GMT")
         content = content.encode()
-        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(content)}\r\nDate: {date}\r\n\r\n"
+        more = "".join(f"{name}: {value}\r\n" for name, value in (more[0] if more else {}).items())
+        if status == 101:
+            return self.echo(more)
+        length = f"Content-Length: {len(content)}"
+        if len(content) > CHUNKED_FROM and not self.is_recorder:
+            # As servers send what is long.
+            length, pieces = "Transfer-Encoding: chunked", [content[at : at + 16000] for at in range(0, len(content), 16000)]
+            content = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+        head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{length}\r\n{more}Date: {date}\r\n\r\n"
         self.request.sendall(head.encode() + content)
+
+    def echo(self, more):
+        """A switched connection: what comes goes back."""
+        self.request.sendall(f"HTTP/1.1 101 Switching Protocols\r\n{more}\r\n".encode())
+        while True:
+            while not self.buffer:
+                self.more()
+            data, self.buffer = self.buffer, b""
+            self.request.sendall(data)
 
     def server_answer(self, method, path, headers, body):
         site, host = self.site, headers.get("host", "localhost")
@@ -248,47 +276,94 @@ class Handler(socketserver.BaseRequestHandler):
                 return 400, "application/json", '{"error":"unsupported_grant_type"}'
             if not site.accepts(form.get("username", ""), form.get("password", "")):
                 return 400, "application/json", '{"error":"invalid_grant","error_description":"LockedOrInvalid"}'
-            site.access.add(access := f"access-{len(site.access)}")
+            site.access[access := f"access-{site.number}-{len(site.access)}"] = form.get("username", "")
+            frames.emit(event="call", name="access")
             return 200, "application/json", f'{{"access_token":"{access}","expires_in":3600,"token_type":"Bearer","scope":"managementserver"}}'
+        route, _, query = path.partition("?")
+        if query.startswith(("wsdl", "singlewsdl")) and route.startswith("/managementserver/"):
+            return 200, "text/xml; charset=utf-8", management.description(host, scheme)
+        if route == management.OLDER:
+            refused = management.windows(self, headers)
+            shown = base64.b64decode(headers.get("authorization", "").partition(" ")[2] or "").partition(b":")[0]
+            return refused or self.server_operation(*said(body), "older", getattr(self, "windows", None) or shown.decode("latin-1"))
+        if route.startswith("/api/"):
+            return self.gateway_answer(method, route, headers)
+        if route == "/away":
+            return 302, "text/html", "<html/>", {"Location": f"{scheme}://{host}/IDP/login", "Set-Cookie": f"a=b; Domain={host.split(':')[0]}; Path=/"}
+        if route == "/big":
+            return 200, "application/octet-stream", "x" * (3 << 20)
+        if route == "/managementserver/viewsservice.svc":
+            # A service that nobody knows, and that tells where recorders are.
+            return 200, "text/xml", f"<View><Recorder>{scheme}://localhost:{site.port}/</Recorder></View>"
+        if route == "/managementserver/serviceregistrationservice.svc":
+            return 200, "text/xml; charset=utf-8", envelope(management.services(host))
         if path in ("/managementserver/servercommandserviceoauth.svc", "/managementserver/servercommandservice.svc"):
             kind, _, credentials = headers.get("authorization", "").partition(" ")
             if path.endswith("oauth.svc"):
-                allowed = kind.lower() == "bearer" and credentials in site.access
+                allowed, name = kind.lower() == "bearer" and credentials in site.access, site.access.get(credentials)
             else:
                 name, _, password = base64.b64decode(credentials or "").decode().partition(":")
                 allowed = kind.lower() == "basic" and site.accepts(name, password)
             if not allowed:
                 return 401, "text/html", "<html>401</html>"
-            return self.server_operation(*said(body), kind.lower())
+            return self.server_operation(*said(body), kind.lower(), name)
         return 404, "text/html", "<html>404</html>"
 
-    def server_operation(self, operation, parameters, how):
+    def gateway_answer(self, method, path, headers):
+        site, host = self.site, headers.get("host", "localhost")
+        scheme = "https" if self.context else "http"
+        if path == "/api/.well-known/uris":
+            told = {
+                "ProductVersion": "25.2.1.1",
+                "UnsecureManagementServer": f"http://{management.MACHINE}/",
+                "SecureManagementServer": f"https://{management.MACHINE}/",
+                "IdentityProvider": f"{scheme}://{host}/IDP",
+                "ApiGateways": [f"{scheme}://{host}/API/"],
+            }
+            return 200, "application/json", json.dumps(told, separators=(",", ":"))
+        kind, _, credentials = headers.get("authorization", "").partition(" ")
+        if kind.lower() != "bearer" or credentials not in site.access:
+            return 401, "application/json", '{"error":{"httpCode":401}}'
+        if headers.get("upgrade", "").lower() == "websocket":
+            return 101, "", "", {"Upgrade": "websocket", "Connection": "Upgrade"}
+        return management.gateway(site, path, scheme, host, RECORDING_SERVER, site.camera, HARDWARE)
+
+    def server_operation(self, operation, parameters, how, user):
         site = self.site
+        if operation == "Login" and "no-permission" in site.faults:
+            return fault("s:51000", "VMO61008: You do not have sufficient permissions")
         if operation == "Login":
-            token = site.login(how)
+            token = site.login(how, user)
             return soap(
                 SERVER,
                 operation,
                 f"<RegistrationTime>{date_time(site.now_ms())}</RegistrationTime><TimeToLive><MicroSeconds>{round(site.life_s * 1e6)}</MicroSeconds>"
                 f"</TimeToLive><TimeToLiveLimited>false</TimeToLiveLimited><Token>{escape(token)}</Token>",
             )
-        if operation == "GetConfiguration":
-            if not site.is_good(fields(parameters).get("token")):
+        if operation in ("Logout", "RegisterIntegration"):
+            return 200, "text/xml; charset=utf-8", envelope(f'<{operation}Response xmlns="{SERVER}"/>')
+        if operation in ("GetConfiguration", "QueryRecorderInfo"):
+            token = fields(parameters).get("token")
+            if not site.is_good(token):
                 return fault("s:51000", "VMO61008: You do not have sufficient permissions")
+            named = [(site.camera, "Gate"), (OTHER, "Yard")]
+            if site.narrow and site.users.get(token) == site.narrow.split(":")[0]:
+                named = named[1:]
             cameras = "".join(
                 f"<CameraInfo><DeviceId>{guid}</DeviceId><DeviceIndex>{index}</DeviceIndex><HardwareId>{HARDWARE}</HardwareId><Name>{name}</Name>"
                 f"<RecorderId>{RECORDING_SERVER}</RecorderId><CameraSecurity><Browse>true</Browse></CameraSecurity></CameraInfo>"
-                for index, (guid, name) in enumerate([(site.camera, "Gate"), (OTHER, "Yard")])
+                for index, (guid, name) in enumerate(named)
             )
             scheme = "https" if self.context else "http"
-            return soap(
-                SERVER,
-                operation,
-                f"<Recorders><RecorderInfo><Cameras>{cameras}</Cameras><Hardware><HardwareInfo><HardwareId>{HARDWARE}</HardwareId><Name>Axis</Name>"
+            recorder = (
+                f"<Cameras>{cameras}</Cameras><Description>{'x' * site.pad}</Description><Hardware><HardwareInfo><HardwareId>{HARDWARE}</HardwareId><Name>Axis</Name>"
                 f"<RecorderId>{RECORDING_SERVER}</RecorderId><Uri>http://10.0.0.17/</Uri></HardwareInfo></Hardware><HostName>recorder</HostName>"
                 f"<Name>Recorder</Name><RecorderId>{RECORDING_SERVER}</RecorderId><WebServerUri>{scheme}://localhost:{site.port}/</WebServerUri>"
-                "<XmlEncoding>utf-8</XmlEncoding></RecorderInfo></Recorders><ServerName>vms</ServerName>",
+                "<XmlEncoding>utf-8</XmlEncoding>"
             )
+            if operation == "QueryRecorderInfo":
+                return soap(SERVER, operation, recorder)
+            return soap(SERVER, operation, f"<Recorders><RecorderInfo>{recorder}</RecorderInfo></Recorders><ServerName>vms</ServerName>")
         return fault("s:Client", f"unknown {operation}")
 
     def recorder_answer(self, method, path, headers, body):
@@ -501,6 +576,9 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="of the recording server")
     parser.add_argument("--server-port", type=int, default=0, help="of the management server")
     parser.add_argument("--user", metavar="NAME:PASSWORD")
+    parser.add_argument("--narrow-user", metavar="NAME:PASSWORD", help="another, who may see one of the two cameras")
+    parser.add_argument("--child", metavar="URL", help="a site below this one")
+    parser.add_argument("--pad", type=int, default=0, help="bytes by which a configuration is longer")
     parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
     parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far its clock is ahead of true time")
     parser.add_argument("--edge", metavar="TIME", help="still recording: this instant (true time) is now")

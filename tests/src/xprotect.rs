@@ -1,13 +1,13 @@
 //! A site of XProtect: management server and recording server, see `xprotect_site.py`.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
 use crate::{
     clock::{self, monotonic},
     footage::Footage,
-    program::{Event, Program, START_WITHIN},
+    program::{Event, Program, START_WITHIN, lab_folder, venv},
 };
 
 /// The camera's GUID at it.
@@ -59,6 +59,21 @@ impl Setup {
         self.with("--edge", &clock::iso(at))
     }
 
+    /// Lets another one in, who may see `Yard` alone.
+    pub fn narrow_user(self, name: &str, password: &str) -> Self {
+        self.with("--narrow-user", &format!("{name}:{password}"))
+    }
+
+    /// Tells of a site below it, at this address.
+    pub fn child(self, url: &str) -> Self {
+        self.with("--child", url)
+    }
+
+    /// Configurations are longer by so many bytes.
+    pub fn pad(self, bytes: usize) -> Self {
+        self.with("--pad", &bytes.to_string())
+    }
+
     /// Its GUID of the camera, where it is not [`CAMERA`].
     pub fn camera(self, guid: &str) -> Self {
         self.with("--camera", guid)
@@ -102,6 +117,11 @@ impl Site {
         json!({ "kind": "xprotect", "url": self.url, "username": "viewer", "password": "s3cret" })
     }
 
+    /// Its management server.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
     /// What it does from now on: see the commands of `xprotect_site.py`.
     pub fn tell(&mut self, command: &str) {
         self.program.tell(command);
@@ -132,3 +152,55 @@ impl Site {
         self.program.kill();
     }
 }
+
+/// A client of a management server, see `xprotect_clients.py`.
+#[derive(Debug)]
+pub struct Client {
+    program: Program,
+    /// What it was told when it logged in.
+    pub login: Value,
+    /// What it was told of the site then.
+    pub told: Value,
+}
+
+impl Client {
+    /// Logs in at a management server as a client of a `kind` does, and asks what there is.
+    pub fn log_in(url: &str, kind: &str, name: &str, password: &str) -> Self {
+        let mut command = Command::new(venv().join("bin/python"));
+        command
+            .arg("-B")
+            .arg(lab_folder().join("xprotect_clients.py"));
+        command.args([url, kind, name, password, "again"]);
+        // Packages keep logs where they are started.
+        command.current_dir(std::env::temp_dir());
+        let program = Program::start(kind, command);
+        let mut client = Self {
+            program,
+            login: Value::Null,
+            told: Value::Null,
+        };
+        client.login = client.said();
+        client.told = client.said();
+        client
+    }
+
+    /// Asks again, with the token that it has.
+    pub fn ask(&mut self) -> Value {
+        self.program.tell("told");
+        self.said()
+    }
+
+    /// Logs in once more.
+    pub fn log_in_again(&mut self) -> Value {
+        self.program.tell("login");
+        self.said()
+    }
+
+    fn said(&self) -> Value {
+        let line = self.program.line_until(monotonic() + ANSWER_WITHIN);
+        let line = line.expect("the client says what it was told");
+        serde_json::from_str(&line).unwrap_or_else(|error| panic!("{line}: {error}"))
+    }
+}
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(60);

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use seamline_probes::pairing::{Doubt, Evidence, Pair, Proposal, Single, propose};
-use seamline_probes::{ClientOptions, ClockOffset, RecorderClient, RemoteCamera};
+use seamline_probes::{ClientOptions, ClockOffset, MediaSource, RecorderClient, RemoteCamera};
 use seamline_routing::{Camera, RecorderId};
+use seamline_xprotect::configuration::Configuration;
 
 use super::{CliError, MapArgs};
 use crate::config::{Config, RecorderEntry};
@@ -25,6 +26,7 @@ pub(super) async fn map(args: &MapArgs) -> Result<ExitCode, CliError> {
         entry.ok_or_else(|| CliError::NoRecorder(name.to_owned()))
     };
     let (primary, secondary) = (side(&args.primary)?, side(&args.secondary)?);
+    let (of_primary, of_secondary) = (primary.recorder.media(), secondary.recorder.media());
     let (primary, secondary) = tokio::try_join!(ask(primary), ask(secondary))?;
     let cameras: Vec<Camera> = config
         .cameras
@@ -32,6 +34,17 @@ pub(super) async fn map(args: &MapArgs) -> Result<ExitCode, CliError> {
         .map(|settings| settings.camera)
         .collect();
     print!("{}", page(&primary, &secondary, &cameras));
+    if let MediaSource::XProtect(server) = &of_primary
+        && config
+            .faces
+            .iter()
+            .all(|face| face.primary.recorder != primary.recorder)
+        && let Ok(told) = server.configuration(false).await
+    {
+        let also = matches!(of_secondary, MediaSource::XProtect(other) if other.server() != server.server());
+        let secondary = also.then_some(&secondary.recorder);
+        print!("{}", face(&primary.recorder, secondary, &told));
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -99,6 +112,32 @@ fn page(primary: &Side, secondary: &Side, configured: &[Camera]) -> String {
     }
     page
 }
+
+/// For clients of XProtect: a port for each recorder of the primary, the usual one first.
+fn face(primary: &RecorderId, secondary: Option<&RecorderId>, told: &Configuration) -> String {
+    let mut text = format!(
+        "\n# So that clients of XProtect log in here (deploy/XPROTECT.md).\n[[xprotect]]\nprimary = {}\n",
+        quoted(primary.as_str())
+    );
+    if let Some(secondary) = secondary {
+        let _ = writeln!(text, "secondary = {}", quoted(secondary.as_str()));
+    }
+    text.push_str("management = [\"0.0.0.0:80\", \"0.0.0.0:443\"]\n");
+    for (ix, recorder) in told.recorders.iter().enumerate() {
+        let port = usize::from(IMAGE_SERVER_PORT) + PORTS_APART * ix;
+        let _ = write!(
+            text,
+            "[[xprotect.recorder]]\nrecorder = {}    # {}\nlisten = \"0.0.0.0:{port}\"\n",
+            quoted(&recorder.id),
+            recorder.name.replace(char::is_control, " ")
+        );
+    }
+    text
+}
+
+/// Where recorders of XProtect listen, and how far the ports of several are apart here.
+const IMAGE_SERVER_PORT: u16 = 7563;
+const PORTS_APART: usize = 10;
 
 fn clock(offset: Option<ClockOffset>) -> String {
     let Some(ClockOffset {
@@ -281,6 +320,7 @@ mod tests {
     use std::time::Duration;
 
     use seamline_probes::Clock;
+    use seamline_xprotect::configuration::RecordingServer;
 
     use super::*;
 
@@ -393,6 +433,34 @@ copies = [
         let again = super::page(&primary, &secondary, &cameras[..1]);
         assert!(again.contains("configured as \"gate-a\""), "{again}");
         assert!(again.contains("id = \"gate-a-2\""), "{again}");
+    }
+
+    #[test]
+    fn recorders_of_xprotect_each_have_a_port() {
+        let recorder = |id: &str, name: &str| RecordingServer {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            ..RecordingServer::default()
+        };
+        let told = Configuration {
+            recorders: vec![recorder("r-1", "Hall\n1"), recorder("r-2", "Hall 2")],
+        };
+        let page = face(&"vms".into(), Some(&"vms-b".into()), &told);
+        let head = "[[site]]\nname = 's'\n[[recorder]]\nname = 'vms'\nsite = 's'\nkind = 'xprotect'\nurl = 'http://a'\n\
+            [[recorder]]\nname = 'vms-b'\nsite = 's'\nkind = 'xprotect'\nurl = 'http://b'\n\
+            [[camera]]\nid = 'gate'\ncopies = [{ recorder = 'vms', remote = '1' }]\n";
+        let config = Config::parse(&format!("{head}{page}"), "page", Clock::System);
+        let config = config.unwrap_or_else(|problems| panic!("{problems}\n{page}"));
+        let ports = config
+            .faces
+            .first()
+            .map(|face| &face.ports[..])
+            .unwrap_or_default();
+        let told: Vec<_> = ports
+            .iter()
+            .map(|port| (port.recorder.as_str(), port.told_port()))
+            .collect();
+        assert_eq!(told, [("r-1", 7563), ("r-2", 7573)]);
     }
 
     #[test]

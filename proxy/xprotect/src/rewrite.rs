@@ -26,9 +26,11 @@ pub struct Told {
 }
 
 impl Told {
-    /// What an address of a scheme begins with, without a slash behind it. Without a certificate there is only `http`.
+    /// What an address of a scheme begins with, without a slash behind it. Without a certificate there is only `http`; who asked
+    /// inside TLS is not led out of it, whatever the server says of itself to a house that asks it in clear.
     pub fn origin(&self, scheme: &str) -> String {
-        let secure = scheme.eq_ignore_ascii_case("https") && self.https_port.is_some();
+        let secure =
+            (self.secure || scheme.eq_ignore_ascii_case("https")) && self.https_port.is_some();
         let scheme = if secure { "https" } else { "http" };
         if secure == self.secure {
             return format!("{scheme}://{}", self.authority);
@@ -496,7 +498,9 @@ mod tests {
         let changed = with_face(&told(), |face| {
             soap(&document("vmshost"), face, Limits::ANSWER)
         });
-        let expected = document("seam.example").replace("seam.example:443", "seam.example");
+        let expected = document("seam.example")
+            .replace("seam.example:443", "seam.example")
+            .replace("http://seam", "https://seam");
         assert_eq!(changed.unwrap().unwrap(), expected);
     }
 
@@ -510,7 +514,7 @@ mod tests {
             .replace(r#""hostName":"rec""#, r#""hostName":"seam.example""#)
             .replace("http:\\/\\/rec:7563/", "http://seam.example:7563/")
             .replace("http://rec:7563/", "http://seam.example:7563/")
-            .replace("http://VMS.example/", "http://seam.example/")
+            .replace("http://VMS.example/", "https://seam.example/")
             .replace("https://vms.example/a", "https://seam.example/a");
         let changed = with_face(&told(), |face| json(before, face)).unwrap();
         assert_eq!(changed, Some(after));
@@ -530,7 +534,7 @@ mod tests {
         let after = before
             .replace("https://VMSHOST", "https://seam.example")
             .replace("https://vmshost", "https://seam.example")
-            .replace("http://vmshost:81", "http://seam.example");
+            .replace("http://vmshost:81", "https://seam.example");
         assert_eq!(changed, after);
         // Where there is no certificate nobody is sent to one.
         told = Told {
@@ -550,7 +554,7 @@ mod tests {
         let before = "<w:definitions targetNamespace=\"http://tempuri.org/\"><w:import namespace=\"http://videoos.net/2\" location=\"http://vmshost/M.svc?wsdl=wsdl0\"/>\
             <x:import schemaLocation='http://vmshost/M.svc?xsd=xsd0'/><soap:address location=\"https://vms.example/M.svc\"/></w:definitions>";
         let after = before
-            .replace("http://vmshost", "http://seam.example")
+            .replace("http://vmshost", "https://seam.example")
             .replace("https://vms.example", "https://seam.example");
         assert_eq!(description(before, &told()), Some(after));
         assert_eq!(description("location=", &told()), None);
