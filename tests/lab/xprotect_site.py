@@ -405,6 +405,22 @@ class Handler(socketserver.BaseRequestHandler):
                     for start, stop in told
                 ),
             )
+        if operation in ("SequencesGetAround", "SequencesGetAroundWithSpan"):
+            center = from_date_time(values["centerTime"])
+            spans = [] if values["deviceId"].lower() != site.camera or "empty" in site.faults else site.spans
+            before = [span for span in spans if span[1] <= center]
+            told = before[len(before) - min(int(values["maxCountBefore"]), len(before)) :]
+            told += [span for span in spans if span[1] > center][: int(values["maxCountAfter"])]
+            entries = "".join(f"<SequenceEntry><TimeBegin>{date_time(a)}</TimeBegin><TimeTrigged>{date_time(a)}</TimeTrigged><TimeEnd>{date_time(b)}</TimeEnd></SequenceEntry>" for a, b in told)
+            return soap(RECORDER, operation, entries)
+        if operation.startswith("JPEGGetAt"):
+            frames.emit(event="call", name="still")
+            groups = site.readable()
+            if values["deviceId"].lower() != site.camera or not groups:
+                return fault("soap:Server", "No image", (40001, 0))
+            at = groups[site.at(groups, from_date_time(values["time"]))].key
+            # Which site it is of is what a test wants to see.
+            return soap(RECORDER, operation, f"<Time>{date_time(at)}</Time><Data>{base64.b64encode(site.camera.encode()).decode()}</Data>")
         return fault("soap:Server", f"Method '{operation}' not supported", (40000, 0))
 
 

@@ -1,11 +1,12 @@
 //! The port of a recorder of XProtect as its clients meet it: two sites that know nothing of each other, and one timeline.
 
-use std::{env, thread, time::Duration};
+use std::{env, process::Command, thread, time::Duration};
 
 use seamline_tests::{
     clock::{monotonic, noon},
     footage::{Footage, Recipe},
     imageserver::Client,
+    program::{lab_folder, venv},
     seamline::{Config, Seamline, free_port},
     xprotect::{CAMERA, Setup, Site},
 };
@@ -407,6 +408,49 @@ fn the_growing_end_is_polled_and_live_fails_over() {
     watch(&mut client, 30);
     pair.primary.kill();
     watch(&mut client, 30);
+}
+
+/// What zeep makes of the port's WSDL, and of the answers of two sites.
+fn zeep(port: u16, still: f64) -> Value {
+    let ms = |at: f64| noon(at).to_string();
+    let output = Command::new(venv().join("bin/python"))
+        .arg("-B")
+        .arg(lab_folder().join("recorder_zeep.py"))
+        .args([port.to_string(), CAMERA.to_owned(), TOKEN.to_owned()])
+        .args([ms(-60.0), ms(100.0), ms(still)])
+        .output()
+        .expect("tests/run makes the folder of packages");
+    let said = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}{errors}"))
+}
+
+#[test]
+fn listings_and_stills_over_soap_are_those_of_all_sites() {
+    let mut pair = Pair::new(&[(0, 10), (40, 50)], &[(5, 45), (60, 65)]);
+    let second = |at: i64| noon(0.0) + at * 1000;
+    let spans = |spans: &[(i64, i64)]| {
+        let span = |(from, to): &(i64, i64)| json!([second(*from), second(*to)]);
+        Value::from(spans.iter().map(span).collect::<Vec<_>>())
+    };
+    for (still, of) in [(3.5, CAMERA), (20.5, THERE), (44.0, CAMERA), (62.0, THERE)] {
+        let told = zeep(pair.port, still);
+        let both = spans(&[(0, 50), (60, 65)]);
+        assert_eq!(told["types"].as_array().map(Vec::len), Some(3), "{told}");
+        assert_eq!(told["all"], both, "{told}");
+        assert_eq!(told["first"], spans(&[(0, 50)]), "{told}");
+        assert_eq!((&told["around"], &told["span"]), (&both, &both), "{told}");
+        assert_eq!(told["still"], json!([second(still as i64), of]), "{told}");
+        assert_eq!(told["stranger"], "Token invalid", "{told}");
+    }
+    // The recorder is gone: who was let in a while ago is told what is left of it, and no stranger is.
+    let mut client = pair.client();
+    client.goto(noon(3.0));
+    pair.primary.kill();
+    client.goto(noon(6.0));
+    let told = zeep(pair.port, 7.0);
+    assert_eq!(told["still"], json!([second(7), THERE]), "{told}");
+    assert_eq!(told["stranger"], "Token invalid", "{told}");
 }
 
 /// What is no client of an ImageServer costs little and disturbs nobody.

@@ -20,6 +20,7 @@ pub mod rights;
 pub mod sequences;
 pub mod soap;
 pub mod stretches;
+pub mod wsdl;
 
 pub use answer::{Answer, Connected, Span};
 pub use call::{Call, Capabilities, Connect, Extras, Method, Pass};

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Question {
     /// The operation, such as `SequencesGet`.
-    pub operation: String,
+    pub operation: &'static str,
     /// The client's token, as the first parameter.
     pub token: String,
     /// The camera's GUID.
@@ -26,13 +26,15 @@ pub struct Question {
 pub enum About {
     /// Stretches of a kind.
     Sequences {
-        /// Whether it is those of recording, and not of motion and the like.
-        recording: bool,
+        /// The kind's GUID.
+        kind: String,
         /// Which of them.
         wanted: Wanted,
     },
     /// A still, about then.
     Still(Timestamp),
+    /// Of which kinds it has stretches: the same at every recorder.
+    Types,
 }
 
 /// Which stretches are wanted.
@@ -74,9 +76,12 @@ impl Question {
             span.and_then(|text| text.parse::<i64>().ok())
                 .map(|us| us.max(0))
         };
-        let recording = text("sequenceType").eq_ignore_ascii_case(RECORDING);
-        let sequences = |wanted| About::Sequences { recording, wanted };
-        let about = match asked.name() {
+        let Some(operation) = OPERATIONS.iter().find(|known| **known == asked.name()) else {
+            return Ok(None);
+        };
+        let kind = text("sequenceType").to_owned();
+        let sequences = |wanted| About::Sequences { kind, wanted };
+        let about = match *operation {
             "SequencesGet" => sequences(Wanted::Between {
                 from: at("minTime")?,
                 to: at("maxTime")?,
@@ -92,24 +97,75 @@ impl Question {
                 before: (count("maxCountBefore"), micros("maxTimeBefore")),
                 after: (count("maxCountAfter"), micros("maxTimeAfter")),
             }),
-            "JPEGGetAt" | "JPEGGetAtOrBefore" | "JPEGGetAtOrAfter" => About::Still(at("time")?),
-            _ => return Ok(None),
+            "SequencesGetTypes" => About::Types,
+            _ => About::Still(at("time")?),
         };
         Ok(Some(Self {
-            operation: asked.name().to_owned(),
+            operation,
             token: text("token").to_owned(),
             device: text("deviceId").to_owned(),
             about,
         }))
     }
 
-    /// A question that shows whether a recorder lets a token see a camera, and tells nothing of it: `SequencesGetTypes`.
-    pub fn types(token: &str, device: &str) -> Vec<u8> {
-        let parameters = [
+    /// A question that shows whether a recorder lets a token see a camera, and tells nothing of it.
+    pub fn types(token: &str, device: &str) -> Self {
+        Self {
+            operation: "SequencesGetTypes",
+            token: token.to_owned(),
+            device: device.to_owned(),
+            about: About::Types,
+        }
+    }
+
+    /// Whether it is about what is recorded, and not about motion and the like.
+    pub fn is_recording(&self) -> bool {
+        matches!(&self.about, About::Sequences { kind, .. } if kind.eq_ignore_ascii_case(RECORDING))
+    }
+
+    /// As recorders want it, whatever the client's prefixes were; to a recorder whose clock is so far ahead.
+    pub fn write(&self, token: &str, device: &str, ahead_us: i64) -> Vec<u8> {
+        let mut said = vec![
             Markup::text("token", token),
             Markup::text("deviceId", device),
         ];
-        soap::request(RECORDER, "SequencesGetTypes", parameters)
+        let at = |name, at: Timestamp| Markup::text(name, &at.shift(ahead_us).to_string());
+        let count = |name, count: usize| Markup::text(name, &count.to_string());
+        let span = |name, micros: Option<i64>| {
+            let micros = micros.unwrap_or(0).to_string();
+            Markup::node(name, [Markup::text("MicroSeconds", &micros)])
+        };
+        match &self.about {
+            About::Types => {}
+            About::Still(time) => said.push(at("time", *time)),
+            About::Sequences { kind, wanted } => {
+                said.push(Markup::text("sequenceType", kind));
+                match *wanted {
+                    Wanted::Between {
+                        from,
+                        to,
+                        count: most,
+                    } => said.extend([
+                        at("minTime", from),
+                        at("maxTime", to),
+                        count("maxCount", most),
+                    ]),
+                    Wanted::Around {
+                        center,
+                        before,
+                        after,
+                    } => {
+                        let spans = self.operation == "SequencesGetAroundWithSpan";
+                        said.push(at("centerTime", center));
+                        said.extend(spans.then(|| span("maxTimeBefore", before.1)));
+                        said.push(count("maxCountBefore", before.0));
+                        said.extend(spans.then(|| span("maxTimeAfter", after.1)));
+                        said.push(count("maxCountAfter", after.0));
+                    }
+                }
+            }
+        }
+        soap::request(RECORDER, self.operation, said)
     }
 
     /// The answer: stretches, whole and in order.
@@ -125,7 +181,7 @@ impl Question {
                 ],
             )
         };
-        let (response, result) = match self.operation.as_str() {
+        let (response, result) = match self.operation {
             "SequencesGet" => ("SequencesGetResponse", "SequencesGetResult"),
             "SequencesGetAround" => ("SequencesGetAroundResponse", "SequencesGetAroundResult"),
             _ => (
@@ -178,6 +234,16 @@ impl Wanted {
     }
 }
 
+/// What is read here.
+const OPERATIONS: [&str; 7] = [
+    "SequencesGet",
+    "SequencesGetAround",
+    "SequencesGetAroundWithSpan",
+    "SequencesGetTypes",
+    "JPEGGetAt",
+    "JPEGGetAtOrBefore",
+    "JPEGGetAtOrAfter",
+];
 /// More than any client asks for.
 const COUNT_MAX: i64 = 100_000;
 
@@ -213,8 +279,16 @@ mod tests {
             to: at(20_500),
             count: 7,
         };
-        let recording = true;
-        assert_eq!(question.about, About::Sequences { recording, wanted });
+        let kind = RECORDING.to_uppercase();
+        assert_eq!(question.about, About::Sequences { kind, wanted });
+        assert!(question.is_recording());
+        let written = question.write("U", "E", 1_000_000);
+        let again = Question::read(&written).unwrap().unwrap();
+        assert_eq!((&*again.token, &*again.device), ("U", "E"));
+        let moved = matches!(again.about, About::Sequences { wanted: Wanted::Between { from, .. }, .. } if from == at(11_000));
+        assert!(moved, "{again:?}");
+        let written = String::from_utf8(written).unwrap();
+        assert!(written.contains("<SequencesGet xmlns=\"http://videoos.net/2/XProtectCSRecorderCommand\"><token>U</token>"), "{written}");
         assert_eq!((&*question.token, &*question.device), ("T", "D"));
         assert_eq!(Question::read(&asked("PTZMoveHome", "")), Ok(None));
         let none = "<minTime>yesterday</minTime><maxTime>now</maxTime>";

@@ -77,9 +77,9 @@ pub fn with(document: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>, WireEr
     Ok(bytes)
 }
 
-/// A SOAP request with other parameters.
-pub fn soap(envelope: &[u8], texts: &[(&str, &str)]) -> Result<Vec<u8>, WireError> {
-    Ok(with_texts(envelope, PARAMETERS, texts)?)
+/// A SOAP answer with other members of its result.
+pub fn result(envelope: &[u8], texts: &[(&str, &str)]) -> Result<Vec<u8>, WireError> {
+    Ok(with_texts(envelope, MEMBERS, texts)?)
 }
 
 /// What a client wants of `alarms`: so many around an instant, or between two. Milliseconds since 1970.
@@ -123,8 +123,8 @@ impl AlarmsQuery {
 
 /// The elements must be there; with a token what they say counts for nothing.
 const NOBODY: &str = "a";
-/// Elements between an envelope and the parameters of what is in its body.
-const PARAMETERS: usize = 2;
+/// Elements between an envelope and the members of a result in its body.
+const MEMBERS: usize = 3;
 
 #[cfg(test)]
 mod tests {
@@ -164,10 +164,12 @@ mod tests {
     }
 
     #[test]
-    fn parameters_of_soap_are_replaced_in_its_body_alone() {
-        let asked = "<s:Envelope><s:Header><token>h</token></s:Header><s:Body><n:Get><n:token>a</n:token><n:deviceId>b</n:deviceId></n:Get></s:Body></s:Envelope>";
-        let sent = soap(asked.as_bytes(), &[("token", "T"), ("deviceId", "D")]).unwrap();
-        let expected = asked.replace(">a<", ">T<").replace(">b<", ">D<");
-        assert_eq!(String::from_utf8(sent).unwrap(), expected);
+    fn members_of_a_result_are_replaced_and_nothing_else() {
+        let answer = "<s:Envelope><s:Header><Time>h</Time></s:Header><s:Body><R><n:Result><n:Time>a</n:Time><Data>b</Data></n:Result></R></s:Body></s:Envelope>";
+        let sent = result(answer.as_bytes(), &[("Time", "T")]).unwrap();
+        assert_eq!(
+            String::from_utf8(sent).unwrap(),
+            answer.replace(">a<", ">T<")
+        );
     }
 }

@@ -39,6 +39,8 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) struct Asked {
     pub(super) head: hyper::http::request::Parts,
     pub(super) body: Bytes,
+    /// Whether it came inside TLS.
+    pub(super) is_sealed: bool,
 }
 
 /// Serves a connection to its end.
@@ -48,10 +50,10 @@ pub(super) async fn serve(
     port: usize,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let peer = link.peer();
+    let (peer, is_sealed) = (link.peer(), link.is_sealed());
     let service = service_fn(move |request| {
         let face = Arc::clone(&face);
-        async move { Ok::<_, Infallible>(answer(&face, port, peer, request).await) }
+        async move { Ok::<_, Infallible>(answer(&face, port, peer, is_sealed, request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -74,7 +76,13 @@ pub(super) async fn serve(
     }
 }
 
-async fn answer(face: &Face, port: usize, peer: SocketAddr, request: Request<Incoming>) -> Answer {
+async fn answer(
+    face: &Face,
+    port: usize,
+    peer: SocketAddr,
+    is_sealed: bool,
+    request: Request<Incoming>,
+) -> Answer {
     let Some(recorder) = face.recorders.port(port) else {
         tracing::info!(%peer, port, "it is not known where this recorder is");
         return plain(
@@ -93,7 +101,11 @@ async fn answer(face: &Face, port: usize, peer: SocketAddr, request: Request<Inc
         Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "no body"),
         Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "no body in time"),
     };
-    let asked = Asked { head, body };
+    let asked = Asked {
+        head,
+        body,
+        is_sealed,
+    };
     if let Some(answer) = soap::answer(face, &recorder, peer, &asked).await {
         return answer;
     }
@@ -143,7 +155,7 @@ pub(super) async fn passed_on(
     plain(StatusCode::BAD_GATEWAY, "the recorder does not answer")
 }
 
-/// Headers that concern one connection, and what this one says itself (RFC 9110 §7.6.1).
+/// Headers that concern one connection (RFC 9110 §7.6.1). The host stays the client's: recorders name it in what they describe.
 fn is_of_connection(name: &HeaderName) -> bool {
     OF_CONNECTION.iter().any(|of| name.as_str() == *of)
 }
@@ -156,11 +168,10 @@ pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
     answer
 }
 
-const OF_CONNECTION: [&str; 10] = [
+const OF_CONNECTION: [&str; 9] = [
     "connection",
     "content-length",
     "expect",
-    "host",
     "keep-alive",
     "proxy-authorization",
     "te",

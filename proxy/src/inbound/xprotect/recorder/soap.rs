@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use seamline_routing::{Coverage, Held, Timestamp};
 use seamline_xprotect::recorder::{About, Question, Wanted};
 use seamline_xprotect::relay;
 use seamline_xprotect::sequences::{self, Entry};
 use seamline_xprotect::soap::{self as envelope, Fault, RECORDER_PATH};
-use seamline_xprotect::stretches;
+use seamline_xprotect::{stretches, wsdl};
 
 use super::super::Face;
 use super::super::passes::{Issuer, Key, Pass, Wish, origin_of};
@@ -37,6 +37,9 @@ pub(super) async fn answer(
     asked: &Asked,
 ) -> Option<Answer> {
     let path = asked.head.uri.path();
+    if asked.head.method == hyper::Method::GET && path.eq_ignore_ascii_case(RECORDER_PATH) {
+        return describe(face, recorder, peer, asked).await;
+    }
     if asked.head.method != hyper::Method::POST || !path.eq_ignore_ascii_case(RECORDER_PATH) {
         return None;
     }
@@ -48,9 +51,6 @@ pub(super) async fn answer(
         }
     };
     let device = recorder.device(&question.device)?;
-    if device.copies.len() < 2 {
-        return None;
-    }
     if question.token.is_empty() {
         return Some(fault(
             "soap:Client",
@@ -69,9 +69,38 @@ pub(super) async fn answer(
         question,
     };
     Some(match case.question.about.clone() {
-        About::Sequences { recording, wanted } => case.sequences(recording, wanted).await,
-        About::Still(at) => case.still(at).await,
+        About::Sequences { wanted, .. } => case.sequences(wanted).await,
+        About::Still(at) => case.still(Some(at)).await,
+        About::Types => case.still(None).await,
     })
+}
+
+/// The service's description: the recorder's own, which names the host that the client asked; where it has none to give, that of what
+/// is answered here.
+async fn describe(
+    face: &Face,
+    recorder: &Proxied,
+    peer: SocketAddr,
+    asked: &Asked,
+) -> Option<Answer> {
+    let query = asked.head.uri.query().unwrap_or_default();
+    if !query.eq_ignore_ascii_case("wsdl") {
+        return None;
+    }
+    let theirs = passed_on(face, recorder, peer, asked).await;
+    if theirs.status().is_success() {
+        return Some(theirs);
+    }
+    let host = asked.head.headers.get(HOST)?.to_str().ok()?;
+    let plain = host
+        .chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_'));
+    if !plain {
+        return None;
+    }
+    let scheme = if asked.is_sealed { "https" } else { "http" };
+    let text = wsdl::recorder(&format!("{scheme}://{host}"));
+    Some(xml(StatusCode::OK, text.into_bytes()))
 }
 
 struct Case<'a> {
@@ -94,11 +123,12 @@ enum Told {
 }
 
 impl Case<'_> {
-    async fn sequences(&self, recording: bool, wanted: Wanted) -> Answer {
+    async fn sequences(&self, wanted: Wanted) -> Answer {
+        let recording = self.question.is_recording();
         // The recorder that is meant says whether this client may know, and what it holds itself.
         let home = self.device.copies.iter().find(|copy| copy.is_primary);
         let told = match home {
-            Some(copy) => self.ask(copy, &self.asked.body).await,
+            Some(copy) => self.ask(copy, &self.question).await,
             None => Told::Gone("no such recorder".to_owned()),
         };
         if let Told::Refused(answer) = told {
@@ -151,14 +181,7 @@ impl Case<'_> {
 
     /// What another site answers to the same question.
     async fn asked_there(&self, copy: &CopyAt) -> Vec<Entry> {
-        let Ok(token) = copy.server.token().await else {
-            return Vec::new();
-        };
-        let texts = [("token", &*token.text), ("deviceId", &*copy.device)];
-        let Ok(body) = relay::soap(&self.asked.body, &texts) else {
-            return Vec::new();
-        };
-        match self.ask(copy, &body.into()).await {
+        match self.ask(copy, &self.question).await {
             Told::Answer(_, body) => self.read(&body, copy).unwrap_or_default(),
             Told::Refused(_) => Vec::new(),
             Told::Gone(why) => {
@@ -169,14 +192,14 @@ impl Case<'_> {
     }
 
     /// A still of the best site that holds the instant; of another where that one fails.
-    async fn still(&self, at: Timestamp) -> Answer {
+    async fn still(&self, at: Option<Timestamp>) -> Answer {
         let mut copies: Vec<&CopyAt> = self.device.copies.iter().collect();
-        if let Some(entry) = &self.entry {
-            entry.look_up(at.shift(-self.home_us())).await;
-            let held = |copy: &CopyAt| {
-                let coverage = copy.ix.and_then(|ix| entry.slot.coverage(ix));
-                coverage.map(|coverage| coverage.held(at.shift(-self.home_us())))
-            };
+        if let Some(at) = at
+            && let Some(entry) = &self.entry
+        {
+            let at = at.shift(-self.home_us());
+            entry.look_up(at).await;
+            let held = |copy: &CopyAt| entry.slot.coverage(copy.ix?).map(|known| known.held(at));
             copies.sort_by_key(|copy| match held(copy) {
                 Some(Held::Recorded { .. }) => 0,
                 Some(Held::Unknown { .. }) | None => 1,
@@ -185,22 +208,19 @@ impl Case<'_> {
         }
         let mut last = None;
         for copy in copies {
-            let told = if copy.is_primary {
-                self.ask(copy, &self.asked.body).await
-            } else if !self.is_allowed(Wish::Play) {
-                // Nobody else knows whether this client may: the recorder that is meant has to be asked first.
-                match self.may_by_home().await {
-                    Ok(()) => self.still_there(copy, at).await,
-                    Err(answer) => return answer,
-                }
-            } else {
-                self.still_there(copy, at).await
-            };
-            match told {
-                Told::Answer(answer, _) => return answer,
+            // Nobody else knows whether this client may: the recorder that is meant is asked first.
+            if !copy.is_primary
+                && !self.is_allowed(Wish::Play)
+                && let Err(answer) = self.may_by_home().await
+            {
+                return answer;
+            }
+            match self.ask(copy, &self.question).await {
+                Told::Answer(answer, body) => return self.moved(answer, &body, copy),
+                Told::Refused(answer) if copy.is_primary => return answer,
                 Told::Refused(answer) => last = Some(answer),
                 Told::Gone(why) => {
-                    tracing::warn!(peer = %self.peer, camera = %self.device.id, site = %copy.site, why, "no still of this site");
+                    tracing::warn!(peer = %self.peer, camera = %self.device.id, site = %copy.site, why, "not answered by this site");
                 }
             }
         }
@@ -213,20 +233,23 @@ impl Case<'_> {
         })
     }
 
-    async fn still_there(&self, copy: &CopyAt, at: Timestamp) -> Told {
-        let token = match copy.server.token().await {
-            Ok(token) => token,
-            Err(error) => return Told::Gone(error.to_string()),
+    /// The time of a still, on the client's timeline.
+    fn moved(&self, answer: Answer, body: &Bytes, copy: &CopyAt) -> Answer {
+        let ahead_us = copy.clock_offset_us - self.home_us();
+        if ahead_us == 0 {
+            return answer;
+        }
+        let operation = self.question.operation;
+        let result = envelope::result(body, operation, envelope::ANSWER_LIMITS);
+        let told = result.ok().flatten();
+        let at = told.and_then(|told| sequences::time(told.text("Time")?));
+        let Some(at) = at else {
+            return answer;
         };
-        let time = at.shift(copy.clock_offset_us - self.home_us()).to_string();
-        let texts = [
-            ("token", &*token.text),
-            ("deviceId", &*copy.device),
-            ("time", &*time),
-        ];
-        match relay::soap(&self.asked.body, &texts) {
-            Ok(body) => self.ask(copy, &body.into()).await,
-            Err(error) => Told::Gone(error.to_string()),
+        let at = at.shift(-ahead_us).to_string();
+        match relay::result(body, &[("Time", &at)]) {
+            Ok(body) => xml(StatusCode::OK, body),
+            Err(_) => answer,
         }
     }
 
@@ -238,7 +261,7 @@ impl Case<'_> {
             return Err(refused());
         };
         let asked = Question::types(&self.question.token, &home.device);
-        match self.ask(home, &asked.into()).await {
+        match self.ask(home, &asked).await {
             Told::Answer(..) => {
                 let token = &self.question.token;
                 self.face.grants.note(token, &self.device.id, clock::now());
@@ -259,31 +282,27 @@ impl Case<'_> {
     }
 
     /// Asks a recorder; the client's own token goes only to where it was given.
-    async fn ask(&self, copy: &CopyAt, body: &Bytes) -> Told {
-        let mut body = body.clone();
-        if copy.is_primary && self.key(copy) == Key::Account {
-            if !self.is_allowed(Wish::List) {
-                return Told::Refused(fault(
-                    "soap:Client",
-                    "Token invalid",
-                    Some((Fault::TOKEN, 2)),
-                ));
+    async fn ask(&self, copy: &CopyAt, question: &Question) -> Told {
+        let ahead_us = copy.clock_offset_us - self.home_us();
+        let body = match self.key(copy) {
+            Key::Own(token) => question.write(&token, &copy.device, ahead_us),
+            Key::Account => {
+                if copy.is_primary && !self.is_allowed(Wish::List) {
+                    let number = Some((Fault::TOKEN, 2));
+                    return Told::Refused(fault("soap:Client", "Token invalid", number));
+                }
+                match copy.server.token().await {
+                    Ok(token) => question.write(&token.text, &copy.device, ahead_us),
+                    Err(error) => return Told::Gone(error.to_string()),
+                }
             }
-            let token = match copy.server.token().await {
-                Ok(token) => token,
-                Err(error) => return Told::Gone(error.to_string()),
-            };
-            match relay::soap(&body, &[("token", &*token.text)]) {
-                Ok(changed) => body = changed.into(),
-                Err(error) => return Told::Gone(error.to_string()),
-            }
-        }
+        };
         let origin = copy.address.origin().ascii_serialization();
-        let action = envelope::recorder_action(&self.question.operation);
+        let action = envelope::recorder_action(question.operation);
         let request = Request::post(format!("{origin}{RECORDER_PATH}"))
             .header(CONTENT_TYPE, "text/xml; charset=utf-8")
             .header("SOAPAction", format!("\"{action}\""))
-            .body(Full::new(body));
+            .body(Full::new(Bytes::from(body)));
         let request = match request {
             Ok(request) => request,
             Err(error) => return Told::Gone(error.to_string()),
@@ -313,7 +332,7 @@ impl Case<'_> {
 
     fn read(&self, body: &Bytes, copy: &CopyAt) -> Option<Vec<Entry>> {
         let limits = envelope::ANSWER_LIMITS;
-        let result = envelope::result(body, &self.question.operation, limits).ok()?;
+        let result = envelope::result(body, self.question.operation, limits).ok()?;
         let us = self.home_us() - copy.clock_offset_us;
         let entries = sequences::entries(result.as_ref())?;
         let moved = entries.into_iter().map(|entry| Entry {
