@@ -127,6 +127,15 @@ impl Site {
         self.program.tell(command);
     }
 
+    /// As [`Self::tell`], and waits until it does so. Calls that were not looked at are lost.
+    pub fn obey(&mut self, command: &str) {
+        self.tell(command);
+        let deadline = monotonic() + START_WITHIN;
+        while !matches!(self.program.event_until(deadline), Some(Event::Done)) {
+            assert!(monotonic() < deadline, "{command} is not obeyed");
+        }
+    }
+
     /// The calls and logins since it was last looked at.
     pub fn calls(&self) -> Vec<String> {
         let events = std::iter::from_fn(|| self.program.event_until(Duration::ZERO));

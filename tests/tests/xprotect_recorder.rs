@@ -271,9 +271,9 @@ fn what_breaks_in_the_middle_of_a_body_is_never_seen() {
         let mut client = pair.client();
         for at in 5..44_i64 {
             match at {
-                7 if fault != "expire" => pair.primary.tell(fault),
+                7 if fault != "expire" => pair.primary.obey(fault),
                 // The house's token at the other site.
-                15 => pair.secondary.tell(fault),
+                15 => pair.secondary.obey(fault),
                 _ => {}
             }
             let answer = if at == 5 {
@@ -287,7 +287,7 @@ fn what_breaks_in_the_middle_of_a_body_is_never_seen() {
         if fault == "expire" {
             // The client's own: no other site goes on for who is not let in any more.
             client.goto(noon(5.0));
-            pair.primary.tell("expire");
+            pair.primary.obey("expire");
             let answer = client.goto(noon(6.0));
             assert!(answer["gone"].is_string(), "{answer}");
         }
@@ -313,10 +313,10 @@ fn nothing_recorded_other_codecs_and_other_devices_pass() {
     let mut pair = Pair::new(&[(0, 10), (40, 50)], &[(5, 45)]);
     let mut client = pair.client();
     assert_eq!(client.goto(noon(8.0))["codec"], 10);
-    pair.primary.tell("codec");
+    pair.primary.obey("codec");
     assert_eq!(client.ask("next")["codec"], 12);
     assert_eq!(client.ask("next")["codec"], 10);
-    pair.primary.tell("heal");
+    pair.primary.obey("heal");
     let answer = client.order(
         &json!({ "do": "ask", "method": "alarms", "starttime": noon(0.0), "endtime": noon(60.0) }),
     );
@@ -329,7 +329,7 @@ fn nothing_recorded_other_codecs_and_other_devices_pass() {
     let answer = client.ask("getpresetlist");
     assert_eq!(answer["errorreason"], "Unknown method", "{answer}");
     for site in [&mut pair.primary, &mut pair.secondary] {
-        site.tell("empty");
+        site.obey("empty");
     }
     let answer = client.goto(noon(8.0));
     let zeros = ["prev", "current", "next", "bytes"].map(|name| answer[name].as_i64());
