@@ -6,7 +6,8 @@ object a line, what it was told.
 
 CLIENT: `soap` (milestonexprotectwspython, HTTP Basic, SOAP 1.1), `soap-older` (the same at the .asmx), `rest`
 (milestonexprotectrestpython through the gateway), `ntlm` (requests_ntlm at the .asmx), `oauth` (discovery, access token, Login, renewal, as vendors'
-samples do it). With `again`, for each line on standard input it asks again for what it was told, on the token that it has; `login` logs in anew.
+samples do it). With `again`, for each line on standard input it asks again for what it was told, on the token that it has; `login` logs in anew;
+`play GUID MS` connects with its token to the recorder that it was told of, and asks for the picture of that instant.
 """
 
 import json
@@ -89,6 +90,18 @@ class Oauth:
         assert self.recorder(one) == found[0], "one recorder is told of otherwise than all"
         return {"recorders": found}
 
+    def play(self, camera, instant):
+        import imageserver_client
+
+        uri = self.told()["recorders"][0]["uri"]
+        connection = imageserver_client.Connection(urllib.parse.urlsplit(uri).port)
+        connection.send("connect", **imageserver_client.connect_elements({"camera": camera, "token": self.token}))
+        connected = connection.message()
+        if connected["connected"] != "yes":
+            return {"connected": False}
+        connection.send("goto", time=int(instant))
+        return {"connected": True, "picture": connection.message()}
+
     def recorder(self, info):
         cameras = [camera.findtext(f"{{{NS}}}Name") for camera in info.iter(f"{{{NS}}}CameraInfo")]
         return {"uri": info.findtext(f"{{{NS}}}WebServerUri"), "host": info.findtext(f"{{{NS}}}HostName"), "cameras": cameras}
@@ -154,7 +167,8 @@ def main():
     run(client.login)
     run(client.told)
     for line in sys.stdin if again else []:
-        run(client.login if line.strip() == "login" else client.told)
+        word, *rest = line.split()
+        run({"login": client.login, "told": client.told, "play": lambda: client.play(*rest)}[word])  # noqa: B023
 
 
 if __name__ == "__main__":

@@ -205,6 +205,12 @@ impl Client {
         self.said()
     }
 
+    /// Connects to the recorder that it was told of, and asks for the picture of an instant (milliseconds since 1970).
+    pub fn play(&mut self, camera: &str, at: i64) -> Value {
+        self.program.tell(&format!("play {camera} {at}"));
+        self.said()
+    }
+
     fn said(&self) -> Value {
         let line = self.program.line_until(monotonic() + ANSWER_WITHIN);
         let line = line.expect("the client says what it was told");

@@ -11,10 +11,10 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::monotonic,
+    clock::{monotonic, noon},
     footage::{Footage, Recipe},
     seamline::{Seamline, free_port},
-    xprotect::{Client, Setup, Site},
+    xprotect::{CAMERA, Client, Setup, Site},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -243,6 +243,29 @@ fn while_the_primary_is_down_users_see_what_it_told_them_and_no_more() {
     seamline.await_log(&["management server back"], SOON);
     assert_eq!(client.ask(), house.expected(&["Gate", "Yard"]));
     assert_eq!(viewer.log_in_again()["token_of"], THEIRS);
+}
+
+#[test]
+fn who_comes_in_plays_also_with_a_token_of_the_houses_and_nothing_else() {
+    let mut house = House::new(Setup::default());
+    let _seamline = house.serve();
+    let mut viewer = house.log_in("oauth", "viewer", "s3cret");
+    house.log_in("oauth", "narrow", "n4rrow");
+    let at = noon(3.5);
+    let before = viewer.play(CAMERA, at);
+    let current = before["picture"]["current"].clone();
+    assert!(current.is_number(), "{before:?}");
+    house.primary.kill();
+    // On the token that the primary gave, on one of the house's, and not what he may not see.
+    for _ in 0..2 {
+        let after = viewer.play(CAMERA, at);
+        assert_eq!(after["picture"]["current"], current, "{after:?}");
+        assert_eq!(viewer.log_in_again()["token_of"], OURS);
+    }
+    let mut narrow = house.log_in("oauth", "narrow", "n4rrow");
+    assert_eq!(narrow.login["token_of"], OURS, "{:?}", narrow.login);
+    let refused = narrow.play(CAMERA, at);
+    assert_eq!(refused["connected"], false, "{refused:?}");
 }
 
 #[test]
