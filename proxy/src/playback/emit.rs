@@ -96,6 +96,10 @@ impl Playback {
                 continue;
             }
             let steady = leg.is_steady(now);
+            if let Some(newest) = leg.newest {
+                let stocked = !leg.hungry();
+                self.director.incoming_shows(leg.id, newest, stocked);
+            }
             while let Some(unit) = leg.front() {
                 if self
                     .director
@@ -160,6 +164,17 @@ impl Playback {
                     leg.clear();
                     return Turn::Again;
                 }
+            }
+        }
+        if verdict == Verdict::Handover && unpaced && self.director.holds_seam() {
+            return Turn::Rest;
+        }
+        if verdict == Verdict::Preroll && leg.begins_with(head.capture) {
+            let heads = leg.master_units().map(|unit| leg.head(unit));
+            let needless = self.director.needless_preroll(heads);
+            if let Some(needless) = needless {
+                leg.skip_master(needless);
+                return Turn::Again;
             }
         }
         if verdict == Verdict::Preroll

@@ -43,6 +43,8 @@ pub(super) struct Handover {
     pub(super) trimmed: bool,
     /// The random access point at the front of the ready leg, where it could take over.
     pub(super) point: Option<(Timestamp, i64)>,
+    /// Progress up to which the ready leg has shown units; all there is once its owner reads no further.
+    pub(super) reached: Option<i64>,
     ready: Option<LegId>,
     legs: SmallVec<[Leg; 2]>,
 }
@@ -54,6 +56,7 @@ impl Handover {
             cut: None,
             trimmed: false,
             point: None,
+            reached: None,
             ready: None,
             legs: SmallVec::from_iter([leg]),
         }
@@ -119,6 +122,7 @@ impl Director {
             handover.cut = None;
             handover.trimmed = false;
             handover.point = None;
+            handover.reached = None;
         }
         if handover.legs.is_empty() {
             self.handover = None;

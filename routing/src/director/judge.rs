@@ -291,6 +291,47 @@ impl Director {
         step_us.abs() > self.jump_min()
     }
 
+    /// A leg that has not taken over has shown units up to `newest`. One that is `stocked` is not read further for now.
+    pub fn incoming_shows(&mut self, leg: LegId, newest: Timestamp, stocked: bool) {
+        let reached = if stocked {
+            i64::MAX
+        } else {
+            self.progress(newest)
+        };
+        if let Some(handover) = &mut self.handover
+            && handover.ready() == Some(leg)
+        {
+            handover.reached = Some(reached);
+        }
+    }
+
+    /// Whether a client that is in no hurry should wait at a seam: the leg that takes over has not shown yet that it leads beyond
+    /// where the current one ends. If it does not, the current one is played on.
+    pub fn holds_seam(&self) -> bool {
+        self.handover.as_ref().is_some_and(|handover| {
+            let Goal::Forced { bound } = handover.goal else {
+                return false;
+            };
+            let over = handover.ready_leg().is_none_or(|leg| leg.over);
+            let before = matches!(handover.cut, Some(Cut::At(cut)) if cut < bound);
+            before && !over && handover.reached.is_none_or(|reached| reached <= bound)
+        })
+    }
+
+    /// How many pictures at the front of the leg that took over are decoding preroll for nothing: the first one that was not sent
+    /// yet is a random access point right behind what was, or behind a gap. `heads` are its pictures in decoding order.
+    pub fn needless_preroll(&self, heads: impl IntoIterator<Item = Head>) -> Option<usize> {
+        let last = self.last?;
+        let mut heads = heads.into_iter().enumerate();
+        let (count, first) = heads.find(|(_, head)| {
+            self.progress(head.capture) > last.saturating_add(self.tolerance())
+        })?;
+        let step = self.progress(first.capture) - last;
+        // Pictures may lie between that lead it.
+        let next = step <= self.interval_us + self.tolerance();
+        (first.random_access && (next || step > self.jump_min())).then_some(count)
+    }
+
     /// Whether the unit at the head of a leg that has not taken over yet is of no use. A leg is `steady` when it has shown that
     /// it goes on: one that could go on is not left for another that is not.
     pub fn incoming_drops(&mut self, leg: LegId, head: &Head, steady: bool) -> bool {

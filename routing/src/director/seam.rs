@@ -180,6 +180,7 @@ impl Director {
         self.review_at = Some(at.saturating_add(REVIEW_EVERY_US));
         if self.handover.is_some() {
             self.give_up_better(at);
+            self.force_better(at, &current, seen);
             self.give_up_seam(at, seen);
             return self.switch_when_spent(seen);
         }
@@ -206,9 +207,12 @@ impl Director {
                 reason,
                 ..
             } if self.may_return(at) => {
-                // Not behind what the current copy is known to hold: there it would be late.
                 let start = at.saturating_add(BETTER_LEAD_US);
-                let start = self.known_end(current.copy, at, start, seen);
+                let end = self.known_end(current.copy, at, start, seen);
+                if end < start {
+                    // The current copy is known to hold nothing there: no matter of choice.
+                    return self.prepare(end, Some(current.copy), seen);
+                }
                 if self.is_worth_it(&current, copy, start, until, seen) {
                     let leg = self.open(copy, self.time(start), until, reason);
                     self.handover = Some(Handover::new(Goal::Better, leg));
@@ -315,6 +319,22 @@ impl Director {
         if handover.goal == Goal::Better && handover.cut.is_none() && late {
             self.close_handover();
             self.better_from = Some(at.saturating_add(BETTER_PAUSE_US));
+        }
+    }
+
+    /// Where the current leg is known to end soon, a better copy that has not come so far is no matter of choice any more.
+    fn force_better(&mut self, at: i64, current: &Leg, seen: &mut Seen<'_>) {
+        let awaited = self.handover.as_ref().is_some_and(|handover| {
+            handover.goal == Goal::Better && handover.cut.is_none() && handover.point.is_none()
+        });
+        if !awaited || current.end.is_some() {
+            return;
+        }
+        let soon = at.saturating_add(BETTER_LEAD_US);
+        let end = self.known_end(current.copy, at, soon, seen);
+        if end < soon && !self.force_handover(end) {
+            self.close_handover();
+            self.prepare(end, Some(current.copy), seen);
         }
     }
 

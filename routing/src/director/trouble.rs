@@ -40,9 +40,12 @@ impl Director {
         leg.over = true;
         leg.end = Some(end);
         let leg = *leg;
-        // Too little is not worth two seams.
+        // Too little is not worth two seams, and what the current leg holds itself is none.
         let worth = |(_, at): &(Timestamp, i64)| end.saturating_sub(*at) >= BETTER_MIN_US;
-        let useless = end <= wanted || better && !point.as_ref().is_some_and(worth);
+        let short = matches!(goal, Goal::Forced { bound } if end <= bound);
+        let useless = end <= wanted
+            || short && self.current.is_some()
+            || better && !point.as_ref().is_some_and(worth);
         if let Some((first, at)) = point.filter(|_| !useless)
             && let Some(handover) = &mut self.handover
         {
@@ -157,9 +160,15 @@ impl Director {
                 Some(Cut::Preroll { .. }) => true,
                 None => {
                     let point = handover.point.map(|(_, at)| at);
-                    handover.ready().is_none()
+                    let by_choice = handover.goal == Goal::Better;
+                    // What was asked for by choice and is passed by now would begin with a long preroll.
+                    let passed = by_choice
+                        && handover
+                            .legs()
+                            .all(|leg| self.progress(leg.from) < self.wanted());
+                    handover.ready().is_none() && !passed
                         || point.is_some_and(|at| at <= end.saturating_add(interval))
-                        || point.is_none() && !handover.trimmed
+                        || point.is_none() && !handover.trimmed && !by_choice
                 }
             };
             usable && handover.legs().any(|leg| self.progress(leg.from) <= reach)
@@ -218,7 +227,14 @@ impl Director {
         let leg = *leg;
         self.vetoes.failed(leg.copy, Failure::Lost, seen.now);
         let goes_on = |current: Leg| !current.over && !current.stalled;
-        if goal == Goal::Better && leg.first.is_some() && self.current.is_some_and(goes_on) {
+        let short = |bound: i64| leg.end.is_some_and(|end| end <= bound);
+        let useless = match goal {
+            Goal::Better => leg.first.is_some() && self.current.is_some_and(goes_on),
+            // It fell silent within what the current leg holds itself.
+            Goal::Forced { bound } => self.current.is_some() && short(bound),
+            Goal::Start => false,
+        };
+        if useless {
             self.close_incoming(id);
             self.replace_incoming(goal, seen);
         } else if alone && goal != Goal::Better {

@@ -1,7 +1,7 @@
 //! What was shown is not shown again: each way in which a seam would have to go back behind the last picture sent, and what is
 //! done so that it need not.
 
-use seamline_routing::director::{Event, Failure, LegId, Verdict};
+use seamline_routing::director::{Event, Failure, Head, LegId, Verdict};
 use seamline_routing::health::HealthState;
 
 use crate::scene::{Scene, at, key, picture, recorded};
@@ -161,12 +161,92 @@ fn a_better_copy_that_was_to_fill_a_jump_and_fails_leaves_it_to_the_plan() {
     // Not behind the jump, though that is less than the usual lead away.
     scene.show_first(again, 4_960);
     scene.send(playing, 3_040, 4_920);
-    assert!(scene.holds_back());
-    assert!(!scene.director.incoming_drops(again, &key(4_960), true));
     assert_eq!(
         scene.director.judge(playing, &picture(4_960)),
         Verdict::Handover
     );
+    let mut holds_at = |newest_ms, stocked| {
+        let newest = at(newest_ms);
+        scene.director.incoming_shows(again, newest, stocked);
+        scene.director.holds_seam()
+    };
+    assert!(
+        holds_at(4_960, false),
+        "what the other holds itself is no news"
+    );
+    assert!(!holds_at(5_000, false));
+    assert!(!holds_at(4_960, true), "more is not read before");
+}
+
+#[test]
+fn a_leg_that_ends_within_what_the_current_one_holds_is_not_gone_to() {
+    let mut scene = Scene::new([recorded(0, 5_000), recorded(0, 60_000)]);
+    scene.play();
+    let (first, _) = scene.opened().expect("the better copy plays");
+    scene.show_first(first, 0);
+    scene.send(first, 0, 960);
+    scene.tell(Event::Tick);
+    let (short, copy) = scene.opened().expect("the seam is prepared");
+    assert_eq!(copy, 1);
+    scene.show_first(short, 4_600);
+    scene.send(first, 1_000, 4_560);
+    assert!(scene.director.holds_seam());
+    scene.tell(Event::LegEnded {
+        leg: short,
+        newest: Some(at(4_600)),
+    });
+    scene.send(first, 4_600, 4_960);
+    assert_eq!(scene.director.source(), Some(first));
+}
+
+#[test]
+fn a_better_copy_that_is_behind_is_asked_anew_where_the_current_one_ends() {
+    let (mut scene, playing, better) = with_the_better_one_back();
+    // The first unit of what was asked for at 2.98 s comes when that is passed.
+    scene.send(playing, 1_000, 4_000);
+    scene.show_first(better, 2_800);
+    scene.send(playing, 4_040, 9_960);
+    scene.tell(Event::LegFailed {
+        leg: playing,
+        failure: Failure::Lost,
+        newest: Some(at(9_960)),
+    });
+    let (again, copy) = scene.opened().expect("it follows from there");
+    assert_eq!((copy, again == better), (0, false));
+    scene.show_first(again, 9_600);
+    scene.tell(Event::Drained { leg: playing });
+    assert_eq!(scene.director.judge(again, &key(9_600)), Verdict::Preroll);
+}
+
+#[test]
+fn preroll_for_a_random_access_point_is_for_nothing() {
+    let mut scene = Scene::new([recorded(0, 60_000), recorded(0, 60_000)]);
+    scene.play();
+    let (first, _) = scene.opened().expect("the first copy plays");
+    scene.show_first(first, 0);
+    scene.send(first, 0, 4_960);
+    scene.tell(Event::LegFailed {
+        leg: first,
+        failure: Failure::Lost,
+        newest: Some(at(4_960)),
+    });
+    let (second, _) = scene.opened().expect("the other copy follows");
+    scene.show_first(second, 4_600);
+    scene.tell(Event::Drained { leg: first });
+    assert_eq!(scene.director.judge(second, &key(4_600)), Verdict::Preroll);
+    let needless = |follow: &[Head]| {
+        let known = [key(4_600), picture(4_640), picture(4_960)];
+        let all = known.into_iter().chain(follow.iter().copied());
+        scene.director.needless_preroll(all)
+    };
+    assert_eq!(needless(&[]), None);
+    assert_eq!(needless(&[picture(5_000), key(5_040)]), None);
+    assert_eq!(needless(&[key(5_000), picture(5_040)]), Some(3));
+    // Pictures may lie between, and lead it.
+    assert_eq!(needless(&[key(5_040)]), None);
+    // Behind a gap nothing does.
+    assert_eq!(needless(&[key(7_000)]), Some(3));
+    assert_eq!(needless(&[picture(7_000)]), None);
 }
 
 #[test]

@@ -58,6 +58,10 @@ impl Owner<'_> {
                 continue;
             }
             let steady = leg.is_steady(self.now, self.world.lookahead);
+            if let Some(newest) = leg.newest {
+                let stocked = !leg.hungry(self.world.lookahead);
+                self.director.incoming_shows(leg.id, newest, stocked);
+            }
             while let Some(unit) = leg.queue.front() {
                 if !self.director.incoming_drops(leg.id, &head(unit), steady) {
                     break;
@@ -189,11 +193,24 @@ impl Owner<'_> {
             leg.queue.clear();
             return Turn::Again;
         }
-        match self.director.judge(source, &head(&unit)) {
+        let verdict = self.director.judge(source, &head(&unit));
+        if verdict == Verdict::Preroll
+            && leg.first == Some(unit.capture)
+            && let Some(needless) = self.director.needless_preroll(leg.queue.iter().map(head))
+        {
+            for unit in leg.queue.drain(..needless) {
+                self.ledger.dropped(source, &unit);
+            }
+            return Turn::Again;
+        }
+        match verdict {
             Verdict::Drop => {
                 self.ledger.dropped(source, &unit);
                 leg.queue.pop_front();
                 Turn::Again
+            }
+            Verdict::Handover if self.world.pacing.is_none() && self.director.holds_seam() => {
+                Turn::Rest
             }
             Verdict::Preroll if !self.director.preroll_serves(source, leg.newest) && leg.over() => {
                 leg.queue.clear();
