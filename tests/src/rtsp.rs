@@ -176,6 +176,17 @@ impl Client {
         }
     }
 
+    /// Takes so many bytes off the wire and no more; how many there were.
+    pub fn sip(&mut self, count: usize) -> usize {
+        let mut drops = vec![0; count];
+        self.socket
+            .set_read_timeout(Some(ANSWER_WITHIN))
+            .expect("a positive timeout is fine");
+        let read = self.socket.read(&mut drops).unwrap_or(0);
+        self.buffer.extend_from_slice(&drops[..read]);
+        read
+    }
+
     /// The number of the latest request.
     pub fn cseq(&self) -> u32 {
         self.cseq

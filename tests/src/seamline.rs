@@ -292,6 +292,17 @@ impl Config {
         let text = self.toml(port, folder.path());
         Seamline::start(&text, port, folder, "info")
     }
+
+    /// As [`Self::serve`], with no more file descriptors than these.
+    pub fn serve_within(&self, descriptors: usize) -> Seamline {
+        let port = free_port();
+        let folder = tempfile::tempdir().expect("a temporary folder can be made");
+        let text = self.toml(port, folder.path());
+        let mut command = Command::new("sh");
+        let limit = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        command.args(["-c", &limit]).arg(binary());
+        Seamline::start_by(command, &text, port, folder, "info")
+    }
 }
 
 impl Copy {
@@ -329,9 +340,18 @@ impl Seamline {
     }
 
     fn start(config: &str, port: u16, folder: TempDir, level: &str) -> Self {
+        Self::start_by(Command::new(binary()), config, port, folder, level)
+    }
+
+    fn start_by(
+        mut command: Command,
+        config: &str,
+        port: u16,
+        folder: TempDir,
+        level: &str,
+    ) -> Self {
         let file = folder.path().join("seamline.toml");
         fs::write(&file, config).expect("the temporary folder can be written");
-        let mut command = Command::new(binary());
         command
             .arg("serve")
             .arg("-c")
@@ -445,6 +465,20 @@ impl Seamline {
     pub fn shut_down(&mut self) -> Option<i32> {
         self.program.terminate();
         self.program.wait()
+    }
+
+    /// Kills it without a warning, and starts it with the same configuration at the same port.
+    pub fn killed_and_started_again(self) -> Self {
+        let Self {
+            mut program,
+            port,
+            folder,
+            ..
+        } = self;
+        program.kill();
+        let config = fs::read_to_string(folder.path().join("seamline.toml"))
+            .expect("the configuration is where it was");
+        Self::start(&config, port, folder, "info")
     }
 
     /// The process id, for `/proc`.

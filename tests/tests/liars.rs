@@ -21,6 +21,7 @@ use seamline_tests::{
         listing::{LIES, Notices},
         pulse::Pulse,
         recorder::Stage,
+        relay::{Relay, Way},
         script::{ENCODERS, Part, Play, Script},
         viewer::{Verdict, milliseconds, watch},
     },
@@ -34,6 +35,8 @@ const SCRIPTS: u64 = 240;
 const SCRIPTS_A_PROGRAM: usize = 120;
 /// Pictures for each that may come twice.
 const REPEATED_ONE_IN: usize = 2000;
+/// The same where recorders are far.
+const REPEATED_FAR_ONE_IN: usize = 500;
 /// Viewers at a time: they mostly wait.
 const VIEWERS: u64 = 16;
 /// A script that went wrong while the machine was late is run again, so many times at most.
@@ -48,8 +51,11 @@ struct Theatre {
 }
 
 impl Theatre {
-    fn of(scripts: &[Script], level: &str) -> Self {
+    fn of(scripts: &[Script], level: &str, way: Option<Way>) -> Self {
         let (stage, notices) = (Stage::default(), Notices::default());
+        let relay = way.map(|way| Relay::to(stage.port(), way));
+        let port = relay.map_or(stage.port(), |relay| relay.port());
+        let url_of = |name: &str| format!("rtsp://127.0.0.1:{port}/{name}");
         let (mut recorders, mut cameras) = (Vec::new(), Vec::new());
         for (nth, script) in scripts.iter().enumerate() {
             let (liar, honest) = (format!("liar-{nth}"), format!("honest-{nth}"));
@@ -62,10 +68,10 @@ impl Theatre {
             };
             for (site, name) in sites {
                 recorders.push(match script.liar.lists.filter(|_| *name == liar) {
-                    None => json!({ "name": name, "site": site, "kind": "rtsp", "url": stage.url(name) }),
+                    None => json!({ "name": name, "site": site, "kind": "rtsp", "url": url_of(name) }),
                     Some(lie) => {
                         notices.post(name, &script.liar.held, lie);
-                        json!({ "name": name, "site": site, "kind": "nx", "url": notices.url(), "rtsp": stage.url("").trim_end_matches('/') })
+                        json!({ "name": name, "site": site, "kind": "nx", "url": notices.url(), "rtsp": url_of("").trim_end_matches('/') })
                     }
                 });
             }
@@ -117,9 +123,11 @@ impl Theatre {
                             &script.honest,
                             WITHIN,
                         );
+                        let asked = stage.plays(&format!("liar-{nth}")) > 0;
+                        let odd = !verdict.is_clean() || !asked;
                         let outcome = Outcome {
-                            disturbed: !verdict.is_clean() && pulse.was_late_since(begun),
-                            asked: stage.plays(&format!("liar-{nth}")) > 0,
+                            disturbed: odd && pulse.was_late_since(begun),
+                            asked,
                             verdict,
                         };
                         outcomes.lock().expect("no viewer panics while it writes")[nth] =
@@ -142,18 +150,18 @@ struct Outcome {
     verdict: Verdict,
     /// Whether the liar was asked to play.
     asked: bool,
-    /// It went wrong, and the machine had no time for it.
+    /// It went wrong, or told nothing, and the machine had no time for it.
     disturbed: bool,
 }
 
 /// Runs scripts, those that were disturbed again.
-fn perform(scripts: &[Script], level: &str) -> Vec<Outcome> {
+fn perform(scripts: &[Script], level: &str, way: Option<Way>) -> Vec<Outcome> {
     let mut outcomes: Vec<Option<Outcome>> = vec![None; scripts.len()];
     let mut due: Vec<usize> = (0..scripts.len()).collect();
     for _ in 0..=AGAIN_MAX {
         for batch in due.chunks(SCRIPTS_A_PROGRAM) {
             let cast: Vec<Script> = batch.iter().map(|nth| scripts[*nth].clone()).collect();
-            for (nth, outcome) in batch.iter().zip(Theatre::of(&cast, level).run(&cast)) {
+            for (nth, outcome) in batch.iter().zip(Theatre::of(&cast, level, way).run(&cast)) {
                 outcomes[*nth] = Some(outcome);
             }
         }
@@ -196,7 +204,7 @@ fn after_every_lie_the_viewer_has_what_the_other_copy_holds() {
     let scripts: Vec<Script> = seeds.into_iter().map(Script::of).collect();
     let (mut lost, mut repeated, mut pictures, mut seams, mut asked) = (0, 0, 0, 0, 0);
     let mut bad = Vec::new();
-    for (script, outcome) in scripts.iter().zip(perform(&scripts, level)) {
+    for (script, outcome) in scripts.iter().zip(perform(&scripts, level, None)) {
         let verdict = outcome.verdict;
         asked += usize::from(outcome.asked);
         lost += verdict.lost.len();
@@ -234,7 +242,7 @@ fn whatever_is_listed_the_viewer_has_what_the_other_copy_holds() {
         .iter()
         .flat_map(|lie| (0..LISTED).map(|seed| Script::listed(seed, *lie)));
     let scripts: Vec<Script> = scripts.collect();
-    let outcomes = perform(&scripts, "off");
+    let outcomes = perform(&scripts, "off", None);
     let asked = outcomes.iter().filter(|outcome| outcome.asked).count();
     let mut bad = Vec::new();
     for (script, Outcome { verdict, .. }) in scripts.iter().zip(outcomes) {
@@ -252,6 +260,38 @@ fn whatever_is_listed_the_viewer_has_what_the_other_copy_holds() {
     );
     // Who says that it holds nothing then, or makes no sense, is not asked while the other delivers.
     assert!(asked * 4 > scripts.len(), "tame: {asked} asked to play");
+}
+
+/// Scripts that are played over a long and lossy way.
+const FAR: u64 = 48;
+
+#[test]
+fn over_a_long_and_lossy_way_the_viewer_has_what_the_other_copy_holds() {
+    let way = Way {
+        delay: Duration::from_millis(60),
+        lost_one_in: 40,
+        // What a first timeout of TCP costs, and less than a recorder is given.
+        again_after: Duration::from_millis(250),
+    };
+    let scripts: Vec<Script> = (0..FAR).map(Script::of).collect();
+    let outcomes = perform(&scripts, "off", Some(way));
+    let (mut bad, mut repeated, mut pictures) = (Vec::new(), 0, 0);
+    for (script, Outcome { verdict, .. }) in scripts.iter().zip(&outcomes) {
+        repeated += verdict.repeated.len();
+        pictures += script.wish.len();
+        if !verdict.lost.is_empty() || !verdict.wrong.is_empty() {
+            bad.push(format!("{script:?}\n  {verdict}"));
+        } else if !verdict.is_clean() {
+            println!("{script:?}\n  {verdict}");
+        }
+    }
+    println!(
+        "{} scripts, repeated {} ms",
+        scripts.len(),
+        milliseconds(repeated)
+    );
+    assert!(bad.is_empty(), "{}", bad.join("\n"));
+    assert!(repeated * REPEATED_FAR_ONE_IN <= pictures, "{repeated}");
 }
 
 #[test]
@@ -280,7 +320,7 @@ fn a_clock_that_is_set_in_mid_play_is_not_followed() {
     };
     let scripts: Vec<Script> = steps.into_iter().enumerate().map(script).collect();
     let mut bad = Vec::new();
-    for (step, Outcome { verdict, asked, .. }) in steps.iter().zip(perform(&scripts, "off")) {
+    for (step, Outcome { verdict, asked, .. }) in steps.iter().zip(perform(&scripts, "off", None)) {
         println!("{step} ms: {verdict}");
         assert!(asked, "{step} ms: it was not asked");
         if !verdict.is_clean() {
@@ -318,7 +358,8 @@ fn a_reset_at_any_byte_of_a_group_is_not_seen() {
     };
     let scripts: Vec<Script> = (0..group.len()).map(script).collect();
     let mut bad = Vec::new();
-    for (byte, Outcome { verdict, asked, .. }) in perform(&scripts, "off").iter().enumerate() {
+    for (byte, Outcome { verdict, asked, .. }) in perform(&scripts, "off", None).iter().enumerate()
+    {
         if !verdict.is_clean() {
             bad.push(format!("byte {byte}: {verdict}"));
         }

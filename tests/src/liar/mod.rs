@@ -7,6 +7,7 @@ pub mod footage;
 pub mod listing;
 pub mod pulse;
 pub mod recorder;
+pub mod relay;
 pub mod script;
 pub mod viewer;
 

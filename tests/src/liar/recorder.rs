@@ -77,6 +77,11 @@ impl Stage {
         parts[name].plays.load(Ordering::Relaxed)
     }
 
+    /// Where all of them are.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where a recorder is.
     pub fn url(&self, name: &str) -> String {
         format!("rtsp://127.0.0.1:{}/{name}", self.port)
