@@ -468,6 +468,7 @@ impl Seamline {
     }
 
     /// Kills it without a warning, and starts it with the same configuration at the same port.
+    #[must_use]
     pub fn killed_and_started_again(self) -> Self {
         let Self {
             mut program,
