@@ -121,6 +121,10 @@ impl Playback {
         }
     }
 
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one unit's way out, read from top to bottom"
+    )]
     fn turn(&mut self, source: LegId, now: Instant) -> Turn {
         let unpaced = self.delivery.pacing.is_none();
         if let Some(turn) = self.decide_join(source, now) {
