@@ -17,11 +17,11 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// As they are run for the page: under twelve minutes on two cores.
 const LINES: [&str; 13] = [
-    "compare --rounds 5 --seconds 4",
+    "compare --rounds 5 --seconds 3",
     "memory --sessions 300 --seconds 10 --ramp 100",
     "slow-readers --slow 100 --seconds 15",
     "first-frame",
-    "outage --repeats 5",
+    "outage --repeats 3",
     "seam",
     "play --via tcp,udp,tls,http --sessions 40 --seconds 8",
     "seek-storm",
