@@ -214,7 +214,7 @@ cameras = ["attic"]
 "#;
     let expected = r#"
 seamline.toml:1: "nowhere" is no address with a port, such as "0.0.0.0:554"
-seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:2: unknown key `lisetn`; there are listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[xprotect]], [[user]], [[site]], [[recorder]], [[camera]]
 seamline.toml:4: invalid value: integer `0`, expected a nonzero usize
 seamline.toml:5: invalid type: integer `10`, expected a duration with its unit such as "500ms", "30s" or "2m"
 seamline.toml:7: "info,=loud=" is no level such as "info", nor a list of them
@@ -235,7 +235,7 @@ seamline.toml:48: missing field `remote`
 seamline.toml:49: a user has one of password, password_file, password_env, password_hash, and ha1 with or without ha1_sha256; `seamline user` makes such a section
 seamline.toml:55: password_env "SEAMLINE_TEST_UNSET" is not set
 seamline.toml:56: there is no camera "attic"
-seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[user]], [[site]], [[recorder]], [[camera]]
+seamline.toml:57: unknown key `users`; there are listen, udp, udp_ports, [auth], [evidence], [http], [limits], [log], [tls], [policy], [dialects], [[passthrough]], [[xprotect]], [[user]], [[site]], [[recorder]], [[camera]]
 "#;
     assert_eq!(problems(text), expected.trim());
 }

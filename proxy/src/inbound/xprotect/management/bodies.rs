@@ -126,7 +126,7 @@ where
 
 impl<B> Drop for Scanned<B> {
     fn drop(&mut self) {
-        if let Some(scan) = &self.scan {
+        if let Some(scan) = &mut self.scan {
             self.leaks.note(scan.found(), &self.path);
         }
     }

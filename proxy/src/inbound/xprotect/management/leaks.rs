@@ -102,25 +102,33 @@ impl Scan {
         let before = self.tail.len();
         let joined = [&self.tail[..], bytes].concat();
         for hit in self.needles.search.find_iter(&joined) {
-            // What ends in the tail was found with the piece before. A longer port or host is another address.
+            // What ends before the tail's end was told with the piece before, and what ends with this one is told with the next,
+            // as it may go on. A longer port or host is another address.
             let goes_on = joined.get(hit.end()).is_some_and(u8::is_ascii_digit);
             let began = hit.start().checked_sub(1).and_then(|at| joined.get(at));
             let is_part = began
                 .is_some_and(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-'));
-            if hit.end() > before && !goes_on && !is_part && self.found.len() < FOUND_MAX {
+            if hit.end() >= before
+                && hit.end() < joined.len()
+                && !goes_on
+                && !is_part
+                && self.found.len() < FOUND_MAX
+            {
                 let text = self.needles.texts.get(hit.pattern().as_usize());
                 self.found.extend(text.cloned());
             }
         }
-        let kept = joined.len().min(self.needles.bytes_max);
+        // And the letter in front of it.
+        let kept = joined.len().min(self.needles.bytes_max + 1);
         self.tail = joined
             .get(joined.len() - kept..)
             .unwrap_or_default()
             .to_vec();
     }
 
-    /// What was found.
-    pub(super) fn found(&self) -> &[String] {
+    /// What was found in all of it.
+    pub(super) fn found(&mut self) -> &[String] {
+        self.piece(b" ");
         &self.found
     }
 }
