@@ -46,6 +46,8 @@ pub struct Clip {
     pub body: Body,
     /// What dates its pictures.
     pub dating: Dating,
+    /// Where in the movie's media the body begins, whose index is `header`; `None` where it begins with it.
+    pub place: Option<u64>,
     /// Where it is listed to end.
     pub ends: Timestamp,
     /// Recording goes on behind it.
@@ -60,14 +62,29 @@ pub enum Dating {
     Zero(Timestamp),
     /// The instant of the first picture.
     First(Timestamp),
+    /// The instant of the first picture by the name of a file, some seconds off: one that goes on where another ended does so
+    /// exactly, or begins with its last pictures.
+    Named(Timestamp),
+}
+
+impl Clip {
+    /// What reads it.
+    pub fn stream(&self) -> Stream {
+        match (&self.header, self.place) {
+            (Some(index), Some(place)) => Stream::entered(index, place),
+            (Some(header), None) => {
+                let mut stream = Stream::new();
+                stream.push(header);
+                stream
+            }
+            (None, _) => Stream::new(),
+        }
+    }
 }
 
 /// The tracks of a clip. The rest of it is not read.
 pub(crate) async fn describe(mut clip: Clip) -> Result<Description, ProbeError> {
-    let mut stream = Stream::new();
-    if let Some(header) = &clip.header {
-        stream.push(header);
-    }
+    let mut stream = clip.stream();
     let mut read = 0;
     loop {
         let piece = stream.next_piece();

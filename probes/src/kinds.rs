@@ -9,6 +9,7 @@ use crate::{
     axis::AxisRecorder,
     clock::Clock,
     dahua::DahuaRecorder,
+    files::FilesRecorder,
     hikvision::HikvisionRecorder,
     hls::HlsRecorder,
     http::HttpConfig,
@@ -33,6 +34,8 @@ pub enum RecorderConfig {
     Axis(HttpConfig),
     /// A Dahua recorder.
     Dahua(HttpConfig),
+    /// Folders of MP4 files behind a web server.
+    Files(HttpConfig),
     /// A Hikvision recorder.
     Hikvision(HttpConfig),
     /// Anything that offers HLS of what it recorded.
@@ -60,6 +63,7 @@ impl RecorderConfig {
             Self::Nx(_) => Some(("nx", None)),
             Self::Hikvision(config) => Some(("hikvision", config.zone.as_ref())),
             Self::Archive(_)
+            | Self::Files(_)
             | Self::Hls(_)
             | Self::MediaMtx(_)
             | Self::Onvif(_)
@@ -77,6 +81,7 @@ impl RecorderConfig {
             Self::Archive(_) => "archive",
             Self::Axis(_) => "axis",
             Self::Dahua(_) => "dahua",
+            Self::Files(_) => "files",
             Self::Hikvision(_) => "hikvision",
             Self::Hls(_) => "hls",
             Self::MediaMtx(_) => "mediamtx",
@@ -94,6 +99,7 @@ impl RecorderConfig {
             Self::Archive(config) => return config.path.display().to_string(),
             Self::Axis(config)
             | Self::Dahua(config)
+            | Self::Files(config)
             | Self::Hikvision(config)
             | Self::Hls(config)
             | Self::MediaMtx(config)
@@ -161,6 +167,7 @@ pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>,
         RecorderConfig::Archive(config) => Arc::new(ArchiveRecorder::new(config, clock)?),
         RecorderConfig::Axis(config) => Arc::new(AxisRecorder::new(config, clock)?),
         RecorderConfig::Dahua(config) => Arc::new(DahuaRecorder::new(config, clock)?),
+        RecorderConfig::Files(config) => Arc::new(FilesRecorder::new(config, clock)?),
         RecorderConfig::Nx(config) => Arc::new(NxRecorder::new(config, clock)?),
         RecorderConfig::Hikvision(config) => Arc::new(HikvisionRecorder::new(config, clock)?),
         RecorderConfig::Hls(config) => Arc::new(HlsRecorder::new(config, clock)?),
@@ -281,6 +288,10 @@ mod tests {
             ),
             (
                 "kind = 'hls'\nurl = 'https://nvr/vod/{camera}/start/{start:s}/end/{end:s}/index.m3u8'",
+                true,
+            ),
+            (
+                "kind = 'files'\nurl = 'http://nvr/motion'\npattern = '{camera}/%Y%m%d%H%M%S.mp4'\nzone = 'Europe/Zurich'",
                 true,
             ),
             (

@@ -9,6 +9,7 @@ pub mod axis;
 pub mod clips;
 pub mod clock;
 pub mod dahua;
+pub mod files;
 pub mod health;
 pub mod hikvision;
 pub mod hls;

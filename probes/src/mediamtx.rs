@@ -132,6 +132,7 @@ impl Inner {
                     return Ok(Found::Clip(Box::new(Clip {
                         header: None,
                         body,
+                        place: None,
                         dating: Dating::Zero(start),
                         ends: stretch.end,
                         growing: listed.growing(),

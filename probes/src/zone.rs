@@ -96,6 +96,11 @@ impl Zone {
         self.0.to_datetime(instant(at))
     }
 
+    /// As others take it.
+    pub(crate) fn time_zone(&self) -> TimeZone {
+        self.0.clone()
+    }
+
     /// Seconds that clocks are ahead of UTC at `at`.
     pub fn offset_s(&self, at: Timestamp) -> i32 {
         self.0.to_offset(instant(at)).seconds()

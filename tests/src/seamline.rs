@@ -105,6 +105,12 @@ impl Config {
         self.copy(name, recorder, "cam1", 0)
     }
 
+    /// Adds a site whose recorder is a folder of files behind a web server.
+    pub fn files(self, name: &str, url: &str, pattern: &str) -> Self {
+        let recorder = json!({ "kind": "files", "url": url, "pattern": pattern });
+        self.copy(name, recorder, "cam1", 0)
+    }
+
     /// Adds a site with a vendor's recorder.
     pub fn vendor(self, name: &str, vendor: &Vendor) -> Self {
         self.copy(name, vendor.recorder(), vendor.remote(), 0)
@@ -493,6 +499,14 @@ pub fn seamline(command: &[&str], folder: &Path) -> Output {
     let mut program = Command::new(binary());
     program.args(command).current_dir(folder);
     program.output().expect("the program can be started")
+}
+
+/// As [`seamline`], while it runs.
+pub fn started(command: &[&str], folder: &Path) -> Program {
+    let mut program = Command::new(binary());
+    program.args(command).current_dir(folder);
+    program.stderr(Stdio::null());
+    Program::start("seamline", program)
 }
 
 /// A TCP port that nothing listens on.

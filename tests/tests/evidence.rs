@@ -14,7 +14,7 @@ use seamline_tests::{
     player::Player,
     recorder::{Recorder, Setup},
     report::{Report, judge},
-    seamline::{Config, Seamline, seamline},
+    seamline::{Config, Seamline, seamline, started},
 };
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -399,6 +399,56 @@ fn what_was_broken_off_is_taken_up_and_the_same_bytes_come_of_it() {
     ];
     let output = seamline(&command, folder.path());
     assert_eq!(output.status.code(), Some(2), "it does not overwrite");
+}
+
+/// `kill -9` of the program that exports, and the same command again.
+#[test]
+fn an_export_that_was_killed_is_taken_up_by_the_same_command() {
+    let scenario = Scenario::paced(&Recipe::default(), &Recipe::secondary(), Some(6.0));
+    let server = scenario.config.serve();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let here = folder.path();
+    // Over the seam to the primary at 8 s.
+    let (from, to) = (iso(noon(5.0)), iso(noon(19.0)));
+    let address = url(&server, "");
+    let command = |name: &str| {
+        let words = [
+            "export", "--server", &address, "--camera", "gate", "--from", &from, "--to", &to, "-o",
+            name,
+        ];
+        words.map(str::to_owned)
+    };
+    let run = |name: &str| {
+        let command = command(name);
+        let output = seamline(&command.each_ref().map(String::as_str), here);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        said
+    };
+    let words = command("clip.mp4");
+    let mut killed = started(&words.each_ref().map(String::as_str), here);
+    let part = here.join("clip.mp4.part");
+    let written = || fs::metadata(&part).map_or(0, |file| file.len());
+    let deadline = monotonic() + SOON;
+    while written() < 200_000 {
+        assert!(monotonic() < deadline, "{} bytes are written", written());
+        thread::sleep(Duration::from_millis(5));
+    }
+    killed.kill();
+    let left = written();
+    assert!(!here.join("clip.mp4").exists(), "it was over already");
+    let said = run("clip.mp4");
+    assert!(said.contains("goes on behind"), "{said}");
+    run("whole.mp4");
+    let read = |name: &str| fs::read(here.join(name)).expect("the clip is there");
+    let whole = read("whole.mp4");
+    assert!((left as usize) < whole.len(), "{left} of {}", whole.len());
+    assert!(read("clip.mp4") == whole, "other bytes");
+    let (code, said) = verify(here, &["--key", &scenario.key()]);
+    assert_eq!(code, Some(0), "{said}");
+    let (_, report) = scenario.assert_told(&here.join("clip.mp4"), noon(5.0));
+    report.assert_seamless();
+    assert_eq!(report.sites(), ["secondary", "primary"]);
 }
 
 #[test]

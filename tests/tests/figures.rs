@@ -1,16 +1,25 @@
 //! Figures, measured on real recorders and players; they take minutes, so they run on demand:
 //! `cargo nextest run -p seamline-tests --test figures --run-ignored all --no-capture`
 
-use std::time::Duration;
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    path::Path,
+    process::Command,
+    thread,
+    time::Duration,
+};
 
 use seamline_tests::{
-    clock::{monotonic, noon},
-    footage::Recipe,
+    clock::{iso, monotonic, noon, range_time},
+    curl::curl,
+    footage::{Footage, Recipe},
     player::Player,
     probe::Probe,
     recorder::Setup,
     report::judge,
-    seamline::Config,
+    seamline::{Config, Seamline, seamline},
 };
 
 const RUNS: usize = 20;
@@ -119,4 +128,227 @@ fn time_from_the_strike_to_the_secondarys_first_picture() {
         "the secondary's own first packet:       {}",
         median_and_worst(direct)
     );
+}
+
+/// A day of an archive: the same ten seconds over and over, 8,640 files of one.
+fn day(footage: &Footage) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let one = footage.archive_without(&[]);
+    let name = |at: i64| range_time(at).replace(".000", "") + ".mp4";
+    let first = folder.path().join(name(noon(0.0)));
+    fs::copy(one.path().join(name(noon(0.0))), &first).expect("recordings can be copied");
+    for nth in 1..8_640 {
+        let file = folder.path().join(name(noon(10.0 * f64::from(nth))));
+        fs::hard_link(&first, file).expect("a file has many names");
+    }
+    folder
+}
+
+/// CPU time of a program so far.
+fn cpu(seamline: &Seamline) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", seamline.id())).expect("our own child");
+    let fields: Vec<&str> = stat
+        .rsplit(") ")
+        .next()
+        .unwrap_or_default()
+        .split(' ')
+        .collect();
+    let ticks: u64 = fields[11..13]
+        .iter()
+        .filter_map(|ticks| ticks.parse::<u64>().ok())
+        .sum();
+    Duration::from_millis(10 * ticks)
+}
+
+fn words(folder: &Path, program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program)
+        .args(arguments)
+        .current_dir(folder)
+        .output();
+    let output = output.expect("it can be started");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Of a day in an archive: when the first byte and the first picture come, what a bit costs, and what those cost who do not read.
+#[test]
+#[ignore = "measures, for minutes"]
+fn a_day_over_http() {
+    let footage = Recipe::default().mp4().make();
+    let folder = day(&footage);
+    let seamline_ = Config::default().archive("primary", folder.path()).serve();
+    let base = format!("http://127.0.0.1:{}", seamline_.port());
+    let day = format!("start={}&duration=86400", iso(noon(0.0)));
+    let here = folder.path().parent().expect("it is in a folder");
+    let get = format!("{base}/get?path=gate&{day}");
+    let playlist = format!("{base}/hls/gate/media.m3u8?{day}");
+    // The index of the archive is read once.
+    words(here, "curl", &["-s", "-m", "3", "-o", "/dev/null", &get]);
+    for (what, url) in [("/get", &get), ("HLS playlist", &playlist)] {
+        let first = (0..RUNS).map(|_| {
+            let told = words(
+                here,
+                "curl",
+                &[
+                    "-s",
+                    "-m",
+                    "1",
+                    "-o",
+                    "/dev/null",
+                    "-w",
+                    "%{time_starttransfer}",
+                    url,
+                ],
+            );
+            Duration::from_secs_f64(told.parse().unwrap_or(9.0))
+        });
+        println!(
+            "24 h, {what}: first byte {}",
+            median_and_worst(first.collect())
+        );
+    }
+    for (what, url) in [
+        ("/get", get.clone()),
+        ("HLS", playlist.replace("media", "index")),
+    ] {
+        let first = (0..5).map(|_| {
+            let started = monotonic();
+            words(
+                here,
+                "ffmpeg",
+                &[
+                    "-nostdin",
+                    "-v",
+                    "error",
+                    "-i",
+                    &url,
+                    "-frames:v",
+                    "1",
+                    "-f",
+                    "null",
+                    "-",
+                ],
+            );
+            monotonic().saturating_sub(started)
+        });
+        println!(
+            "24 h, {what}: FFmpeg's first picture {}",
+            median_and_worst(first.collect())
+        );
+    }
+
+    // Ten seconds of as much as it gives, to one reader.
+    let (began, at) = (monotonic(), cpu(&seamline_));
+    let told = words(
+        here,
+        "curl",
+        &[
+            "-s",
+            "-m",
+            "10",
+            "-o",
+            "/dev/null",
+            "-w",
+            "%{size_download}",
+            &get,
+        ],
+    );
+    let took = monotonic().saturating_sub(began).as_secs_f64();
+    let bytes: f64 = told.parse().unwrap_or(0.0);
+    let used = cpu(&seamline_).saturating_sub(at).as_secs_f64();
+    println!(
+        "/get while it is made: {:.0} MB/s, {:.2} s of CPU a Gbit",
+        bytes / 1e6 / took,
+        used / (bytes * 8e-9)
+    );
+    // And of an hour that lies in the folder of clips.
+    let hour = format!(
+        "{base}/get?path=gate&start={}&duration=3600",
+        iso(noon(0.0))
+    );
+    curl(&hour, &[]);
+    let (began, at, mut bytes) = (monotonic(), cpu(&seamline_), 0.0);
+    for _ in 0..10 {
+        let told = words(
+            here,
+            "curl",
+            &["-s", "-o", "/dev/null", "-w", "%{size_download}", &hour],
+        );
+        bytes += told.parse().unwrap_or(0.0);
+    }
+    let took = monotonic().saturating_sub(began).as_secs_f64();
+    let used = cpu(&seamline_).saturating_sub(at).as_secs_f64();
+    println!(
+        "/get of a clip that is there: {:.0} MB/s, {:.2} s of CPU a Gbit",
+        bytes / 1e6 / took,
+        used / (bytes * 8e-9)
+    );
+
+    // An hour as evidence, against a copy of its files.
+    let out = tempfile::tempdir().expect("a temporary folder can be made");
+    let files: Vec<_> = (0..360)
+        .map(|nth| range_time(noon(10.0 * f64::from(nth))).replace(".000", "") + ".mp4")
+        .collect();
+    let copied = out.path().join("copied");
+    fs::create_dir(&copied).expect("the folder can be written");
+    let started = monotonic();
+    for file in &files {
+        fs::copy(folder.path().join(file), copied.join(file)).expect("recordings can be copied");
+    }
+    let copying = monotonic().saturating_sub(started);
+    let (from, to) = (iso(noon(0.0)), iso(noon(3600.0)));
+    let started = monotonic();
+    let output = seamline(
+        &[
+            "export", "--server", &base, "--camera", "gate", "--from", &from, "--to", &to, "-o",
+            "clip.mp4",
+        ],
+        out.path(),
+    );
+    assert!(output.status.success(), "{output:?}");
+    let exporting = monotonic().saturating_sub(started);
+    let bytes = fs::metadata(out.path().join("clip.mp4"))
+        .expect("it is there")
+        .len();
+    println!(
+        "an hour, {} MB: exported in {:.2} s, its files copied in {:.2} s",
+        bytes / 1_000_000,
+        exporting.as_secs_f64(),
+        copying.as_secs_f64()
+    );
+
+    // Downloads of different hours to readers that take 50 kB a second.
+    let before = seamline_.resident();
+    let readers: Vec<_> = (0..200)
+        .map(|nth| {
+            let start = iso(noon(60.0 * f64::from(nth)));
+            let mut stream =
+                TcpStream::connect(("127.0.0.1", seamline_.port())).expect("it listens");
+            write!(
+                stream,
+                "GET /get?path=gate&start={start}&duration=3600 HTTP/1.1\r\nHost: h\r\n\r\n"
+            )
+            .expect("it reads");
+            thread::spawn(move || {
+                let (mut piece, mut read) = (vec![0; 5_000], 0);
+                for _ in 0..300 {
+                    read += stream.read(&mut piece).unwrap_or(0);
+                    thread::sleep(Duration::from_millis(100));
+                }
+                read
+            })
+        })
+        .collect();
+    let mut most = 0;
+    while !readers.iter().all(thread::JoinHandle::is_finished) {
+        most = most.max(seamline_.resident());
+        thread::sleep(Duration::from_millis(100));
+    }
+    let served = readers.into_iter().filter_map(|reader| reader.join().ok());
+    let served = served.filter(|read| *read > 500_000).count();
+    println!(
+        "200 slow downloads of an hour each, {served} served: {} MB more than the {} MB before",
+        most.saturating_sub(before) / 1_000_000,
+        before / 1_000_000
+    );
+    assert!(served == 200, "{served}");
 }

@@ -1,6 +1,14 @@
 //! Clips over HTTP: one file across gaps and sites, the same bytes whoever asks, whenever, and at whichever replica.
 
-use std::{thread, time::Duration};
+use std::{
+    fs,
+    io::{Read, Write},
+    net::TcpStream,
+    os::unix::fs::MetadataExt,
+    path::Path,
+    thread,
+    time::Duration,
+};
 
 use seamline_tests::{
     clock::{FRAME_MS, NOON_MS, iso, noon},
@@ -311,6 +319,14 @@ fn another_encoding_is_another_file() {
     assert!(other.body != whole.body);
 }
 
+/// The first bytes of a clip that is still being made, which can be had once they are there; its length is not told yet.
+fn begun(url: &str) -> Vec<u8> {
+    let part = curl(url, &["-H", "Range: bytes=0-299999"]);
+    assert_eq!((part.status, part.body.len()), (206, 300_000));
+    assert_eq!(part.header("content-range"), "bytes 0-299999/*");
+    part.body
+}
+
 #[test]
 fn a_site_that_dies_in_mid_body_costs_no_picture() {
     let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
@@ -322,12 +338,15 @@ fn a_site_that_dies_in_mid_body_costs_no_picture() {
         .site("secondary", &second)
         .serve();
     let url = clip_url(&seamline, noon(1.52), noon(41.0), "");
-    let fetching = thread::spawn(move || curl(&url, &[]));
-    seamline.await_log(&["route", "primary"], SOON);
-    thread::sleep(Duration::from_secs(2));
+    let fetching = thread::spawn({
+        let url = url.clone();
+        move || curl(&url, &[])
+    });
+    let part = begun(&url);
     first.kill();
     let answer = fetching.join().unwrap();
     assert_eq!((answer.status, answer.code), (200, 0));
+    assert!(answer.body.starts_with(&part), "other bytes");
     let clip = Clip::of(&answer.body);
     clip.assert_clean();
     let report = shown(&clip, &[("primary", &primary), ("secondary", &secondary)]);
@@ -345,15 +364,108 @@ fn a_body_that_cannot_go_on_is_cut_and_never_ended() {
         .site("primary", &only)
         .serve();
     let url = clip_url(&seamline, noon(1.52), noon(61.0), "");
-    let fetching = thread::spawn(move || curl(&url, &[]));
-    seamline.await_log(&["route", "primary"], SOON);
-    thread::sleep(Duration::from_secs(2));
+    let fetching = thread::spawn({
+        let url = url.clone();
+        move || curl(&url, &[])
+    });
+    let part = begun(&url);
     only.kill();
     let answer = fetching.join().unwrap();
     assert_eq!(answer.status, 200);
+    assert!(answer.body.starts_with(&part), "other bytes");
     // CURLE_PARTIAL_FILE, or CURLE_RECV_ERROR.
     assert!(answer.code == 18 || answer.code == 56, "{}", answer.code);
     assert!(!answer.body.is_empty());
+}
+
+/// Bytes on the disk of files below a folder that a program holds open and that have no names.
+fn nameless_bytes(seamline: &Seamline, folder: &Path) -> u64 {
+    let open = fs::read_dir(format!("/proc/{}/fd", seamline.id())).expect("our own child");
+    open.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let named = fs::read_link(&path).ok()?;
+        let ours = named.starts_with(folder);
+        ours.then(|| fs::metadata(&path).map_or(0, |file| 512 * file.blocks()))
+    })
+    .sum()
+}
+
+/// Two clips that together do not fit into their folder, and are read slowly: what was read gives way to what comes.
+#[test]
+fn clips_that_do_not_fit_pass_through_their_folder() {
+    const ROOM: u64 = 64 << 20;
+    let footage = Recipe::default().mjpeg("2").mp4().make();
+    let archive = footage.archive_without(&[]);
+    let spool = tempfile::tempdir().unwrap();
+    let config = Config::default().archive("primary", archive.path());
+    let roomy = config.serve();
+    let tight = config
+        .top(
+            "http",
+            serde_json::json!({ "spool": { "folder": spool.path(), "max_bytes": ROOM } }),
+        )
+        .serve();
+    let of = |seamline: &Seamline, from: f64| clip_url(seamline, noon(from), noon(29.0), "");
+    let starts = [-10.0, -9.0];
+    let whole = starts.map(|from| fetched(&of(&roomy, from)).body);
+    let sum: usize = whole.iter().map(Vec::len).sum();
+    assert!(sum as u64 > ROOM + (8 << 20), "{sum} bytes in all");
+    let reading: Vec<_> = starts
+        .iter()
+        .map(|from| {
+            let url = of(&tight, *from);
+            thread::spawn(move || curl(&url, &["--limit-rate", "8M"]))
+        })
+        .collect();
+    let mut most = 0;
+    while !reading.iter().all(thread::JoinHandle::is_finished) {
+        most = most.max(nameless_bytes(&tight, spool.path()));
+        thread::sleep(Duration::from_millis(20));
+    }
+    for (reading, whole) in reading.into_iter().zip(&whole) {
+        let answer = reading.join().unwrap();
+        assert_eq!((answer.status, answer.code), (200, 0));
+        assert!(answer.body == *whole, "other bytes");
+    }
+    println!("{sum} bytes came through {most} on the disk");
+    assert!(most > ROOM / 2 && most <= ROOM + (2 << 20), "{most} bytes");
+}
+
+/// Who asks for much and reads nothing costs what a socket does.
+#[test]
+fn readers_that_do_not_read_cost_little() {
+    const READERS: usize = 40;
+    let footage = Recipe::default().mp4().make();
+    let archive = footage.archive_without(&[]);
+    let seamline = Config::default().archive("primary", archive.path()).serve();
+    let of = |nth: usize| clip_url(&seamline, noon((nth % 4) as f64), noon(60.0), "");
+    fetched(&of(0));
+    let before = seamline.resident();
+    let readers: Vec<TcpStream> = (0..READERS)
+        .map(|nth| {
+            let url = of(nth);
+            let path = &url[url.find("/get").unwrap()..];
+            let mut stream = TcpStream::connect(("127.0.0.1", seamline.port())).unwrap();
+            write!(stream, "GET {path} HTTP/1.1\r\nHost: h\r\n\r\n").unwrap();
+            stream
+        })
+        .collect();
+    for nth in 0..4 {
+        let head = curl(&of(nth), &["--head"]);
+        assert!(!head.header("content-length").is_empty());
+    }
+    for mut reader in &readers {
+        let mut first = [0; 4096];
+        reader.read_exact(&mut first).unwrap();
+    }
+    let more = seamline.resident().saturating_sub(before);
+    println!("{} KB a reader", more / 1024 / READERS as u64);
+    assert!(
+        more < (READERS as u64) * (256 << 10) + (8 << 20),
+        "{more} bytes"
+    );
+    drop(readers);
+    fetched(&of(1));
 }
 
 #[test]

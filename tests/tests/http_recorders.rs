@@ -9,8 +9,8 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::{from_range_time, iso, monotonic, noon, wall_ms},
-    curl::curl,
+    clock::{FRAME_MS, from_range_time, iso, monotonic, noon, wall_ms},
+    curl::{Clip, curl},
     footage::{Footage, Recipe},
     player::Player,
     program::Program,
@@ -139,4 +139,129 @@ fn a_growing_playlist_is_followed_over_the_death_of_an_hls_recorder() {
     report.assert_nothing_lost(Duration::ZERO);
     assert!(report.runs[0].last >= struck - 1_000, "{report}");
     assert_eq!(player.errors, [""; 0]);
+}
+
+/// `motion` records what a camera streams, as files of eight seconds named by their time, until it is told to end.
+fn record_motion(camera: &str, folder: &Path, seconds: u64) {
+    let config = folder.join("motion.conf");
+    let files = folder.join("cam1");
+    fs::create_dir(&files).expect("the folder can be written");
+    let text = format!(
+        "daemon off\nlog_level 4\nwebcontrol_port 0\nstream_port 0\nnetcam_url {camera}\nwidth 640\nheight 360\nframerate 25\n\
+         emulate_motion on\nmovie_output on\nmovie_passthrough on\nmovie_codec mp4\nmovie_max_time 8\nevent_gap 60\n\
+         picture_output off\ntarget_dir {}\nmovie_filename %Y%m%d%H%M%S\n",
+        files.display()
+    );
+    fs::write(&config, text).expect("the folder can be written");
+    let mut command = Command::new("motion");
+    command.arg("-n").arg("-c").arg(&config).env("TZ", "UTC");
+    command.current_dir(folder).stderr(Stdio::null());
+    let mut motion = Program::start("motion", command);
+    // It takes some seconds until it writes.
+    let deadline = monotonic() + SOON;
+    let empty = || fs::read_dir(&files).is_ok_and(|mut files| files.next().is_none());
+    while empty() {
+        assert!(monotonic() < deadline, "motion records nothing");
+        thread::sleep(Duration::from_millis(100));
+    }
+    thread::sleep(Duration::from_secs(seconds));
+    motion.terminate();
+    motion.wait();
+}
+
+/// What motion recorded, served by nginx, plays beside a recorder that replays by RTSP, and the other goes on when nginx dies.
+#[test]
+fn files_of_motion_behind_a_web_server_are_a_recorder() {
+    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    let sites = [("primary", &primary), ("secondary", &secondary)];
+    let folder = tempfile::tempdir().unwrap();
+    {
+        let camera = Setup::default().start(&primary);
+        record_motion(&camera.url, folder.path(), 22);
+    }
+    let mut files: Vec<_> = fs::read_dir(folder.path().join("cam1"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert!(files.len() >= 3, "{files:?}");
+    // What the names say, less what the pictures say.
+    let mut first = Player::ffmpeg(&files[0].display().to_string());
+    first.watch_to_end(SOON);
+    let began = first.pictures[0].clock_ms.unwrap();
+    let name = files[0].file_stem().unwrap().to_string_lossy().into_owned();
+    let named = from_range_time(&format!("{}T{}Z", &name[..8], &name[8..])).unwrap();
+    let ahead = named - began;
+    let mut ended = began;
+    for file in &files {
+        let mut player = Player::ffmpeg(&file.display().to_string());
+        player.watch_to_end(SOON);
+        ended = player.last_clock().unwrap();
+    }
+    assert!(ended > began + 15_000, "{} to {}", iso(began), iso(ended));
+
+    let mut web = Web::of(folder.path());
+    let second = Setup::default().clock_ahead_ms(ahead).start(&secondary);
+    let seamline = Config::default()
+        .files("primary", &web.url, "{camera}/%Y%m%d%H%M%S.mp4")
+        .site("secondary", &second)
+        .serve();
+    // The latest file counts when it was not written for a while.
+    let deadline = monotonic() + SOON;
+    let whole = loop {
+        let told = seamline.coverage_json(&iso(named - 60_000), &iso(named + 120_000));
+        let text = told.to_string();
+        if !text.contains("\"growing\":true") && text.contains("recorded") {
+            break text;
+        }
+        assert!(monotonic() < deadline, "{text}");
+        thread::sleep(Duration::from_millis(500));
+    };
+    println!("{whole}");
+
+    // From the middle of the first file to behind the last one: as a file, by HTTP.
+    let (from, until) = (named + 3_000, ended + ahead + 4_000);
+    let url = format!(
+        "http://127.0.0.1:{}/get?path=gate&start={}&end={}&format=mp4",
+        seamline.port(),
+        iso(from),
+        iso(until)
+    );
+    let answer = curl(&url, &[]);
+    assert_eq!((answer.status, answer.code), (200, 0));
+    let clip = Clip::of(&answer.body);
+    clip.assert_clean();
+    let mut player = Player::ffmpeg(&clip.path.display().to_string());
+    player.watch_to_end(SOON);
+    let report = judge(&player.pictures, &sites);
+    println!("{report}");
+    assert_eq!(report.sites(), ["primary", "secondary"]);
+    assert_eq!(report.damaged, [""; 0]);
+    let run = &report.runs[0];
+    let whole = ((run.last - run.first) / FRAME_MS) as usize + 1;
+    assert_eq!(run.count, whole, "over the borders of files: {report}");
+    assert!(
+        (run.first - (from - ahead)).abs() <= 2 * FRAME_MS,
+        "{report}"
+    );
+    // motion stamps pictures by when they came: a seam is exact to a picture.
+    let exact = |pairs: &[(i64, i64)]| {
+        pairs
+            .iter()
+            .all(|(last, next)| (next - last).abs() <= 2 * FRAME_MS)
+    };
+    assert!(exact(&report.skips) && exact(&report.repeats), "{report}");
+    assert!(report.skips.len() + report.repeats.len() <= 1, "{report}");
+
+    // And the web server dies while it plays.
+    let mut player = Player::ffmpeg(&seamline.url_from(named, Some(until)));
+    player.watch_until(began + 4_000, SOON);
+    web.kill();
+    player.watch_to_end(Duration::from_secs(60));
+    let report = judge(&player.pictures, &sites);
+    println!("{report}");
+    assert_eq!(report.sites(), ["primary", "secondary"]);
+    assert_eq!(report.damaged, [""; 0]);
+    assert!(exact(&report.skips) && exact(&report.repeats), "{report}");
+    assert!(report.skips.len() + report.repeats.len() <= 1, "{report}");
 }

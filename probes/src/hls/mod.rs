@@ -186,6 +186,7 @@ impl Inner {
         Ok(Found::Clip(Box::new(Clip {
             header,
             body,
+            place: None,
             dating: Dating::First(segment.range.start()),
             ends: segment.range.end(),
             growing: growing && listed.media.end() == Some(segment.range.end()),

@@ -43,6 +43,9 @@ pub struct HttpConfig {
     /// The zone of its times. Found out when not given.
     #[serde(default)]
     pub zone: Option<Zone>,
+    /// How files are named, see [`seamline_archive::Pattern`]; `{camera}` stands for the copy's own name.
+    #[serde(default)]
+    pub pattern: Option<String>,
     /// Connects to whatever addresses the device names. Otherwise only to the host of `url`.
     #[serde(default)]
     pub trust_addresses: bool,
@@ -57,6 +60,7 @@ impl HttpConfig {
         let given = [
             ("rtsp", self.rtsp.is_some()),
             ("zone", self.zone.is_some()),
+            ("pattern", self.pattern.is_some()),
             ("trust_addresses", self.trust_addresses),
             ("rtsp_port", self.rtsp_port.is_some()),
         ];

@@ -15,7 +15,10 @@ use http_body_util::Full;
 use hyper::{
     HeaderMap, Method, Request, Response, StatusCode,
     body::Incoming,
-    header::{AUTHORIZATION, CONTENT_TYPE, DATE, LOCATION, RANGE, USER_AGENT, WWW_AUTHENTICATE},
+    header::{
+        AUTHORIZATION, CONTENT_TYPE, DATE, HeaderName, LAST_MODIFIED, LOCATION, RANGE, USER_AGENT,
+        WWW_AUTHENTICATE,
+    },
 };
 use seamline_routing::Timestamp;
 use url::Url;
@@ -58,6 +61,15 @@ pub(crate) struct Reply {
     /// Its time of day, to the second.
     pub(crate) date: Option<Timestamp>,
     pub(crate) body: Bytes,
+}
+
+/// What a recorder says of a file without giving it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Told {
+    /// Its time of day, to the second.
+    pub(crate) date: Option<Timestamp>,
+    /// When the file was written last, to the second.
+    pub(crate) modified: Option<Timestamp>,
 }
 
 impl Reply {
@@ -145,6 +157,35 @@ impl Device {
             });
         }
         Ok(Body::new(body))
+    }
+
+    /// What is said of a file.
+    pub(crate) async fn head(&self, path: &str) -> Result<Told, ProbeError> {
+        let response = self.ask(&Method::HEAD, path, None, None).await?;
+        if !response.status().is_success() {
+            return Err(refusal(response.status(), path));
+        }
+        Ok(Told {
+            date: date(response.headers()),
+            modified: instant(response.headers(), &LAST_MODIFIED),
+        })
+    }
+
+    /// So many bytes of a file from `start` on, fewer at its end; `None` where files are given as a whole alone.
+    pub(crate) async fn part(
+        &self,
+        path: &str,
+        start: u64,
+        length: u64,
+    ) -> Result<Option<Body>, ProbeError> {
+        let last = start.saturating_add(length.saturating_sub(1));
+        let range = format!("bytes={start}-{last}");
+        let response = self.ask(&Method::GET, path, None, Some(&range)).await?;
+        match response.status() {
+            StatusCode::PARTIAL_CONTENT => Ok(Some(Body::new(response.into_body()))),
+            StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE => Ok(None),
+            status => Err(refusal(status, path)),
+        }
     }
 
     /// Sends an XML document.
@@ -280,7 +321,11 @@ impl Device {
 }
 
 pub(crate) fn date(headers: &HeaderMap) -> Option<Timestamp> {
-    let text = headers.get(DATE)?.to_str().ok()?;
+    instant(headers, &DATE)
+}
+
+fn instant(headers: &HeaderMap, name: &HeaderName) -> Option<Timestamp> {
+    let text = headers.get(name)?.to_str().ok()?;
     let date = jiff::fmt::rfc2822::parse(text).ok()?;
     Some(Timestamp::from_micros(date.timestamp().as_microsecond()))
 }

@@ -102,6 +102,13 @@ impl Pattern {
         Ok(self)
     }
 
+    /// As [`Pattern::in_zone`], of a zone that is known already.
+    #[must_use]
+    pub fn in_time_zone(mut self, zone: TimeZone) -> Self {
+        self.zone = zone;
+        self
+    }
+
     /// The time (µs UTC) that `relative` (folders separated by `/`) stands for, `None` when the
     /// name does not fit the pattern.
     pub fn start_us(&self, relative: &str) -> Option<i64> {

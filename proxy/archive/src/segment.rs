@@ -287,7 +287,7 @@ impl Track {
         scale(i64::from(sample.duration), self.timescale)
     }
 
-    fn presentation_us(&self, sample: &Sample) -> i64 {
+    pub(crate) fn presentation_us(&self, sample: &Sample) -> i64 {
         self.to_us(
             sample
                 .decode_time

@@ -24,6 +24,8 @@ pub struct Stream {
     tracks: Vec<Track>,
     defaults: Vec<Trex>,
     fragmented: bool,
+    /// Where the media begins that follows the index.
+    entered: Option<u64>,
     /// Samples whose bytes are still to come, by their places, and the tracks that they are of.
     due: VecDeque<(usize, Sample)>,
 }
@@ -102,6 +104,17 @@ impl Stream {
     /// Nothing received yet.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Of a plain movie whose index (a whole `moov` box) is at hand: what is taken in are its bytes from `place` on, somewhere in its
+    /// media. What lies before is left out.
+    pub fn entered(index: &[u8], place: u64) -> Self {
+        let mut stream = Self {
+            entered: Some(place),
+            ..Self::default()
+        };
+        stream.push(index);
+        stream
     }
 
     /// Takes in what came.
@@ -203,6 +216,11 @@ impl Stream {
         self.fragmented = movie.fragmented;
         self.due.clear();
         self.take_due();
+        if let Some(place) = self.entered.take() {
+            self.due.retain(|(_, sample)| sample.offset >= place);
+            self.at = place;
+            self.state = State::Media(None);
+        }
         let formats = self.tracks.iter().map(|track| track.format.clone());
         Ok(Some(Piece::Tracks(formats.collect())))
     }
@@ -309,11 +327,11 @@ impl Stream {
 
 /// A key frame of a picture of 8K takes less.
 const FRAME_BYTES_MAX: usize = 32 << 20;
-const MEDIA_BYTES_MAX: u64 = 1 << 40;
+pub(crate) const MEDIA_BYTES_MAX: u64 = 1 << 40;
 const MOOF_BYTES_MAX: u64 = 4 << 20;
 const MOOV_BYTES_MAX: u64 = 64 << 20;
 /// Samples that wait for their bytes at most: of a plain movie all of them.
-const SAMPLES_MAX: usize = 1 << 20;
+pub(crate) const SAMPLES_MAX: usize = 1 << 20;
 
 #[cfg(test)]
 mod tests;

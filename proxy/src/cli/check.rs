@@ -48,10 +48,7 @@ fn summary(config: &Config) -> String {
         .map(|user| user.name.as_str())
         .collect();
     let users = users.join(", ");
-    let remarks = config
-        .auth
-        .remarks(config.inbound.certificates.is_some())
-        .join("\nnote    ");
+    let remarks = config.remarks().join("\nnote    ");
     let remarks = if remarks.is_empty() {
         remarks
     } else {

@@ -29,7 +29,7 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     tracing::info!(
         addresses = ?listener.addresses()?, tls = certificates.is_some(), cameras = config.cameras.len(), recorders = config.recorders.len(), users = config.auth.users.len(), "serving"
     );
-    for remark in config.auth.remarks(certificates.is_some()) {
+    for remark in config.remarks() {
         tracing::warn!("{remark}");
     }
     let house = House::build(config, Journal::default());

@@ -59,6 +59,18 @@ pub struct Config {
     pub evidence_key: Option<SigningKey>,
 }
 
+impl Config {
+    /// What an operator should know about who can come in how, and to what.
+    pub fn remarks(&self) -> Vec<String> {
+        let mut remarks = self.auth.remarks(self.inbound.certificates.is_some());
+        if self.auth.users.is_empty() && !self.inbound.http.passthrough.is_empty() {
+            let open = "no [[user]]: anybody may use the recorders' own services that [[passthrough]] relays";
+            remarks.push(open.to_owned());
+        }
+        remarks
+    }
+}
+
 /// A recorder that can be asked.
 #[derive(Clone)]
 pub struct RecorderEntry {

@@ -397,6 +397,10 @@ fn paths_of_recorders() {
         "paths = ['/ISAPI/']\nusers = ['admin']\n{both}"
     )))
     .unwrap();
+    assert!(!config.remarks().concat().contains("passthrough"));
+    let open = house(&format!("{camera}[[passthrough]]\npaths = ['/']\n{both}"));
+    let open = parse(&open).unwrap().remarks().concat();
+    assert!(open.contains("[[passthrough]]"), "{open}");
     let rule = &config.inbound.http.passthrough[0];
     let sites: Vec<&str> = rule
         .targets

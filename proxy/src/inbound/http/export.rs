@@ -6,6 +6,7 @@
 //! delivery is that of any other with the same SHA-256.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -28,7 +29,7 @@ use utoipa_axum::routes;
 use super::errors::Problem;
 use super::gate::{Admitted, Visitor};
 use super::service::Face;
-use super::times::time;
+use super::times::window;
 use crate::cameras::{CameraEntry, Cameras};
 use crate::clock;
 use crate::evidence::{Clip, NoClip, Order, Zipped};
@@ -37,7 +38,7 @@ use crate::playback::NoReel;
 /// Pieces of a clip that wait for a client: each is a fragment of about a second.
 const PIECES_MAX: usize = 2;
 /// The longest range of one clip: 31 days.
-const RANGE_S_MAX: i64 = 31 * 86_400;
+const RANGE_MAX: Duration = Duration::from_secs(31 * 86_400);
 /// When a site that is down is worth another try.
 const RETRY_S: u64 = 10;
 /// How long the clip's bytes were taken up behind, for who goes on.
@@ -56,11 +57,13 @@ struct Wish {
     #[param(rename = "path")]
     _path: Option<String>,
     /// The first instant (RFC 3339).
-    start: String,
+    #[param(required = true)]
+    start: Option<String>,
     /// The first instant behind it (RFC 3339); this or `duration`.
     end: Option<String>,
     /// Seconds from `start` on.
-    duration: Option<f64>,
+    #[param(value_type = Option<f64>)]
+    duration: Option<String>,
     /// What is answered.
     #[serde(default)]
     format: Format,
@@ -172,29 +175,10 @@ async fn export(
 
 impl Wish {
     fn range(&self) -> Result<TimeRange, Problem> {
-        let start = time("start", &self.start)?;
-        let end = match (&self.end, self.duration) {
-            (Some(end), None) => time("end", end)?,
-            (None, Some(seconds)) => {
-                let micros = seconds * 1e6;
-                if !(micros >= 1.0 && micros <= RANGE_S_MAX as f64 * 1e6) {
-                    let what = format!("duration={seconds}: from a microsecond to {RANGE_S_MAX} s");
-                    return Err(Problem::bad_request(what));
-                }
-                start.shift(micros.round() as i64)
-            }
-            _ => {
-                return Err(Problem::bad_request(
-                    "either `end` or `duration` says how much",
-                ));
-            }
-        };
-        let range = TimeRange::new(start, end)
-            .ok_or_else(|| Problem::bad_request("the end is not after the start"))?;
-        if range.duration().as_secs() > RANGE_S_MAX as u64 {
-            let what = format!("a clip is at most {RANGE_S_MAX} s long");
-            return Err(Problem::bad_request(what));
-        }
+        let (start, end) = (self.start.as_deref(), self.end.as_deref());
+        let (start, end) = window(start, end, self.duration.as_deref(), RANGE_MAX)?;
+        let unsaid = || Problem::bad_request("either `end` or `duration` says how much");
+        let range = TimeRange::new(start, end.ok_or_else(unsaid)?).ok_or_else(unsaid)?;
         if start > clock::wall() {
             return Err(Problem::not_found("nothing is recorded of the future"));
         }

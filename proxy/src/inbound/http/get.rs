@@ -25,6 +25,7 @@ use super::errors::{Problem, as_mediamtx};
 use super::gate::Admitted;
 use super::ranges::{Parts, Wish, names};
 use super::service::Face;
+use super::times::window;
 use crate::clock;
 use crate::playing::Client;
 use crate::spool::{Clip, Entry, Fault, Format, Gaps, Progress, Stage, Unspooled};
@@ -153,29 +154,9 @@ fn clip(
     camera: &crate::cameras::CameraEntry,
     now: Timestamp,
 ) -> Result<Clip, Problem> {
-    let time = |name: &str, text: &str| {
-        Timestamp::parse_iso(text.trim()).map_err(|error| {
-            Problem::bad_request(format!("{name}: {error}; such as 2026-01-31T12:00:00Z"))
-        })
-    };
-    let start = query.start.as_deref();
-    let start = start.ok_or_else(|| Problem::bad_request("start: from when on?"))?;
-    let from = time("start", start)?;
-    let until = match (&query.duration, &query.end) {
-        (Some(_), Some(_)) => {
-            return Err(Problem::bad_request("duration or end, not both"));
-        }
-        (Some(text), None) => from.shift(duration_us(text)?),
-        (None, Some(text)) => time("end", text)?,
-        (None, None) => return Err(Problem::bad_request("duration: how many seconds?")),
-    };
-    if until <= from {
-        return Err(Problem::bad_request("it ends before it starts"));
-    }
-    if until.since(from) > DURATION_MAX {
-        let days = DURATION_MAX.as_secs() / 86_400;
-        return Err(Problem::bad_request(format!("more than {days} days")));
-    }
+    let (start, end) = (query.start.as_deref(), query.end.as_deref());
+    let (from, until) = window(start, end, query.duration.as_deref(), DURATION_MAX)?;
+    let until = until.ok_or_else(|| Problem::bad_request("duration: how many seconds?"))?;
     if from >= now {
         return Err(Problem::not_found("that is still to come"));
     }
@@ -199,20 +180,6 @@ fn clip(
         format,
         gaps,
     })
-}
-
-fn duration_us(text: &str) -> Result<i64, Problem> {
-    let seconds: f64 = text
-        .trim()
-        .parse()
-        .map_err(|_| Problem::bad_request("duration: no number of seconds"))?;
-    if !(seconds.is_finite() && seconds > 0.0 && seconds <= DURATION_MAX.as_secs_f64()) {
-        let days = DURATION_MAX.as_secs() / 86_400;
-        return Err(Problem::bad_request(format!(
-            "duration: more than 0 s, at most {days} days"
-        )));
-    }
-    Ok(((seconds * 1e6).round() as i64).max(1))
 }
 
 /// What a request makes its answer depend on.

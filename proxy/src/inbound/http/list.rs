@@ -17,6 +17,7 @@ use utoipa_axum::routes;
 use super::errors::{Problem, as_mediamtx};
 use super::gate::Admitted;
 use super::service::{Face, Guest};
+use super::times::time;
 use crate::cameras::CameraEntry;
 use crate::clock;
 
@@ -76,13 +77,11 @@ async fn list(
     }: Admitted<Asked>,
     request: RequestParts,
 ) -> Result<Json<Vec<Span>>, Problem> {
-    let time = |name: &str, text: &Option<String>| match text.as_deref().map(str::trim) {
+    let given = |name: &str, text: &Option<String>| match text.as_deref().map(str::trim) {
         None | Some("") => Ok(None),
-        Some(text) => Timestamp::parse_iso(text).map(Some).map_err(|error| {
-            Problem::bad_request(format!("{name}: {error}; such as 2026-01-31T12:00:00Z"))
-        }),
+        Some(text) => time(name, text).map(Some),
     };
-    let (start, end) = (time("start", &query.start)?, time("end", &query.end)?);
+    let (start, end) = (given("start", &query.start)?, given("end", &query.end)?);
     let wanted = TimeRange::new(
         start.unwrap_or(Timestamp::MIN),
         end.unwrap_or(Timestamp::MAX),

@@ -1,5 +1,7 @@
 //! Times in answers and in questions: RFC 3339, UTC, microseconds.
 
+use std::time::Duration;
+
 use seamline_routing::{TimeRange, Timestamp};
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -51,16 +53,98 @@ impl From<TimeRange> for Stretch {
 
 /// Reads a parameter.
 pub(super) fn time(name: &str, text: &str) -> Result<Timestamp, Problem> {
-    text.parse().map_err(|error| {
+    text.trim().parse().map_err(|error| {
         Problem::bad_request(format!(
             "{name}: {error}; a time looks like 2026-11-22T10:00:00Z, and the + of a zone is written %2B"
         ))
     })
 }
 
+/// The stretch of time that a question is about: where it begins, and where it ends, by `end` or by `duration` (seconds), if it
+/// says so. It is at most `longest`.
+pub(super) fn window(
+    start: Option<&str>,
+    end: Option<&str>,
+    duration: Option<&str>,
+    longest: Duration,
+) -> Result<(Timestamp, Option<Timestamp>), Problem> {
+    let start = start.ok_or_else(|| Problem::bad_request("start: from when on?"))?;
+    let start = time("start", start)?;
+    let end = match (end, duration) {
+        (Some(_), Some(_)) => {
+            return Err(Problem::bad_request("end or duration, not both"));
+        }
+        (Some(end), None) => time("end", end)?,
+        (None, Some(text)) => start.shift(seconds_us(text, longest)?),
+        (None, None) => return Ok((start, None)),
+    };
+    if end <= start {
+        return Err(Problem::bad_request("the end is not after the start"));
+    }
+    if end.since(start) > longest {
+        return Err(too_long(longest));
+    }
+    Ok((start, Some(end)))
+}
+
+fn seconds_us(text: &str, longest: Duration) -> Result<i64, Problem> {
+    let seconds: f64 = text
+        .trim()
+        .parse()
+        .map_err(|_| Problem::bad_request("duration: no number of seconds"))?;
+    if !(seconds.is_finite() && seconds > 0.0) {
+        return Err(Problem::bad_request("duration: more than 0 s"));
+    }
+    if seconds > longest.as_secs_f64() {
+        return Err(too_long(longest));
+    }
+    Ok(((seconds * 1e6).round() as i64).max(1))
+}
+
+fn too_long(longest: Duration) -> Problem {
+    let days = longest.as_secs() / 86_400;
+    Problem::bad_request(format!("longer than {days} days"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+
+    #[test]
+    fn windows_are_read_or_refused() {
+        let noon = Some("2026-01-01T12:00:00Z");
+        let (start, end) = window(noon, None, Some(" 1.5 "), DAY).unwrap();
+        assert_eq!(end.unwrap().micros_since(start), 1_500_000);
+        let (_, end) = window(noon, None, Some("1e-9"), DAY).unwrap();
+        assert_eq!(end.unwrap().micros_since(start), 1);
+        assert_eq!(window(noon, None, None, DAY).unwrap(), (start, None));
+        let later = Some("2026-01-01T14:00:00+01:00");
+        assert!(window(noon, later, None, DAY).is_ok());
+        for (start, end, duration) in [
+            (None, later, None),
+            (Some(""), None, None),
+            (Some("now"), None, None),
+            (Some("2026-01-01T12:00:00"), None, None),
+            (noon, noon, None),
+            (noon, Some("2025-01-01T12:00:00Z"), None),
+            (noon, Some("2026-01-02T12:00:00.000001Z"), None),
+            (noon, later, Some("1")),
+            (noon, None, Some("")),
+            (noon, None, Some("0")),
+            (noon, None, Some("-1")),
+            (noon, None, Some("NaN")),
+            (noon, None, Some("inf")),
+            (noon, None, Some("1e300")),
+            (noon, None, Some("86401")),
+        ] {
+            assert!(
+                window(start, end, duration, DAY).is_err(),
+                "{start:?} {end:?} {duration:?}"
+            );
+        }
+    }
 
     #[test]
     fn answers_tell_microseconds_and_no_impossible_year() {

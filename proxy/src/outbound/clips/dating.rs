@@ -53,7 +53,8 @@ impl Dater {
         Dater {
             dating,
             zero_us: None,
-            before_us,
+            // Every file counts from its own beginning.
+            before_us: before_us.filter(|_| !matches!(dating, Dating::Named(_))),
             lanes: (0..tracks).map(|_| Lane::default()).collect(),
             waiting_bytes: 0,
         }
@@ -81,7 +82,7 @@ impl Dater {
                 lane.lasts |= frame.duration_us > 0;
                 lane.lasts
             }
-            Dating::First(first) => {
+            Dating::First(first) | Dating::Named(first) => {
                 if leads && self.zero_us.is_none() {
                     let shown_us = frame.decode_us.saturating_add(frame.composition_us);
                     let told_us = first.as_micros().saturating_sub(shown_us);
@@ -102,7 +103,7 @@ impl Dater {
         if known {
             match self.dating {
                 Dating::Zero(_) => self.release(track, interval_us, dated),
-                Dating::First(_) => {
+                Dating::First(_) | Dating::Named(_) => {
                     (0..self.lanes.len()).for_each(|lane| self.release(lane, 0, dated));
                 }
             }
@@ -138,7 +139,7 @@ impl Dater {
                         .saturating_add(frame.composition_us - lane.reorder_us);
                     unrounded(told_us)
                 }
-                Dating::First(first) => self
+                Dating::First(first) | Dating::Named(first) => self
                     .zero_us
                     .unwrap_or(first.as_micros())
                     .saturating_add(frame.decode_us)

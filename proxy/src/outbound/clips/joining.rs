@@ -10,6 +10,8 @@ const HELD_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Where the picture that was delivered last is looked for in the next clip: clips of one recorder differ by what the
 /// camera's clock and its own drift apart.
 const NEAR_US: i64 = 500_000;
+/// The same for clips that are dated by names, which are given when a file is opened, up to a group of pictures late.
+const NAMED_NEAR_US: i64 = 3_000_000;
 /// Pictures that must be the same, one after the other: in a scene that stands still single ones are.
 const SAME: usize = 3;
 
@@ -21,9 +23,25 @@ pub(super) struct Frame {
     /// In the camera's timeline.
     pub(super) capture_us: i64,
     pub(super) duration_us: i64,
+    /// Ticks a second of the track's RTP time.
+    pub(super) clock_rate: u32,
     pub(super) data: Bytes,
     /// `None` when the client does not want it.
     pub(super) unit: Option<Unit>,
+}
+
+impl Frame {
+    fn shift(&mut self, shift_us: i64) {
+        if shift_us == 0 {
+            return;
+        }
+        self.capture_us = self.capture_us.saturating_add(shift_us);
+        if let Some(unit) = &mut self.unit {
+            unit.capture_us = self.capture_us;
+            let ticks = i128::from(self.capture_us) * i128::from(self.clock_rate) / 1_000_000;
+            unit.rtp_time = ticks as u32;
+        }
+    }
 }
 
 /// Decides from which of its frames on a clip counts.
@@ -31,6 +49,10 @@ pub(super) struct Frame {
 pub(super) struct Joiner {
     master: usize,
     state: State,
+    /// The clip is dated by a name.
+    named: bool,
+    /// How much later its frames were taken than they are dated, µs.
+    shift_us: i64,
     held: Vec<Frame>,
     held_bytes: usize,
     /// Pictures of this clip while it is compared with the one before, the latest last.
@@ -64,6 +86,8 @@ impl Joiner {
         Joiner {
             master,
             state: State::Start(from_us),
+            named: false,
+            shift_us: 0,
             held: Vec::new(),
             held_bytes: 0,
             seen: VecDeque::new(),
@@ -79,11 +103,25 @@ impl Joiner {
         self.end_us
     }
 
+    /// A clip begins; `named` says that it is dated by the name of a file.
+    pub(super) fn begin(&mut self, named: bool) {
+        self.named = named;
+        self.shift_us = 0;
+    }
+
     /// Takes a frame, gives out units that count.
-    pub(super) fn take(&mut self, frame: Frame, units: &mut VecDeque<Unit>) -> Result<(), TooLong> {
+    pub(super) fn take(
+        &mut self,
+        mut frame: Frame,
+        units: &mut VecDeque<Unit>,
+    ) -> Result<(), TooLong> {
         let is_master = frame.track == self.master;
+        let near_us = if self.named { NAMED_NEAR_US } else { NEAR_US };
         match self.state {
-            State::Counting => self.count(frame, units),
+            State::Counting => {
+                frame.shift(self.shift_us);
+                self.count(frame, units);
+            }
             State::Start(from_us) => {
                 let (capture_us, begins) = (frame.capture_us, is_master && is_start(&frame));
                 if begins && capture_us <= from_us {
@@ -110,11 +148,11 @@ impl Joiner {
                 if is_master && self.is_last_delivered() {
                     let off_us = capture_us.abs_diff(last_us);
                     let better = self.same.is_none_or(|(best_us, _)| off_us < best_us);
-                    if better && off_us <= NEAR_US as u64 {
+                    if better && off_us <= near_us as u64 {
                         self.same = Some((off_us, self.held.len()));
                     }
                 }
-                if is_master && capture_us > last_us.saturating_add(NEAR_US) {
+                if is_master && capture_us > last_us.saturating_add(near_us) {
                     self.release(units);
                 }
             }
@@ -150,12 +188,18 @@ impl Joiner {
 
     /// Gives out what is held and lies behind what was delivered: behind the same picture where it was seen, else by time.
     fn release(&mut self, units: &mut VecDeque<Unit>) {
+        let behind = self.state == State::Behind;
         self.state = State::Counting;
         self.held_bytes = 0;
         self.seen.clear();
         let same = self.same.take();
         let before = self.newest_us.clone();
-        for (nth, frame) in std::mem::take(&mut self.held).into_iter().enumerate() {
+        let held = std::mem::take(&mut self.held);
+        if behind && self.named {
+            self.shift_us = self.late_us(&held, same);
+        }
+        for (nth, mut frame) in held.into_iter().enumerate() {
+            frame.shift(self.shift_us);
             let known = before.get(frame.track).copied().unwrap_or(i64::MIN);
             let fresh = match same {
                 Some((_, held)) if frame.track == self.master => nth >= held,
@@ -165,6 +209,21 @@ impl Joiner {
                 self.count(frame, units);
             }
         }
+    }
+
+    /// How much later the frames of a clip were taken than its name says, when it goes on where the one before ended, µs.
+    fn late_us(&self, held: &[Frame], same: Option<(u64, usize)>) -> i64 {
+        let repeated = same.and_then(|(_, until)| held.get(until.checked_sub(1)?));
+        let last_us = self.newest_us.get(self.master);
+        if let (Some(repeated), Some(last_us)) = (repeated, last_us) {
+            return last_us.saturating_sub(repeated.capture_us);
+        }
+        let first = held.iter().find(|frame| frame.track == self.master);
+        let late = first
+            .zip(self.end_us)
+            .map(|(first, end_us)| end_us.saturating_sub(first.capture_us));
+        late.filter(|late_us| late_us.unsigned_abs() <= NAMED_NEAR_US as u64)
+            .unwrap_or(0)
     }
 
     fn count(&mut self, frame: Frame, units: &mut VecDeque<Unit>) {
@@ -219,6 +278,7 @@ mod tests {
             track: 0,
             capture_us,
             duration_us: FRAME,
+            clock_rate: 90_000,
             data,
             unit: Some(unit.unwrap()),
         }
@@ -229,6 +289,7 @@ mod tests {
             track: 1,
             capture_us: at_us,
             duration_us: 20_000,
+            clock_rate: 8_000,
             data: Bytes::from_static(b"s"),
             unit: Some(Unit {
                 track: 1,
@@ -285,6 +346,33 @@ mod tests {
             let numbers: Vec<i64> = second.iter().map(|(_, at)| (at - late) / FRAME).collect();
             assert_eq!(numbers, (55..80).collect::<Vec<_>>(), "{late}");
         }
+    }
+
+    #[test]
+    fn files_that_are_named_late_go_on_where_the_one_before_ended() {
+        for late in [-2_500_000, -1_000_000, -1, 0, 700_000, 2_400_000] {
+            // With the group over again that was begun, and without a picture in common.
+            for begins in [50, 55] {
+                let mut joiner = Joiner::start(0, 0, 2);
+                joiner.begin(true);
+                assert_eq!(
+                    clip(&mut joiner, (0..55).map(|n| picture(n, 0))),
+                    pictures(0..55)
+                );
+                joiner.begin(true);
+                let second = clip(&mut joiner, (begins..160).map(|n| picture(n, late)));
+                assert_eq!(second, pictures(55..160), "{late} {begins}");
+            }
+        }
+        // Much later it is another recording.
+        let mut joiner = Joiner::start(0, 0, 2);
+        joiner.begin(true);
+        clip(&mut joiner, (0..20).map(|n| picture(n, 0)));
+        joiner.begin(true);
+        assert_eq!(
+            clip(&mut joiner, (200..210).map(|n| picture(n, 7))).first(),
+            Some(&(0, 200 * FRAME + 7))
+        );
     }
 
     #[test]

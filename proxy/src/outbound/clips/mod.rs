@@ -188,10 +188,8 @@ impl ClipLeg {
     }
 
     fn begin(&mut self, clip: Clip) {
-        let mut stream = Stream::new();
-        if let Some(header) = &clip.header {
-            stream.push(header);
-        }
+        let stream = clip.stream();
+        self.joiner.begin(matches!(clip.dating, Dating::Named(_)));
         self.stage = Stage::Reading(Box::new(Reading {
             body: clip.body,
             stream,
@@ -208,7 +206,7 @@ impl ClipLeg {
         let Stage::Reading(reading) = std::mem::replace(&mut self.stage, Stage::Over) else {
             return;
         };
-        let overlap = matches!(reading.dating, Dating::Zero(_));
+        let overlap = !matches!(reading.dating, Dating::First(_));
         self.joiner.clip_over(overlap, &mut self.units);
         self.zero_us = reading.dater.as_ref().and_then(Dater::zero_us);
         let end_us = self.joiner.end_us();
@@ -310,6 +308,7 @@ impl ClipLeg {
                 track,
                 capture_us,
                 duration_us: frame.duration_us,
+                clock_rate: self.packing.clock_rate(frame.track),
                 data: frame.data,
                 unit,
             };
