@@ -175,15 +175,22 @@ fn words(folder: &Path, program: &str, arguments: &[&str]) -> String {
 fn a_day_over_http() {
     let footage = Recipe::default().mp4().make();
     let folder = day(&footage);
-    let seamline_ = Config::default().archive("primary", folder.path()).serve();
-    let base = format!("http://127.0.0.1:{}", seamline_.port());
+    let seamline = Config::default().archive("primary", folder.path()).serve();
+    let base = format!("http://127.0.0.1:{}", seamline.port());
     let day = format!("start={}&duration=86400", iso(noon(0.0)));
-    let here = folder.path().parent().expect("it is in a folder");
     let get = format!("{base}/get?path=gate&{day}");
     let playlist = format!("{base}/hls/gate/media.m3u8?{day}");
+    first_byte_and_picture(&get, &playlist);
+    bytes_and_their_cost(&seamline, &base, &get);
+    export_against_a_copy(folder.path(), &base);
+    slow_readers(&seamline);
+}
+
+fn first_byte_and_picture(get: &str, playlist: &str) {
+    let here = Path::new(".");
     // The index of the archive is read once.
-    words(here, "curl", &["-s", "-m", "3", "-o", "/dev/null", &get]);
-    for (what, url) in [("/get", &get), ("HLS playlist", &playlist)] {
+    words(here, "curl", &["-s", "-m", "3", "-o", "/dev/null", get]);
+    for (what, url) in [("/get", get), ("HLS playlist", playlist)] {
         let first = (0..RUNS).map(|_| {
             let told = words(
                 here,
@@ -207,7 +214,7 @@ fn a_day_over_http() {
         );
     }
     for (what, url) in [
-        ("/get", get.clone()),
+        ("/get", get.to_owned()),
         ("HLS", playlist.replace("media", "index")),
     ] {
         let first = (0..5).map(|_| {
@@ -220,7 +227,7 @@ fn a_day_over_http() {
                     "-v",
                     "error",
                     "-i",
-                    &url,
+                    url,
                     "-frames:v",
                     "1",
                     "-f",
@@ -235,9 +242,12 @@ fn a_day_over_http() {
             median_and_worst(first.collect())
         );
     }
+}
 
+fn bytes_and_their_cost(seamline: &Seamline, base: &str, get: &str) {
+    let here = Path::new(".");
     // Ten seconds of as much as it gives, to one reader.
-    let (began, at) = (monotonic(), cpu(&seamline_));
+    let (began, at) = (monotonic(), cpu(seamline));
     let told = words(
         here,
         "curl",
@@ -249,12 +259,12 @@ fn a_day_over_http() {
             "/dev/null",
             "-w",
             "%{size_download}",
-            &get,
+            get,
         ],
     );
     let took = monotonic().saturating_sub(began).as_secs_f64();
     let bytes: f64 = told.parse().unwrap_or(0.0);
-    let used = cpu(&seamline_).saturating_sub(at).as_secs_f64();
+    let used = cpu(seamline).saturating_sub(at).as_secs_f64();
     println!(
         "/get while it is made: {:.0} MB/s, {:.2} s of CPU a Gbit",
         bytes / 1e6 / took,
@@ -266,7 +276,7 @@ fn a_day_over_http() {
         iso(noon(0.0))
     );
     curl(&hour, &[]);
-    let (began, at, mut bytes) = (monotonic(), cpu(&seamline_), 0.0);
+    let (began, at, mut bytes) = (monotonic(), cpu(seamline), 0.0);
     for _ in 0..10 {
         let told = words(
             here,
@@ -276,13 +286,15 @@ fn a_day_over_http() {
         bytes += told.parse().unwrap_or(0.0);
     }
     let took = monotonic().saturating_sub(began).as_secs_f64();
-    let used = cpu(&seamline_).saturating_sub(at).as_secs_f64();
+    let used = cpu(seamline).saturating_sub(at).as_secs_f64();
     println!(
         "/get of a clip that is there: {:.0} MB/s, {:.2} s of CPU a Gbit",
         bytes / 1e6 / took,
         used / (bytes * 8e-9)
     );
+}
 
+fn export_against_a_copy(archive: &Path, base: &str) {
     // An hour as evidence, against a copy of its files.
     let out = tempfile::tempdir().expect("a temporary folder can be made");
     let files: Vec<_> = (0..360)
@@ -292,14 +304,14 @@ fn a_day_over_http() {
     fs::create_dir(&copied).expect("the folder can be written");
     let started = monotonic();
     for file in &files {
-        fs::copy(folder.path().join(file), copied.join(file)).expect("recordings can be copied");
+        fs::copy(archive.join(file), copied.join(file)).expect("recordings can be copied");
     }
     let copying = monotonic().saturating_sub(started);
     let (from, to) = (iso(noon(0.0)), iso(noon(3600.0)));
     let started = monotonic();
     let output = seamline(
         &[
-            "export", "--server", &base, "--camera", "gate", "--from", &from, "--to", &to, "-o",
+            "export", "--server", base, "--camera", "gate", "--from", &from, "--to", &to, "-o",
             "clip.mp4",
         ],
         out.path(),
@@ -315,14 +327,16 @@ fn a_day_over_http() {
         exporting.as_secs_f64(),
         copying.as_secs_f64()
     );
+}
 
+fn slow_readers(seamline: &Seamline) {
     // Downloads of different hours to readers that take 50 kB a second.
-    let before = seamline_.resident();
+    let before = seamline.resident();
     let readers: Vec<_> = (0..200)
         .map(|nth| {
             let start = iso(noon(60.0 * f64::from(nth)));
             let mut stream =
-                TcpStream::connect(("127.0.0.1", seamline_.port())).expect("it listens");
+                TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens");
             write!(
                 stream,
                 "GET /get?path=gate&start={start}&duration=3600 HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -340,7 +354,7 @@ fn a_day_over_http() {
         .collect();
     let mut most = 0;
     while !readers.iter().all(thread::JoinHandle::is_finished) {
-        most = most.max(seamline_.resident());
+        most = most.max(seamline.resident());
         thread::sleep(Duration::from_millis(100));
     }
     let served = readers.into_iter().filter_map(|reader| reader.join().ok());

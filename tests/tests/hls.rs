@@ -240,6 +240,11 @@ fn a_playlist_from_coverage_plays_without_a_seam_and_is_the_same_on_every_replic
 /// H.265, and pictures that are decoded in another order than they are shown, over the seams to the secondary and back.
 #[test]
 fn h265_and_reordered_pictures_have_no_seam_either() {
+    // H.265 is encoded slowly.
+    let short = |recipe: Recipe| Recipe {
+        seconds: 30,
+        ..recipe.mp4()
+    };
     let reordered = |recipe: Recipe, b_frames| Recipe { b_frames, ..recipe };
     for (primary, secondary) in [
         (Recipe::default().h265(), Recipe::secondary().h265()),
@@ -248,9 +253,9 @@ fn h265_and_reordered_pictures_have_no_seam_either() {
             reordered(Recipe::secondary(), 3),
         ),
     ] {
-        let footage = [primary.mp4().make(), secondary.mp4().make()];
+        let footage = [short(primary).make(), short(secondary).make()];
         let folders = [
-            footage[0].archive_without(&[noon(20.0)]),
+            footage[0].archive_without(&[noon(0.0)]),
             footage[1].archive_without(&[]),
         ];
         let seamline = Config::default()
@@ -258,7 +263,7 @@ fn h265_and_reordered_pictures_have_no_seam_either() {
             .archive("primary", folders[0].path())
             .archive("secondary", folders[1].path())
             .serve();
-        let url = index_url(&seamline, noon(12.0), noon(36.0));
+        let url = index_url(&seamline, noon(-6.0), noon(14.0));
         let sites = [("primary", &footage[0]), ("secondary", &footage[1])];
         for mut player in [Player::ffmpeg(&url), Player::gstreamer_http(&url)] {
             player.watch_to_end(SOON);
@@ -266,8 +271,8 @@ fn h265_and_reordered_pictures_have_no_seam_either() {
             println!("{report}");
             report.assert_seamless();
             assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
-            assert_eq!(report.runs[0].first, noon(12.0));
-            assert_eq!(report.runs[2].last, noon(36.0) - FRAME_MS);
+            assert_eq!(report.runs[0].first, noon(-6.0));
+            assert_eq!(report.runs[2].last, noon(14.0) - FRAME_MS);
             assert_eq!(player.errors, [""; 0]);
         }
     }

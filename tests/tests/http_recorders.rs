@@ -15,7 +15,7 @@ use seamline_tests::{
     player::Player,
     program::Program,
     recorder::Setup,
-    report::judge,
+    report::{Report, judge},
     seamline::Config,
     web::Web,
 };
@@ -141,14 +141,14 @@ fn a_growing_playlist_is_followed_over_the_death_of_an_hls_recorder() {
     assert_eq!(player.errors, [""; 0]);
 }
 
-/// `motion` records what a camera streams, as files of eight seconds named by their time, until it is told to end.
+/// `motion` records what a camera streams, as files of some five seconds named by their time, until it is told to end.
 fn record_motion(camera: &str, folder: &Path, seconds: u64) {
     let config = folder.join("motion.conf");
     let files = folder.join("cam1");
     fs::create_dir(&files).expect("the folder can be written");
     let text = format!(
         "daemon off\nlog_level 4\nwebcontrol_port 0\nstream_port 0\nnetcam_url {camera}\nwidth 640\nheight 360\nframerate 25\n\
-         emulate_motion on\nmovie_output on\nmovie_passthrough on\nmovie_codec mp4\nmovie_max_time 8\nevent_gap 60\n\
+         emulate_motion on\nmovie_output on\nmovie_passthrough on\nmovie_codec mp4\nmovie_max_time 5\nevent_gap 60\n\
          picture_output off\ntarget_dir {}\nmovie_filename %Y%m%d%H%M%S\n",
         files.display()
     );
@@ -170,14 +170,19 @@ fn record_motion(camera: &str, folder: &Path, seconds: u64) {
 }
 
 /// What motion recorded, served by nginx, plays beside a recorder that replays by RTSP, and the other goes on when nginx dies.
+///
+/// motion stamps pictures with the time when it took them up. At its start it has to catch up with what came while it looked at
+/// the stream, and takes pictures up some 3 % faster than they were taken by the camera: its time runs ahead of the camera's by some
+/// 30 ms a second until then, and at the seam to an exact recorder these pictures are shown again. Nothing is lost.
 #[test]
 fn files_of_motion_behind_a_web_server_are_a_recorder() {
     let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
     let sites = [("primary", &primary), ("secondary", &secondary)];
     let folder = tempfile::tempdir().unwrap();
     {
-        let camera = Setup::default().start(&primary);
-        record_motion(&camera.url, folder.path(), 22);
+        // As a camera streams.
+        let camera = Setup::default().no_faster_than(1.0).start(&primary);
+        record_motion(&camera.url, folder.path(), 14);
     }
     let mut files: Vec<_> = fs::read_dir(folder.path().join("cam1"))
         .unwrap()
@@ -198,7 +203,7 @@ fn files_of_motion_behind_a_web_server_are_a_recorder() {
         player.watch_to_end(SOON);
         ended = player.last_clock().unwrap();
     }
-    assert!(ended > began + 15_000, "{} to {}", iso(began), iso(ended));
+    assert!(ended > began + 10_000, "{} to {}", iso(began), iso(ended));
 
     let mut web = Web::of(folder.path());
     let second = Setup::default().clock_ahead_ms(ahead).start(&secondary);
@@ -236,22 +241,14 @@ fn files_of_motion_behind_a_web_server_are_a_recorder() {
     let report = judge(&player.pictures, &sites);
     println!("{report}");
     assert_eq!(report.sites(), ["primary", "secondary"]);
-    assert_eq!(report.damaged, [""; 0]);
     let run = &report.runs[0];
     let whole = ((run.last - run.first) / FRAME_MS) as usize + 1;
     assert_eq!(run.count, whole, "over the borders of files: {report}");
     assert!(
-        (run.first - (from - ahead)).abs() <= 2 * FRAME_MS,
+        (run.first - (from - ahead)).abs() <= 4 * FRAME_MS,
         "{report}"
     );
-    // motion stamps pictures by when they came: a seam is exact to a picture.
-    let exact = |pairs: &[(i64, i64)]| {
-        pairs
-            .iter()
-            .all(|(last, next)| (next - last).abs() <= 2 * FRAME_MS)
-    };
-    assert!(exact(&report.skips) && exact(&report.repeats), "{report}");
-    assert!(report.skips.len() + report.repeats.len() <= 1, "{report}");
+    assert_only_again(&report);
 
     // And the web server dies while it plays.
     let mut player = Player::ffmpeg(&seamline.url_from(named, Some(until)));
@@ -261,7 +258,15 @@ fn files_of_motion_behind_a_web_server_are_a_recorder() {
     let report = judge(&player.pictures, &sites);
     println!("{report}");
     assert_eq!(report.sites(), ["primary", "secondary"]);
+    assert_only_again(&report);
+}
+
+/// At most 0.8 s again, and nothing lost, at one seam.
+fn assert_only_again(report: &Report) {
+    const AGAIN_MS: i64 = 20 * FRAME_MS;
     assert_eq!(report.damaged, [""; 0]);
-    assert!(exact(&report.skips) && exact(&report.repeats), "{report}");
-    assert!(report.skips.len() + report.repeats.len() <= 1, "{report}");
+    assert_eq!(report.skips, [], "{report}");
+    assert!(report.repeats.len() <= 1, "{report}");
+    let again = |(last, next): &(i64, i64)| last + FRAME_MS - next <= AGAIN_MS;
+    assert!(report.repeats.iter().all(again), "{report}");
 }

@@ -5,6 +5,8 @@
 //!   shortly behind by that.
 //! * Names tell seconds, and are given when a file is opened: its first picture may be some seconds older. What goes on from one
 //!   file to the next is dated behind what came before ([`Dating::Named`]).
+//! * Inside a file its own stamps count. Some recorders stamp pictures by when they took them up (`motion` does): a seam to an exact
+//!   recorder is as exact as these stamps, and shows again, or leaves out, what they are off by.
 //! * Of plain files the index is asked for by its bytes, wherever it is, and then the media from the wanted picture on. Servers
 //!   that know no ranges of bytes give files from their beginning, as long as the index is there.
 //! * A file that is still being written is not handed out.

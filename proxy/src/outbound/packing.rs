@@ -81,14 +81,13 @@ impl Packing {
         track == video.unwrap_or(0)
     }
 
-    /// The unit of a frame, captured then in the camera's timeline; `None` when it is not wanted.
     /// Ticks a second of a track's RTP time.
     pub(super) fn clock_rate(&self, track: usize) -> u32 {
         let packer = self.tracks.get(track).and_then(Option::as_ref);
         packer.map_or(0, |packer| packer.clock_rate)
     }
 
-    /// A unit of a frame; see [`Unit`].
+    /// The unit of a frame, captured then in the camera's timeline; `None` when it is not wanted.
     pub(super) fn unit(
         &mut self,
         order: &Order,
