@@ -226,7 +226,7 @@ seamline.toml:20: pattern "%H" does not determine a time: "03.mp4" cannot be rea
 seamline.toml:21: missing field `url`
 seamline.toml:25: unknown field `urll`, expected one of `url`, `live`, `zone`, `username`, `password`, `password_file`, `password_env`
 seamline.toml:32: password_file /nonexistent/password: No such file or directory (os error 2)
-seamline.toml:36: unknown variant `betamax`, expected one of `archive`, `axis`, `dahua`, `hikvision`, `hls`, `mediamtx`, `nx`, `onvif`, `rtsp`, `seamline`, `xprotect`
+seamline.toml:36: unknown variant `betamax`, expected one of `archive`, `axis`, `dahua`, `files`, `hikvision`, `hls`, `mediamtx`, `nx`, `onvif`, `rtsp`, `seamline`, `xprotect`
 seamline.toml:41: there is no recorder "zz"
 seamline.toml:44: "../etc" cannot be part of a URL's path
 seamline.toml:45: a camera has 1 to 16 copies, this one has 0
@@ -549,7 +549,7 @@ fn the_example_tells_the_defaults() {
     );
     assert_eq!(
         (long.inbound.limits, long.recorders.len()),
-        (Limits::default(), 12)
+        (Limits::default(), 13)
     );
 }
 
