@@ -227,7 +227,7 @@ fn first_byte_and_picture(get: &str, playlist: &str) {
                     "-v",
                     "error",
                     "-i",
-                    url,
+                    &url,
                     "-frames:v",
                     "1",
                     "-f",
