@@ -26,6 +26,10 @@ const UNITS_MIN: usize = 2;
 const BULK_BYTES: usize = 128 * 1024;
 /// So little footage in the kernel is no supply: its recorder sends what it has when it has it.
 const SUPPLY_MIN: Duration = Duration::from_millis(250);
+/// A recorder that lets the kernel's footage run down for so long may have fallen silent.
+const QUIET_AFTER: Duration = Duration::from_millis(400);
+/// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
+const FRESH_MS: u64 = 100;
 
 /// Footage to be at hand, by what may have to be decided about it.
 #[derive(Clone, Copy, Debug)]
@@ -80,6 +84,43 @@ pub(super) struct Ahead {
     look_at: Instant,
     /// Bytes and µs of the latest footage.
     rate: (u64, i64),
+    supply: Supply,
+}
+
+/// What a recorder has sent, wherever it waits.
+#[derive(Debug)]
+struct Supply {
+    /// Bytes that were taken here.
+    taken: u64,
+    /// Most that was seen, here and in the kernel together.
+    most: u64,
+    /// When that was.
+    grew: Instant,
+    /// Most that was seen in the kernel.
+    backlog_max: usize,
+}
+
+impl Supply {
+    fn new(now: Instant) -> Self {
+        Supply {
+            taken: 0,
+            most: 0,
+            grew: now,
+            backlog_max: 0,
+        }
+    }
+
+    /// Whether nothing comes, `step` bytes being something, although there is room for it.
+    fn is_quiet(&mut self, backlog: usize, step: u64, now: Instant) -> bool {
+        let all = self.taken + backlog as u64;
+        if all > self.most + step {
+            self.most = all;
+            self.grew = now;
+        }
+        self.backlog_max = self.backlog_max.max(backlog);
+        backlog < self.backlog_max / 4 * 3
+            && now.saturating_duration_since(self.grew) >= QUIET_AFTER
+    }
 }
 
 impl Ahead {
@@ -93,6 +134,7 @@ impl Ahead {
             wanted: depths.unlisted,
             look_at: now + LOOK_FIRST,
             rate: (0, 0),
+            supply: Supply::new(now),
         }
     }
 
@@ -100,11 +142,13 @@ impl Ahead {
     /// matters.
     pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
         self.look_at = now + LOOK_FIRST;
+        self.supply = Supply::new(now);
         (self.demand == Demand::Paced).then_some(READ_BYTES_FIRST)
     }
 
     /// Counts a unit, `step_us` behind the one before it where it is of the track that seams are cut on.
     pub(super) fn count(&mut self, bytes: usize, step_us: Option<i64>) {
+        self.supply.taken += bytes as u64;
         self.rate.0 += bytes as u64;
         if let Some(step_us) = step_us.filter(|step_us| step_us.abs() <= STEP_US_MAX) {
             self.rate.1 += step_us;
@@ -161,7 +205,10 @@ impl Ahead {
     }
 
     /// Takes in how many bytes wait in the kernel. Gives back how much one read should take, once that is known.
-    pub(super) fn note_backlog(&mut self, bytes: usize) -> Option<usize> {
+    ///
+    /// A recorder that has fallen silent shows by what no longer comes, long before the kernel's footage is used up: all of it is
+    /// wanted here then, where a seam can be cut at a random access point.
+    pub(super) fn note_backlog(&mut self, bytes: usize, now: Instant) -> Option<usize> {
         let (of, us) = self.rate;
         let us = u64::try_from(us).ok().filter(|_| us >= RATE_FROM_US)?;
         let rate = (of.saturating_mul(1_000) / us.div_ceil(1_000).max(1)).max(1);
@@ -172,7 +219,8 @@ impl Ahead {
             self.depths.unlisted
         };
         let waits = Duration::from_millis((bytes as u64).saturating_mul(1_000) / rate);
-        self.wanted = if waits < SUPPLY_MIN.min(safe / 2) {
+        let quiet = self.supply.is_quiet(bytes, rate * FRESH_MS / 1_000, now);
+        self.wanted = if quiet || waits < SUPPLY_MIN.min(safe / 2) {
             full
         } else {
             safe.saturating_sub(waits).max(near)
@@ -224,7 +272,7 @@ mod tests {
         for _ in 0..50 {
             ahead.count(20_000, Some(40_000));
         }
-        assert_eq!(ahead.note_backlog(backlog), Some(50_000));
+        assert_eq!(ahead.note_backlog(backlog, clock::now()), Some(50_000));
         ahead.calm = true;
         ahead
     }
@@ -254,8 +302,40 @@ mod tests {
     fn what_is_not_listed_may_have_a_gap_which_is_seen_early() {
         let mut ahead = calm(2_000_000);
         ahead.listed = false;
-        ahead.note_backlog(2_000_000);
+        ahead.note_backlog(2_000_000, clock::now());
         assert_eq!(depth(&ahead), DEPTHS.unlisted);
+    }
+
+    #[test]
+    fn of_a_recorder_that_falls_silent_all_is_taken_while_there_is_some() {
+        let mut ahead = calm(1_000_000);
+        let mut now = clock::now();
+        let mut look = |ahead: &mut Ahead, backlog| {
+            now += LOOK_EVERY;
+            for _ in 0..5 {
+                ahead.count(20_000, Some(40_000));
+            }
+            ahead.note_backlog(backlog, now);
+            depth(ahead)
+        };
+        for _ in 0..20 {
+            assert_eq!(look(&mut ahead, 1_000_000), MS * 500);
+        }
+        let silent: Vec<Duration> = (1..=4)
+            .map(|looks| look(&mut ahead, 1_000_000 - looks * 100_000))
+            .collect();
+        assert_eq!(silent.last(), Some(&DEPTHS.full), "{silent:?}");
+        assert!(look(&mut ahead, 900_000) < MS * 1_000);
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_makes_no_recorder_silent() {
+        let mut ahead = calm(1_000_000);
+        let start = clock::now();
+        for looks in 1..20 {
+            ahead.note_backlog(1_000_000, start + LOOK_EVERY * looks);
+            assert_eq!(depth(&ahead), MS * 500);
+        }
     }
 
     #[test]
@@ -321,10 +401,10 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_is_said() {
         let mut ahead = Ahead::new(Demand::Paced, DEPTHS, clock::now());
-        assert_eq!(ahead.note_backlog(1), None);
+        assert_eq!(ahead.note_backlog(1, clock::now()), None);
         ahead.count(5, Some(i64::MAX));
         ahead.count(5, Some(-40_000));
-        assert_eq!(ahead.note_backlog(usize::MAX), None);
+        assert_eq!(ahead.note_backlog(usize::MAX, clock::now()), None);
     }
 
     #[test]

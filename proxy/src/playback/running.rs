@@ -687,7 +687,7 @@ impl Running {
             return;
         }
         self.draining = leg.peer_closed(cx);
-        if let Some(bytes) = self.ahead.note_backlog(leg.backlog()) {
+        if let Some(bytes) = self.ahead.note_backlog(leg.backlog(), now) {
             leg.read_in(bytes);
         }
     }
