@@ -26,8 +26,9 @@ const UNITS_MIN: usize = 2;
 const BULK_BYTES: usize = 128 * 1024;
 /// So little footage in the kernel is no supply: its recorder sends what it has when it has it.
 const SUPPLY_MIN: Duration = Duration::from_millis(250);
-/// A recorder that lets the kernel's footage run down for so long may have fallen silent.
-const QUIET_AFTER: Duration = Duration::from_millis(400);
+/// A recorder that lets the kernel's footage run down for so long may have fallen silent. Windows open in steps, so that what
+/// comes does not come evenly.
+const QUIET_AFTER: Duration = Duration::from_millis(800);
 /// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
 const FRESH_MS: u64 = 100;
 
@@ -96,7 +97,7 @@ struct Supply {
     most: u64,
     /// When that was.
     grew: Instant,
-    /// Most that was seen in the kernel.
+    /// Most that was seen in the kernel lately: a buffer may come to hold less than it did at first.
     backlog_max: usize,
 }
 
@@ -116,9 +117,10 @@ impl Supply {
         if all > self.most + step {
             self.most = all;
             self.grew = now;
+            self.backlog_max -= self.backlog_max / 8;
         }
         self.backlog_max = self.backlog_max.max(backlog);
-        backlog < self.backlog_max / 4 * 3
+        backlog < self.backlog_max / 3 * 2
             && now.saturating_duration_since(self.grew) >= QUIET_AFTER
     }
 }
@@ -321,11 +323,26 @@ mod tests {
         for _ in 0..20 {
             assert_eq!(look(&mut ahead, 1_000_000), MS * 500);
         }
-        let silent: Vec<Duration> = (1..=4)
+        let silent: Vec<Duration> = (1..=5)
             .map(|looks| look(&mut ahead, 1_000_000 - looks * 100_000))
             .collect();
         assert_eq!(silent.last(), Some(&DEPTHS.full), "{silent:?}");
         assert!(look(&mut ahead, 900_000) < MS * 1_000);
+    }
+
+    #[test]
+    fn what_comes_in_steps_is_no_silence() {
+        let mut ahead = calm(1_200_000);
+        let mut now = clock::now();
+        // The kernel takes less than it did at first, and opens its window after every 600 ms of footage.
+        for looks in 0..100 {
+            now += LOOK_EVERY;
+            for _ in 0..5 {
+                ahead.count(20_000, Some(40_000));
+            }
+            ahead.note_backlog(1_000_000 - looks % 3 * 100_000, now);
+            assert!(depth(&ahead) < MS * 1_000, "{looks}");
+        }
     }
 
     #[test]
