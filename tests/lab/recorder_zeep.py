@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """zeep, which knows nothing of XProtect, at the WSDL of a recorder's port: what it makes of each operation, as JSON.
 
-Runs in the folder of packages that `tests/run venv` makes.
+Runs in the folder of packages that `tests/run venv` makes. Inside TLS where it is asked by an address that begins with https, whose
+certificate is held against REQUESTS_CA_BUNDLE.
 """
 
 import json
@@ -14,7 +15,8 @@ RECORDING = "f9c62604-d0c5-4050-ae25-72de51639b14"
 
 
 def main(port, camera, token, start, end, still):
-    client = zeep.Client(f"http://127.0.0.1:{port}/RecorderCommandService/RecorderCommandService.asmx?wsdl")
+    at = port if "://" in port else f"http://127.0.0.1:{port}"
+    client = zeep.Client(f"{at}/RecorderCommandService/RecorderCommandService.asmx?wsdl")
     service = client.service
     moment = lambda ms: datetime.fromtimestamp(int(ms) / 1000, timezone.utc)  # noqa: E731
     spans = lambda entries: [[round(at.timestamp() * 1000) for at in (entry.TimeBegin, entry.TimeEnd)] for entry in entries or []]  # noqa: E731

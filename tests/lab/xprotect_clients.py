@@ -8,9 +8,12 @@ CLIENT: `soap` (milestonexprotectwspython, HTTP Basic, SOAP 1.1), `soap-older` (
 (milestonexprotectrestpython through the gateway), `ntlm` (requests_ntlm at the .asmx), `oauth` (discovery, access token, Login, renewal, as vendors'
 samples do it). With `again`, for each line on standard input it asks again for what it was told, on the token that it has; `login` logs in anew;
 `play GUID MS` connects with its token to the recorder that it was told of, and asks for the picture of that instant.
+
+Certificates are held against the authority in REQUESTS_CA_BUNDLE; without it they are not looked at.
 """
 
 import json
+import os
 import re
 import sys
 import urllib.parse
@@ -21,6 +24,10 @@ import xml.etree.ElementTree as ElementTree
 import requests
 
 warnings.filterwarnings("ignore")
+CA = os.environ.get("REQUESTS_CA_BUNDLE")
+if CA:
+    # Some of the packages ask in a way that does not look at it.
+    requests.adapters.DEFAULT_CA_BUNDLE_PATH = CA
 NS = "http://videoos.net/2/XProtectCSServerCommand"
 ENVELOPE = '<s:Envelope xmlns:s="http://schemas.xmlsoap.org/soap/envelope/"><s:Body>{}</s:Body></s:Envelope>'
 
@@ -41,7 +48,7 @@ class Oauth:
     def __init__(self, url, name, password):
         self.url, self.name, self.password = url, name, password
         self.session, self.instance, self.token = requests.Session(), str(uuid.uuid4()), ""
-        self.session.verify = False
+        self.session.verify = CA or False
         self.session.trust_env = False
         self.auth = None
 
@@ -94,7 +101,8 @@ class Oauth:
         import imageserver_client
 
         uri = self.told()["recorders"][0]["uri"]
-        connection = imageserver_client.Connection(urllib.parse.urlsplit(uri).port)
+        found = urllib.parse.urlsplit(uri)
+        connection = imageserver_client.Connection(found.port, CA if found.scheme == "https" else None)
         connection.send("connect", **imageserver_client.connect_elements({"camera": camera, "token": self.token}))
         connected = connection.message()
         if connected["connected"] != "yes":
@@ -123,7 +131,7 @@ class Soap:
 
         self.service, self.name, self.password, self.older = XPWServerCommandService(), name, password, older
         self.service.ManagementServerUrlPrefix = self.service.ServerApiUrlPrefix = url
-        self.service.IsSslVerifyEnabled = False
+        self.service.IsSslVerifyEnabled = bool(CA)
 
     def login(self):
         login = self.service.LoginWindowsUser if self.older else self.service.LoginBasicUser
@@ -140,7 +148,7 @@ class Rest:
 
         self.service, self.name, self.password = XPRRestService(), name, password
         self.service.ApiGatewayUrlPrefix = url
-        self.service.IsSslVerifyEnabled = False
+        self.service.IsSslVerifyEnabled = bool(CA)
 
     def login(self):
         self.service.LoginBasicUser(self.name, self.password)

@@ -23,6 +23,7 @@ import socket
 import socketserver
 import ssl
 import struct
+import sys
 import threading
 import time
 import urllib.parse
@@ -580,10 +581,24 @@ class ImageServer:
                 self.connect(name, values.get("requestid", "0"), values, call)
 
 
+def sealed(files):
+    """How TLS is spoken with a certificate and its key; None of none."""
+    if not files:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(*files.split(","))
+    return context
+
+
 class Server(socketserver.ThreadingTCPServer):
     allow_reuse_address = True
     daemon_threads = True
     request_queue_size = 64
+
+    def handle_error(self, request, client_address):
+        """Who does not trust our certificate leaves in the middle of the handshake."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handle_error(request, client_address)
 
 
 def main():
@@ -603,16 +618,18 @@ def main():
     parser.add_argument("--camera", metavar="GUID", default=CAMERA, help="of the camera that is recorded")
     parser.add_argument("--known-token", action="append", default=[], metavar="TOKEN", help="good from the start, as if it had been given")
     parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="PEM files; both servers speak TLS alone")
+    parser.add_argument("--recorder-tls", metavar="CERTIFICATE,KEY", help="PEM files of the recording server, where it has others")
     parser.add_argument("--no-oauth", action="store_true", help="as before 2021: no access tokens")
     a = parser.parse_args()
     site = Site(a)
     if a.no_oauth:
         site.faults.add("no-oauth")
-    context = None
-    if a.tls:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*a.tls.split(","))
-    kinds = [type(name, (Handler,), {"site": site, "context": context, "is_recorder": recorder}) for name, recorder in (("Management", False), ("Recording", True))]
+    contexts = [sealed(a.tls), sealed(a.recorder_tls or a.tls)]
+    context = contexts[0]
+    kinds = [
+        type(name, (Handler,), {"site": site, "context": context, "is_recorder": recorder})
+        for name, recorder, context in (("Management", False, contexts[0]), ("Recording", True, contexts[1]))
+    ]
     management, recording = (Server(("127.0.0.1", port), kind) for port, kind in zip((a.server_port, a.port), kinds))
     site.port = recording.server_address[1]
     for server in (management, recording):

@@ -1,6 +1,6 @@
 //! A client of an ImageServer, driven order by order: see `imageserver_client.py`.
 
-use std::time::Duration;
+use std::{path::Path, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -22,6 +22,16 @@ impl Client {
             program: Program::lab("imageserver_client.py", &[]),
         };
         let opened = client.order(&json!({ "do": "open", "port": port }));
+        assert_eq!(opened["opened"], true, "{opened}");
+        client
+    }
+
+    /// As [`Self::open`], inside TLS; the certificate must be of this authority (a PEM file).
+    pub fn open_sealed(port: u16, authority: &Path) -> Self {
+        let mut client = Self {
+            program: Program::lab("imageserver_client.py", &[]),
+        };
+        let opened = client.order(&json!({ "do": "open", "port": port, "tls": authority }));
         assert_eq!(opened["opened"], true, "{opened}");
         client
     }

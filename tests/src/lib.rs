@@ -2,6 +2,7 @@
 //!
 //! Nothing here uses the house's own crates: a mistake in one of them must not hide in the test as well.
 
+pub mod authority;
 pub mod browser;
 pub mod clock;
 pub mod curl;

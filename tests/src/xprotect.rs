@@ -1,6 +1,10 @@
 //! A site of XProtect: management server and recording server, see `xprotect_site.py`.
 
-use std::{process::Command, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -94,6 +98,22 @@ impl Setup {
         self.with("--server-port", &port.to_string())
     }
 
+    /// It speaks TLS alone, with a certificate and its key (PEM files).
+    pub fn tls(self, [certificate, key]: &[PathBuf; 2]) -> Self {
+        self.with(
+            "--tls",
+            &format!("{},{}", certificate.display(), key.display()),
+        )
+    }
+
+    /// As [`Self::tls`], of its recording server, where that has another.
+    pub fn recorder_tls(self, [certificate, key]: &[PathBuf; 2]) -> Self {
+        self.with(
+            "--recorder-tls",
+            &format!("{},{}", certificate.display(), key.display()),
+        )
+    }
+
     fn with(mut self, option: &str, value: &str) -> Self {
         self.arguments.push(format!("{option}={value}"));
         self
@@ -175,11 +195,24 @@ pub struct Client {
 impl Client {
     /// Logs in at a management server as a client of a `kind` does, and asks what there is.
     pub fn log_in(url: &str, kind: &str, name: &str, password: &str) -> Self {
+        Self::log_in_trusting(url, kind, name, password, None)
+    }
+
+    /// As [`Self::log_in`]; every certificate must be of this authority (a PEM file).
+    pub fn log_in_trusting(
+        url: &str,
+        kind: &str,
+        name: &str,
+        password: &str,
+        authority: Option<&Path>,
+    ) -> Self {
         let mut command = Command::new(venv().join("bin/python"));
         command
             .arg("-B")
             .arg(lab_folder().join("xprotect_clients.py"));
         command.args([url, kind, name, password, "again"]);
+        command.env_remove("REQUESTS_CA_BUNDLE");
+        command.envs(authority.map(|file| ("REQUESTS_CA_BUNDLE", file)));
         // Packages keep logs where they are started.
         command.current_dir(std::env::temp_dir());
         let program = Program::start(kind, command);

@@ -179,18 +179,13 @@ fn failed(error: &Error) -> ProbeError {
     if is_dropped(error) {
         return ProbeError::Unreachable("closed without an answer".into());
     }
+    if let Some(tls) = trust::tls_error(error) {
+        return ProbeError::Unreachable(trust::refusal(tls).into());
+    }
     let mut source: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(cause) = source {
         if let Some(io) = cause.downcast_ref::<std::io::Error>() {
-            return match io
-                .get_ref()
-                .and_then(<dyn std::error::Error + Send + Sync>::downcast_ref)
-            {
-                Some::<&rustls::Error>(tls) => {
-                    ProbeError::Unreachable(format!("TLS: {tls}").into())
-                }
-                None => ProbeError::connecting(io),
-            };
+            return ProbeError::connecting(io);
         }
         source = cause.source();
     }

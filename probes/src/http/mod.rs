@@ -27,6 +27,7 @@ pub use config::HttpConfig;
 pub use connections::Body;
 pub(crate) use connections::{Connections, address, whole};
 pub use relay::{Relay, RelayBody, RelayError, RelayHead, StreamBody};
+pub use trust::handshake_failure;
 pub(crate) use trust::tls;
 
 use crate::{

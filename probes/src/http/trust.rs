@@ -1,6 +1,6 @@
 //! Whose certificates are accepted of a recorder.
 
-use std::{fmt::Write, path::Path, sync::Arc};
+use std::{error::Error, fmt::Write, path::Path, sync::Arc};
 
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -65,6 +65,64 @@ fn authorities(path: &Path) -> Result<RootCertStore, String> {
         return Err(wrong(&"no certificate in it"));
     }
     Ok(roots)
+}
+
+/// What is wrong with TLS, and what an operator can do about it.
+pub(crate) fn refusal(error: &rustls::Error) -> String {
+    let rustls::Error::InvalidCertificate(wrong) = error else {
+        return format!("TLS: {error}");
+    };
+    let what = match wrong {
+        CertificateError::UnknownIssuer => {
+            "its authority is not known here, name it in `ca_file`".to_owned()
+        }
+        CertificateError::NotValidForName => {
+            "it is for another name than the one it is asked by".to_owned()
+        }
+        CertificateError::NotValidForNameContext {
+            expected,
+            presented,
+        } => format!(
+            "it is asked as {}, and its certificate is for {}",
+            expected.to_str(),
+            presented
+                .join(", ")
+                .replace("DnsName(", "")
+                .replace([')', '"'], "")
+        ),
+        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
+            "it has expired".to_owned()
+        }
+        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
+            "it is not valid yet: one of the clocks is wrong".to_owned()
+        }
+        CertificateError::ApplicationVerificationFailure => {
+            "it is another than `pin_sha256` says".to_owned()
+        }
+        other => other.to_string(),
+    };
+    format!("TLS: the certificate is refused: {what}")
+}
+
+/// As [`refusal`], of what a handshake failed with.
+pub fn handshake_failure(error: &std::io::Error) -> String {
+    tls_error(error).map_or_else(|| format!("TLS: {error}"), refusal)
+}
+
+/// The error of TLS among the causes of another. An I/O error does not tell what it holds as its cause, but what that is caused by.
+pub(super) fn tls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(found) = cause.downcast_ref() {
+            return Some(found);
+        }
+        let io = cause.downcast_ref::<std::io::Error>();
+        next = match io.and_then(std::io::Error::get_ref) {
+            Some(held) => Some(held as &(dyn Error + 'static)),
+            None => cause.source(),
+        };
+    }
+    None
 }
 
 fn pin(text: &str) -> Option<[u8; 32]> {

@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 use url::Url;
 
-use crate::recorder::ProbeError;
+use crate::{http::handshake_failure, recorder::ProbeError};
 
 /// A connection. What it is asked is sent when it is polled.
 #[derive(Debug)]
@@ -78,7 +78,8 @@ impl ImageServer {
                     .map_err(|error| ProbeError::protocol(format!("{address}: {error}")))?;
                 let secured = TlsConnector::from(config).connect(name, stream).await;
                 let secured = secured.map_err(|error| {
-                    ProbeError::Unreachable(format!("TLS with the recorder: {error}").into())
+                    let why = handshake_failure(&error);
+                    ProbeError::Unreachable(format!("the recorder at {host}:{port}: {why}").into())
                 })?;
                 Stream::Tls(Box::new(secured))
             }

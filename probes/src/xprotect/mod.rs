@@ -19,6 +19,7 @@ use tokio::time::timeout;
 pub use imageserver::ImageServer;
 pub use site::{Opened, Site, Token, recorder_url};
 
+pub use crate::http::handshake_failure;
 use crate::{
     archive::describe_tracks,
     clock::Clock,

@@ -363,9 +363,27 @@ impl Site {
         let request = request
             .body(Full::new(body))
             .map_err(|error| ProbeError::protocol(error.to_string()))?;
-        let (head, body) = self.connections.send(request).await?.into_parts();
+        let answer = self.connections.send(request).await;
+        let (head, body) = answer
+            .map_err(|error| self.by_name(url, error))?
+            .into_parts();
         let body = whole(body, bytes_max, "XProtect").await?;
         Ok((head.status, date(&head.headers), body))
+    }
+
+    /// An error that says which of the site's servers cannot be reached: recorders are not in the configuration.
+    fn by_name(&self, url: &str, error: ProbeError) -> ProbeError {
+        let asked = Url::parse(url)
+            .ok()
+            .filter(|asked| asked.origin() != self.server.origin());
+        match (asked, error) {
+            (Some(asked), ProbeError::Unreachable(why)) => {
+                let host = asked.host_str().unwrap_or_default();
+                let port = asked.port_or_known_default().unwrap_or(PORT);
+                ProbeError::Unreachable(format!("the recorder at {host}:{port}: {why}").into())
+            }
+            (_, error) => error,
+        }
     }
 
     /// Passes a request on to one of its recorders, whose absolute address is in it; the answer's body is whole, of so many bytes

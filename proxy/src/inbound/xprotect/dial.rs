@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
+use seamline_probes::xprotect::handshake_failure;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -30,7 +31,8 @@ pub(super) async fn dial(url: &Url, tls: Arc<ClientConfig>) -> io::Result<Dialle
         return Ok(Box::new(stream));
     }
     let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
-    let sealed = TlsConnector::from(tls).connect(name, stream).await?;
+    let sealed = TlsConnector::from(tls).connect(name, stream).await;
+    let sealed = sealed.map_err(|error| io::Error::other(handshake_failure(&error)))?;
     Ok(Box::new(sealed))
 }
 
