@@ -449,11 +449,20 @@ impl Seamline {
 
     /// Resident memory, bytes.
     pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    /// The most that its resident memory ever was, bytes.
+    pub fn resident_most(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    fn memory(&self, field: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.id()))
             .expect("our own child has a folder in /proc");
         let kib = status
             .lines()
-            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .find_map(|line| line.strip_prefix(field))
             .and_then(|rest| rest.trim().strip_suffix(" kB"))
             .and_then(|text| text.trim().parse::<u64>().ok());
         1024 * kib.expect("the kernel tells resident memory")

@@ -42,9 +42,23 @@ pub enum Lie {
     Hangs,
     /// Text of another kind.
     Nonsense,
+    /// The first page again and again.
+    Repeats,
+    /// Another page for ever, each with something new in it.
+    Pages,
+    /// All of it, and never a word that this was all.
+    NeverDone,
+    /// Most of it, then a refusal.
+    FaultMid,
+    /// A search that has no name.
+    NoToken,
+    /// What it holds as it is, but from 1970 to 2106.
+    Bounds,
+    /// Its clock stands in 1970.
+    Clock,
 }
 
-/// All of them.
+/// All that are told in one answer.
 pub const LIES: [Lie; 13] = [
     Lie::None,
     Lie::Boasts,
@@ -62,7 +76,7 @@ pub const LIES: [Lie; 13] = [
 ];
 
 /// How long a silent one keeps a connection.
-const SILENCE: Duration = Duration::from_secs(20);
+pub(super) const SILENCE: Duration = Duration::from_secs(20);
 const HOUR_MS: i64 = 3_600_000;
 
 /// Listings of many recorders behind one port, in the words of Nx: `recordedTimePeriods` of a `cameraId`.
@@ -72,8 +86,9 @@ pub struct Notices {
     of: Arc<Mutex<HashMap<String, Notice>>>,
 }
 
+/// What a recorder holds, and how it lies about that.
 #[derive(Clone, Debug)]
-struct Notice {
+pub(super) struct Notice {
     lie: Lie,
     held: Vec<Range<u32>>,
 }
@@ -98,10 +113,7 @@ impl Default for Notices {
 impl Notices {
     /// What this recorder holds, and how it tells.
     pub fn post(&self, name: &str, held: &[Range<u32>], lie: Lie) {
-        let notice = Notice {
-            lie,
-            held: held.to_vec(),
-        };
+        let notice = Notice::new(lie, held);
         let mut of = self.of.lock().expect("no thread panics while it looks");
         of.insert(name.to_owned(), notice);
     }
@@ -113,8 +125,15 @@ impl Notices {
 }
 
 impl Notice {
+    pub(super) fn new(lie: Lie, held: &[Range<u32>]) -> Self {
+        Self {
+            lie,
+            held: held.to_vec(),
+        }
+    }
+
     /// What is said to be held: from when, and how long, in milliseconds.
-    fn periods(&self) -> Vec<(i64, i64)> {
+    pub(super) fn periods(&self) -> Vec<(i64, i64)> {
         let length = |stretch: &Range<u32>| i64::from(stretch.end - stretch.start) * PICTURE_MS;
         let truth = self
             .held
@@ -154,7 +173,7 @@ impl Notice {
                 .map(|nth| (captured(0) + nth * PICTURE_MS, PICTURE_MS / 2))
                 .collect(),
             Lie::Empty => Vec::new(),
-            Lie::None | Lie::Endless | Lie::Half | Lie::Hangs | Lie::Nonsense => truth.collect(),
+            _ => truth.collect(),
         }
     }
 }
@@ -235,7 +254,7 @@ fn tell(stream: &mut TcpStream, notice: &Notice) -> std::io::Result<()> {
 }
 
 /// Says nothing more until the other side gives up.
-fn hang(stream: &mut TcpStream) -> std::io::Result<()> {
+pub(super) fn hang(stream: &mut TcpStream) -> std::io::Result<()> {
     while stream.read(&mut [0; 1024])? > 0 {}
     Err(std::io::ErrorKind::ConnectionAborted.into())
 }

@@ -9,6 +9,7 @@ pub mod pulse;
 pub mod recorder;
 pub mod relay;
 pub mod script;
+pub mod soap;
 pub mod viewer;
 
 /// Random numbers from a seed (`SplitMix64`): the same script for the same seed, everywhere.

@@ -6,6 +6,7 @@ use super::{
     Rng,
     footage::{Encoder, PICTURES},
     listing::Lie,
+    soap::By,
 };
 
 /// A phase of a session, by the request that begins it.
@@ -78,8 +79,17 @@ pub struct Part {
     pub plays: Vec<Play>,
     /// Refuses everything, and drops what plays, in every other second.
     pub flaps: bool,
-    /// It lists what it holds, in this way.
-    pub lists: Option<Lie>,
+    /// It lists what it holds, to who asks in this way.
+    pub lists: Option<(Asked, Lie)>,
+}
+
+/// How a recorder is asked what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// As Nx is: one answer, in JSON.
+    Whole,
+    /// By SOAP.
+    Onvif(By),
 }
 
 /// A viewer's wish and the two recorders that can serve it.
@@ -151,7 +161,7 @@ impl Part {
 
 impl Script {
     /// A script of a recorder that plays what it holds, and lists it in this way.
-    pub fn listed(seed: u64, lie: Lie) -> Self {
+    pub fn listed(seed: u64, asked: Asked, lie: Lie) -> Self {
         let rng = &mut Rng::new(seed);
         let [mut one, mut other] = ENCODERS;
         if rng.once_in(2) {
@@ -166,7 +176,7 @@ impl Script {
         }
         let liar = Part {
             rate: rate(rng),
-            lists: Some(lie),
+            lists: Some((asked, lie)),
             ..Part::honest(one)
         };
         let pictures = rng.between(200, 400);
