@@ -335,6 +335,15 @@ impl Book {
         next.cloned()
     }
 
+    /// The latest recording that begins before `at`.
+    pub fn before(&self, remote: &str, at: Timestamp) -> Option<Recording> {
+        let known = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let mut recordings = known.get(remote)?.iter().rev();
+        recordings
+            .find(|recording| recording.range.start() < at)
+            .cloned()
+    }
+
     /// The recording that goes on where one ended whose last picture was of `last`, with no more than a step between them.
     pub fn following(&self, remote: &str, last: Timestamp) -> Option<Recording> {
         let known = self.0.read().unwrap_or_else(PoisonError::into_inner);

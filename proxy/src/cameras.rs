@@ -11,7 +11,7 @@ use seamline_routing::director::{Failure, Lesson as Learned};
 use seamline_routing::health::FailureKind;
 use seamline_routing::plan::{Request, Step, next_step};
 use seamline_routing::policy::{Holes, Policy};
-use seamline_routing::{CameraId, CopyIx, CopyRef, Held, TimeRange, Timestamp};
+use seamline_routing::{CameraId, CopyIx, CopyRef, Held, HeldBefore, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
 
 use crate::access::Access;
@@ -265,6 +265,14 @@ impl CameraEntry {
     pub fn recorded_until(&self, copy: CopyIx, at: Timestamp) -> Option<Timestamp> {
         match self.slot.coverage(copy)?.held(at) {
             Held::Recorded { until } if until != Timestamp::MAX => Some(until),
+            _ => None,
+        }
+    }
+
+    /// Where the recording of a copy that lies before `at` is listed to begin; `None` when that is not known.
+    pub fn recorded_from(&self, copy: CopyIx, at: Timestamp) -> Option<Timestamp> {
+        match self.slot.coverage(copy)?.held_before(at) {
+            HeldBefore::Recorded { since } if since != Timestamp::MIN => Some(since),
             _ => None,
         }
     }

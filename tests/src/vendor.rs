@@ -68,6 +68,11 @@ impl Setup {
         self.with("--tells", what)
     }
 
+    /// It sends so many seconds of footage a second.
+    pub fn speed(self, times: f64) -> Self {
+        self.with("--speed", &times.to_string())
+    }
+
     fn with(mut self, option: &str, value: &str) -> Self {
         self.arguments.push(format!("{option}={value}"));
         self
@@ -106,6 +111,11 @@ impl Vendor {
                 "rtsp": format!("rtsp://127.0.0.1:{}", self.port),
             }),
         }
+    }
+
+    /// Where it listens.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// The camera's own name there.

@@ -310,3 +310,137 @@ fn the_first_picture_backwards_comes_nearly_as_soon_as_forward() {
         assert!(back < forward + Duration::from_millis(300));
     }
 }
+
+#[test]
+fn recorders_that_are_told_the_time_in_the_url_play_backwards() {
+    let footage = Recipe::default().make();
+    // Four times as fast as it was recorded: real ones send some of it ahead.
+    let of = |kind, tells| Vendor::of(kind).tells(tells).speed(4.0);
+    let template = of("nx", "stamps").start(&footage);
+    let url = format!(
+        "rtsp://127.0.0.1:{}/{{camera}}?pos={{start:ms}}",
+        template.port()
+    );
+    let vendors = [
+        of("hikvision", "rtp-info").zone("Europe/Zurich"),
+        of("dahua", "report").zone("Europe/Zurich"),
+        // Two recordings that follow each other.
+        of("axis", "stamps").split(noon(13.52)),
+        of("nx", "stamps"),
+    ]
+    .map(|setup| setup.start(&footage));
+    let zoned = |config: Config, at: usize| match at {
+        0 | 1 => config.recorder("zone", "Europe/Zurich"),
+        _ => config,
+    };
+    let configs = vendors.iter().enumerate();
+    let configs =
+        configs.map(|(at, vendor)| zoned(Config::default().vendor("primary", vendor), at));
+    for config in configs.chain([Config::default().site_at("primary", &url, 0)]) {
+        let seamline = config.serve();
+        let mut probe = Probe::open(&seamline.url());
+        let headers = [("Scale", "-1.0"), ("Rate-Control", "no")];
+        let (later, earlier) = (noon(20.0), noon(9.0));
+        let answer = probe.play(later, Some(earlier), &headers);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let cseq = probe.client.cseq();
+        probe.receive_to_end(SOON);
+        let rewound = Rewound::of(&probe.tracks[0], cseq);
+        rewound.assert_whole(later, earlier, &[]);
+        rewound.assert_rtp(3_600);
+    }
+}
+
+#[test]
+fn backwards_over_a_gap_of_a_recorder_by_url_the_other_plays() {
+    let footage = [Recipe::default().make(), Recipe::secondary().make()];
+    // It runs over its gap as if there were none.
+    let first = Vendor::of("hikvision")
+        .tells("rtp-info")
+        .zone("Europe/Zurich")
+        .without(noon(14.0), noon(19.6))
+        .speed(4.0)
+        .start(&footage[0]);
+    let second = Vendor::of("axis")
+        .tells("stamps")
+        .speed(4.0)
+        .start(&footage[1]);
+    let seamline = Config::default()
+        .policy("failback", "at-seam")
+        .vendor("primary", &first)
+        .recorder("zone", "Europe/Zurich")
+        .vendor("secondary", &second)
+        .serve();
+    let mut probe = Probe::open(&seamline.url());
+    let headers = [("Scale", "-1"), ("Rate-Control", "no")];
+    let (later, earlier) = (noon(25.0), noon(9.0));
+    let answer = probe.play(later, Some(earlier), &headers);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let cseq = probe.client.cseq();
+    probe.receive_to_end(SOON);
+    let rewound = Rewound::of(&probe.tracks[0], cseq);
+    rewound.assert_whole(later, earlier, &[]);
+    for (from, to) in [("primary", "secondary"), ("secondary", "primary")] {
+        let (from, to) = (format!("from=\"{from}\""), format!("to=\"{to}\""));
+        println!("{}", seamline.await_log(&["route", &from, &to], SOON));
+    }
+}
+
+#[test]
+fn stretches_that_nothing_dates_join_backwards_picture_for_picture() {
+    // Its key frames lie ever differently within the second that is asked for.
+    let recipe = Recipe {
+        gop: 37,
+        seconds: 45,
+        ..Recipe::default()
+    };
+    let footage = recipe.make();
+    let recorder = Vendor::of("dahua")
+        .zone("Europe/Zurich")
+        .speed(4.0)
+        .start(&footage);
+    let seamline = Config::default()
+        .vendor("primary", &recorder)
+        .recorder("zone", "Europe/Zurich")
+        .serve();
+    let (later, earlier) = (noon(20.0), noon(9.0));
+    let play = |headers: &[(&str, &str)], from: i64, to: i64| {
+        let mut probe = Probe::open(&seamline.url());
+        let answer = probe.play(from, Some(to), headers);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let cseq = probe.client.cseq();
+        probe.receive_to_end(SOON);
+        (cseq, probe.tracks.swap_remove(0))
+    };
+    let (_, forward) = play(&[("Rate-Control", "no")], noon(3.0), noon(26.0));
+    let back = [("Scale", "-1"), ("Rate-Control", "no")];
+    let (cseq, back) = play(&back, later, earlier);
+    let rewound = Rewound::of(&back, cseq);
+    // What is shown as eleven seconds is one unbroken piece of the recording, whatever the dates.
+    rewound.assert_whole(later, earlier, &[]);
+    let mut shown: Vec<Vec<u8>> = Vec::new();
+    for group in back.chunk_by(|_, next| !next.onvif.is_some_and(Onvif::discontinuity)) {
+        shown.extend(coded(group).into_iter().rev());
+    }
+    shown.reverse();
+    let held = coded(&forward);
+    let begins = held.iter().position(|picture| *picture == shown[0]);
+    let begins = begins.expect("what is shown was recorded");
+    assert!(
+        held[begins..].starts_with(&shown),
+        "{} pictures, from {begins} of {}",
+        shown.len(),
+        held.len()
+    );
+}
+
+/// What is coded of each picture, without parameter sets.
+fn coded(packets: &[Packet]) -> Vec<Vec<u8>> {
+    let pictures = packets.chunk_by(|one, next| one.rtp_time == next.rtp_time);
+    let slices = pictures.map(|picture| {
+        let is_slice = |packet: &&Packet| matches!(packet.payload[0] & 31, 1 | 5 | 28);
+        let slices = picture.iter().filter(is_slice);
+        slices.flat_map(|packet| packet.payload.clone()).collect()
+    });
+    slices.collect()
+}

@@ -123,6 +123,7 @@ async fn show(
         until: None,
         live: false,
         recorded_until: entry.recorded_until(copy, at),
+        recorded_from: None,
         rate: 1.0,
         frames: Frames::All,
         tracks,

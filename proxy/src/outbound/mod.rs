@@ -42,6 +42,8 @@ pub struct Order {
     pub live: bool,
     /// Where the recording that holds `from` is listed to end, when it is.
     pub recorded_until: Option<Timestamp>,
+    /// In reverse: where the recording that lies before `from` is listed to begin, when it is.
+    pub recorded_from: Option<Timestamp>,
     /// Footage seconds a second that the client takes, about.
     pub rate: f64,
     /// Which pictures are wanted. A recorder may send more.
@@ -199,6 +201,11 @@ impl Leg {
         }
         match source {
             MediaSource::Rtsp(source) => Self::open_rtsp(source, order).await,
+            MediaSource::RtspByUrl(source) if order.direction == Direction::Reverse => {
+                rtsp::RewindLeg::open(rtsp::Forward::Url(source), order)
+                    .await
+                    .map(|leg| Leg::Rewind(Box::new(leg)))
+            }
             MediaSource::RtspByUrl(source) if source.book().is_some() => {
                 rtsp::StrungLeg::open(source, order)
                     .await
@@ -234,7 +241,7 @@ impl Leg {
             Direction::Forward => rtsp::RtspLeg::open(&source, order)
                 .await
                 .map(|leg| Leg::Rtsp(Box::new(leg))),
-            Direction::Reverse => rtsp::RewindLeg::open(source, order)
+            Direction::Reverse => rtsp::RewindLeg::open(rtsp::Forward::Range(source), order)
                 .await
                 .map(|leg| Leg::Rewind(Box::new(leg))),
         }

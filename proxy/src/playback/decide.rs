@@ -38,6 +38,7 @@ impl Playback {
                 .map_or_else(Direction::default, |request| request.direction),
             live: self.camera.live,
             recorded_until: self.camera.recorded_until(copy, from),
+            recorded_from: self.camera.recorded_from(copy, from),
             frames: self.delivery.frames,
             rate: self.rate(),
             clock_offset_us: self.camera.clock_offset_us(copy) + measured_us,

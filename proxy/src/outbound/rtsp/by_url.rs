@@ -11,13 +11,12 @@ use bytes::BytesMut;
 use seamline_media::{Source, ntp, rtcp};
 use seamline_probes::replay::{Ask, ByUrl, Start};
 use seamline_routing::director::Failure;
-use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::client::PlayRequest;
 use seamline_rtsp::headers::{ClockTime, NptTime, Range, RateControl};
 
 use super::RtspLeg;
-use super::open::{Place, start};
+use super::open::{Place, Refused, start};
 use crate::outbound::{LegFailure, Order};
 
 /// A first sender report is waited for so long, in footage of so many bytes.
@@ -30,15 +29,25 @@ const WALL_US: u64 = 86_400_000_000;
 
 /// Opens a leg at a recorder that is told the time in the URL, or the name of a recording.
 pub(super) async fn open(source: &ByUrl, order: Order) -> Result<RtspLeg, LegFailure> {
-    if order.direction == Direction::Reverse {
-        let detail = "its URLs name a start: it plays forward only";
-        return Err(LegFailure::new(Failure::Mismatch, detail));
-    }
-    let clock = |at: Timestamp| at.shift(order.clock_offset_us);
     let bound = order.recorded_until;
     let until = [order.until, bound].into_iter().flatten().min();
+    let from = order.from;
+    open_range(source, order, from, until, bound)
+        .await
+        .map_err(|refused| refused.failure)
+}
+
+/// As [`open`], from one instant to another; a leg that nothing dates ends at `bound`.
+pub(super) async fn open_range(
+    source: &ByUrl,
+    order: Order,
+    from: Timestamp,
+    until: Option<Timestamp>,
+    bound: Option<Timestamp>,
+) -> Result<RtspLeg, Refused> {
+    let clock = |at: Timestamp| at.shift(order.clock_offset_us);
     let ask = source
-        .ask(&order.remote, clock(order.from), until.map(clock))
+        .ask(&order.remote, clock(from), until.map(clock))
         .map_err(|error| {
             use seamline_probes::replay::AskError as E;
             let failure = match error {
@@ -85,7 +94,7 @@ pub(super) async fn open(source: &ByUrl, order: Order) -> Result<RtspLeg, LegFai
         },
         by_url,
     };
-    start(place, order).await.map_err(|refused| refused.failure)
+    start(place, order).await
 }
 
 /// What a leg knows that was told its start in the URL.

@@ -7,7 +7,7 @@ mod rewind;
 mod strung;
 mod wire;
 
-pub use rewind::RewindLeg;
+pub use rewind::{Forward, RewindLeg};
 pub use strung::StrungLeg;
 
 use std::collections::VecDeque;

@@ -73,6 +73,13 @@ pub(super) struct Refused {
     pub(super) empty: bool,
 }
 
+impl Refused {
+    /// Whether the recorder says that it holds nothing there, in whichever phase.
+    pub(super) fn is_empty(&self) -> bool {
+        self.empty || self.failure.failure == Failure::NoFootage
+    }
+}
+
 impl<E: Into<LegFailure>> From<E> for Refused {
     fn from(error: E) -> Self {
         Refused {

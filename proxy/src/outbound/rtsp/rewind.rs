@@ -1,7 +1,8 @@
 //! A leg backwards: stretches fetched forward from a recorder, given out group by group, the last one first.
 //!
-//! Every recorder with ONVIF replay plays forward from the random access point at or before an instant. From such stretches
-//! reverse play is put together without trusting a recorder's own (ONVIF Streaming, reverse replay).
+//! Every recorder plays forward from the random access point at or before an instant. From such stretches reverse play is put
+//! together without trusting a recorder's own (ONVIF Streaming, reverse replay), or where it has none: recorders that are told
+//! the time in the URL. Stretches of those that date nothing are joined at a picture that both hold.
 
 use std::collections::VecDeque;
 use std::future::poll_fn;
@@ -11,14 +12,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use seamline_media::{LegFormat, Unit};
+use seamline_media::identity::Identity;
+use seamline_media::{Codec, LegFormat, Source, Unit};
+use seamline_probes::replay::ByUrl;
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
 use tokio::time::timeout;
 
-use super::{RtspLeg, lost, open};
+use super::{RtspLeg, by_url, lost, open};
 use crate::outbound::{Arrival, LegFailure, Order};
 
 /// A frame interval until the footage shows its own.
@@ -27,6 +30,18 @@ const INTERVAL: Duration = Duration::from_millis(40);
 const REACH: Duration = Duration::from_secs(2);
 /// The same where only key frames are fetched.
 const REACH_KEYS: Duration = Duration::from_secs(60);
+/// How much longer each further stretch is at a recorder that is told the time in the URL, up to a limit: it may send no faster
+/// than it recorded, and every stretch costs it a session and begins a group of pictures earlier.
+const REACH_URL_GROWTH: u32 = 2;
+const REACH_URL_MAX: Duration = Duration::from_secs(8);
+/// What nothing dates is off by less than this: a group of pictures, as long as they mostly are.
+const UNDATED: Duration = Duration::from_secs(4);
+/// How far behind its date the picture is looked for that a stretch should join.
+const JOIN_MAX: Duration = Duration::from_secs(12);
+/// So often a stretch is fetched that does not hold it, ever longer ones. Then dates must do.
+const JOINS_MAX: u32 = 2;
+/// Recordings with more than this between them have a gap there.
+const RECORDING_STEP: Duration = Duration::from_secs(1);
 /// At most so many times that, for faster play.
 const REACH_TIMES_MAX: f64 = 8.0;
 /// No group of pictures is longer.
@@ -64,6 +79,15 @@ enum Stage {
     Over,
 }
 
+/// How a recorder is asked to play forward.
+#[derive(Debug)]
+pub enum Forward {
+    /// By a range.
+    Range(Arc<RtspSource>),
+    /// By the URL, in a session for each stretch.
+    Url(Arc<ByUrl>),
+}
+
 type Fetched = (Box<Fetcher>, Result<Option<Vec<Vec<Unit>>>, LegFailure>);
 
 impl std::fmt::Debug for RewindLeg {
@@ -74,22 +98,26 @@ impl std::fmt::Debug for RewindLeg {
 
 impl RewindLeg {
     /// Opens a session; its first group follows.
-    pub async fn open(source: Arc<RtspSource>, order: Order) -> Result<Self, LegFailure> {
+    pub async fn open(source: Forward, order: Order) -> Result<Self, LegFailure> {
         let heard = Arc::new(AtomicU64::new(0));
         let mut fetcher = Fetcher {
             source,
             before: order.from,
+            edge: order.from,
             interval: INTERVAL,
             joins: false,
+            head: None,
+            late: 0,
+            stretches: 0,
             order,
             session: None,
             heard: heard.clone(),
         };
-        let mut plan = fetcher.next_to();
+        let mut plan = fetcher.next_to().ok_or_else(nothing)?;
         let mut playing = fetcher.play(plan.from, Some(plan.until)).await?;
         if !playing {
             // It holds nothing there; what it holds before is described alike.
-            plan = fetcher.search(plan.from).await?.ok_or_else(nothing)?;
+            plan = fetcher.behind(plan).await?.ok_or_else(nothing)?;
             playing = fetcher.play(plan.from, Some(plan.until)).await?;
         }
         let session = fetcher.session.as_ref().filter(|_| playing);
@@ -153,14 +181,22 @@ impl RewindLeg {
 
 /// Fetches stretches, each joining the one before at its start.
 struct Fetcher {
-    source: Arc<RtspSource>,
+    source: Forward,
     order: Order,
     session: Option<RtspLeg>,
     /// All from here on was given out, or is not wanted.
     before: Timestamp,
+    /// All from here on was given out, or is not there.
+    edge: Timestamp,
     interval: Duration,
     /// A picture is known to lie at `before`.
     joins: bool,
+    /// That picture, where nothing else tells it.
+    head: Option<Identity>,
+    /// Stretches that did not hold it.
+    late: u32,
+    /// Those that were given out.
+    stretches: u32,
     heard: Arc<AtomicU64>,
 }
 
@@ -178,6 +214,8 @@ enum Stretch {
     Whole(Vec<Unit>),
     /// Nothing of it lies before what it should join.
     Nothing,
+    /// It does not hold the picture that it should join, or begins with it.
+    Late,
     TooLarge,
 }
 
@@ -191,20 +229,80 @@ impl Fetcher {
         (self, groups)
     }
 
-    /// What joins the footage that was given out last.
-    fn next_to(&self) -> Plan {
+    /// What joins the footage that was given out last; `None` where a listing says that nothing does.
+    fn next_to(&self) -> Option<Plan> {
         let keys = matches!(self.order.frames, Frames::Intra { .. });
+        let by_url = matches!(self.source, Forward::Url(_));
+        let times = self.order.rate.clamp(1.0, REACH_TIMES_MAX);
         let reach = match (self.joins, keys) {
             // The first group alone, so that it is there soon.
             (false, _) => self.interval,
+            // It sends all pictures, whatever is asked of it.
+            (true, _) if by_url => {
+                let grown =
+                    REACH * REACH_URL_GROWTH.saturating_pow(self.stretches.saturating_sub(1));
+                grown.min(REACH_URL_MAX).mul_f64(times)
+            }
             (true, true) => REACH_KEYS,
-            (true, false) => REACH.mul_f64(self.order.rate.clamp(1.0, REACH_TIMES_MAX)),
+            (true, false) => REACH.mul_f64(times),
         };
-        Plan {
-            from: self.before - reach,
-            until: self.before + BEYOND.max(self.interval * 2),
+        // It begins behind what it should join where that is dated later than it is.
+        let reach = if self.head.is_some() {
+            reach + UNDATED
+        } else {
+            reach
+        };
+        let section = self.section()?;
+        Some(Plan {
+            from: (section.end - reach).max(section.start),
+            until: section.end + BEYOND.max(self.interval * 2),
             searched: false,
+        })
+    }
+
+    /// The recording that is played next, up to what was given out.
+    fn section(&self) -> Option<Section> {
+        let all = Section {
+            start: Timestamp::MIN,
+            end: self.edge,
+        };
+        let Forward::Url(source) = &self.source else {
+            return Some(all);
+        };
+        let offset_us = self.order.clock_offset_us;
+        let Some(book) = source.book() else {
+            let start = self.order.recorded_from.unwrap_or(Timestamp::MIN);
+            return (start < self.edge).then_some(Section { start, ..all });
+        };
+        let recording = book.before(&self.order.remote, self.edge.shift(offset_us))?;
+        let end = match recording.range.end() {
+            Timestamp::MAX => self.edge,
+            end => end.shift(-offset_us).min(self.edge),
+        };
+        let start = recording.range.start().shift(-offset_us);
+        // Behind a gap it is another leg's affair, this copy's or not.
+        let near = self.edge.since(end) <= RECORDING_STEP || !self.joins;
+        near.then_some(Section { start, end })
+    }
+
+    /// Where to go on behind a stretch that holds nothing.
+    async fn behind(&mut self, empty: Plan) -> Result<Option<Plan>, LegFailure> {
+        let Forward::Url(source) = &self.source else {
+            return self.search(empty.from).await;
+        };
+        if source.book().is_some() {
+            // The recording before this one.
+            let Some(section) = self.section() else {
+                return Ok(None);
+            };
+            self.edge = section.start;
+            return Ok(self.next_to());
         }
+        // What is not dated cannot be searched, and what is listed need not be.
+        if self.order.recorded_from.is_some() || self.head.is_some() {
+            return Ok(None);
+        }
+        self.search(empty.from).await
     }
 
     /// The groups before [`Self::before`], last first; `None` when there are none. `playing` is what plays already.
@@ -220,7 +318,9 @@ impl Fetcher {
             return Ok(None);
         }
         let mut asked = playing.is_some();
-        let mut plan = playing.unwrap_or_else(|| self.next_to());
+        let Some(mut plan) = playing.or_else(|| self.next_to()) else {
+            return Ok(None);
+        };
         loop {
             let plays =
                 std::mem::take(&mut asked) || self.play(plan.from, Some(plan.until)).await?;
@@ -230,6 +330,9 @@ impl Fetcher {
                 Stretch::Nothing
             };
             let end = plan.until.min(self.before);
+            let floor = self
+                .section()
+                .map_or(Timestamp::MIN, |section| section.start);
             let length = Duration::from_micros(end.micros_since(plan.from).unsigned_abs());
             match stretch {
                 Stretch::Whole(units) => {
@@ -240,14 +343,20 @@ impl Fetcher {
                     if length > GROUP_MAX {
                         return Err(lost("sends no random access point"));
                     }
-                    plan.from = end - length.max(REACH) * STEP_GROWTH;
+                    plan.from = (end - length.max(REACH) * STEP_GROWTH).max(floor);
+                }
+                // There it began.
+                Stretch::Late if plan.from <= floor => return Ok(None),
+                Stretch::Late => {
+                    self.late += 1;
+                    plan.from = (end - length.max(REACH) * STEP_GROWTH).max(floor);
                 }
                 Stretch::TooLarge if length <= self.interval => {
                     return Err(lost("sends too much for one group of pictures"));
                 }
                 Stretch::TooLarge => plan.from = end - (length / STEP_GROWTH).max(self.interval),
                 Stretch::Nothing if plan.searched => return Ok(None),
-                Stretch::Nothing => match self.search(plan.from).await? {
+                Stretch::Nothing => match self.behind(plan).await? {
                     Some(found) => plan = found,
                     None => return Ok(None),
                 },
@@ -260,6 +369,12 @@ impl Fetcher {
         let before = self.before.as_micros();
         let (mut units, mut bytes, mut beyond): (Vec<Unit>, usize, usize) = (Vec::new(), 0, 0);
         let (mut reordered, mut questions, mut answered) = (false, 0, false);
+        let by_url = matches!(self.source, Forward::Url(_));
+        let codec = self.codec();
+        // A recording that ended before does not hold it.
+        let head = self
+            .head
+            .filter(|_| self.late < JOINS_MAX && self.edge == self.before);
         let Some(session) = &mut self.session else {
             return Ok(Stretch::Nothing);
         };
@@ -280,6 +395,17 @@ impl Fetcher {
                     }
                     self.heard.fetch_add(1, Ordering::Relaxed);
                     questions = 0;
+                    if let Some(head) = head {
+                        // Dates are off: the picture itself tells where it joins.
+                        if unit.random_access && Identity::of(codec, &unit.packets) == Some(head) {
+                            return Ok(joined(units, before - unit.capture_us));
+                        }
+                        if unit.capture_us < before.saturating_add(JOIN_MAX.as_micros() as i64) {
+                            units.push(unit);
+                            continue;
+                        }
+                        return Ok(Stretch::Late);
+                    }
                     if unit.capture_us >= before {
                         if units.is_empty() {
                             return Ok(Stretch::Nothing);
@@ -299,7 +425,7 @@ impl Fetcher {
                     self.heard.fetch_add(1, Ordering::Relaxed);
                     answered = true;
                 }
-                Ok(Arrival::Ended) if session.closed => break,
+                Ok(Arrival::Ended) if session.closed || by_url => break,
                 // A goodbye may be that of the stretch before, on its way when this one was asked for.
                 Ok(Arrival::Ended | Arrival::Group(_)) => {}
                 Ok(Arrival::Failed(failure)) => {
@@ -330,9 +456,16 @@ impl Fetcher {
         }
         Ok(if units.is_empty() {
             Stretch::Nothing
+        } else if head.is_some() {
+            Stretch::Late
         } else {
             Stretch::Whole(units)
         })
+    }
+
+    fn codec(&self) -> Codec {
+        let track = self.order.tracks.get(self.order.master);
+        track.map_or(Codec::Other, |track| Codec::from_encoding(&track.encoding))
     }
 
     /// Cuts a stretch into groups, last first.
@@ -358,7 +491,13 @@ impl Fetcher {
         let head = groups.first().and_then(|group| group.first());
         if let Some(head) = head {
             self.before = Timestamp::from_micros(head.capture_us);
+            self.edge = self.before;
             self.joins = true;
+            self.stretches += 1;
+            self.late = 0;
+            self.head = Some(head)
+                .filter(|_| self.is_undated())
+                .and_then(|head| Identity::of(self.codec(), &head.packets));
         }
         for group in &mut groups {
             group.retain(|unit| self.order.wants(unit));
@@ -366,6 +505,16 @@ impl Fetcher {
         groups.retain(|group| !group.is_empty());
         groups.reverse();
         groups
+    }
+
+    /// Whether all that dates the pictures is the start that was asked for.
+    fn is_undated(&self) -> bool {
+        let source = self
+            .session
+            .as_ref()
+            .and_then(|session| session.assembler.source());
+        let by_url = matches!(self.source, Forward::Url(_));
+        by_url && matches!(source, Some(Source::Elapsed | Source::UrlStart))
     }
 
     /// Where the footage ends that comes before a gap which reaches from `empty` to [`Self::before`]: steps back until there is
@@ -433,6 +582,24 @@ impl Fetcher {
         from: Timestamp,
         until: Option<Timestamp>,
     ) -> Result<bool, LegFailure> {
+        let source = match &self.source {
+            Forward::Range(source) => source,
+            Forward::Url(source) => {
+                // One session at a time: such recorders have few.
+                self.session = None;
+                let until = until.map(|until| until + JOIN_MAX);
+                let opened =
+                    by_url::open_range(source, self.order.clone(), from, until, None).await;
+                return match opened {
+                    Ok(session) => {
+                        self.session = Some(session);
+                        Ok(true)
+                    }
+                    Err(refused) if refused.is_empty() => Ok(false),
+                    Err(refused) => Err(refused.failure),
+                };
+            }
+        };
         if let Some(mut session) = self.session.take() {
             match session.replay(from, until).await {
                 Ok(()) => {
@@ -443,7 +610,7 @@ impl Fetcher {
                 Err(failure) => tracing::debug!(%failure, "another session"),
             }
         }
-        match open::open_range(&self.source, &self.order, from, until).await {
+        match open::open_range(source, &self.order, from, until).await {
             Ok(session) => {
                 self.session = Some(session);
                 Ok(true)
@@ -451,5 +618,24 @@ impl Fetcher {
             Err(refused) if refused.empty => Ok(false),
             Err(refused) => Err(refused.failure),
         }
+    }
+}
+
+/// From when to when footage is fetched.
+#[derive(Clone, Copy)]
+struct Section {
+    start: Timestamp,
+    end: Timestamp,
+}
+
+/// What comes before a picture, its times set right by what that picture is off.
+fn joined(mut units: Vec<Unit>, by_us: i64) -> Stretch {
+    for unit in &mut units {
+        unit.capture_us += by_us;
+    }
+    if units.is_empty() {
+        Stretch::Late
+    } else {
+        Stretch::Whole(units)
     }
 }
