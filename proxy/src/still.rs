@@ -7,10 +7,12 @@ use bytes::{Bytes, BytesMut};
 use seamline_media::mp4::{self, Settings, Whole};
 use seamline_media::{Entry, Sample};
 use seamline_routing::director::End;
+use seamline_routing::plan::{Direction, Request};
 use seamline_routing::policy::Holes;
 use seamline_routing::time::Timestamp;
 
 use crate::cameras::CameraEntry;
+use crate::clock;
 use crate::journal::Journal;
 use crate::playback::{Item, LegItem, NoReel, Reel, Wanted};
 
@@ -66,13 +68,10 @@ impl Still {
         journal: Journal,
         at: Timestamp,
     ) -> Result<Self, NoStill> {
-        // Forward from the instant, the key frame before it comes along.
-        let ahead = Wanted {
-            sound: false,
-            holes: Some(Holes::End),
-            ..Wanted::all(at, at + LATER_MAX)
-        };
-        let missing = match Self::of(camera, journal.clone(), ahead, at).await {
+        if at.micros_since(clock::wall()) > EARLIER_MAX.as_micros() as i64 {
+            return Err(NoStill::Nothing);
+        }
+        let missing = match Self::at(camera, journal.clone(), at).await {
             Err(
                 missing @ (NoStill::Nothing | NoStill::NoReel(NoReel::Nothing) | NoStill::Ended(_)),
             ) => missing,
@@ -90,6 +89,26 @@ impl Still {
             }),
             found => found,
         }
+    }
+
+    /// Of what was recorded at the instant itself: forward from there, the key frame before it comes along.
+    async fn at(camera: &CameraEntry, journal: Journal, at: Timestamp) -> Result<Self, NoStill> {
+        camera.look_up(at).await;
+        let instant = Request {
+            at,
+            until: Some(at.shift(1)),
+            direction: Direction::Forward,
+        };
+        // Where it is known to be a hole, nobody is asked for it.
+        if camera.holds_nothing(&instant) {
+            return Err(NoStill::Nothing);
+        }
+        let ahead = Wanted {
+            sound: false,
+            holes: Some(Holes::End),
+            ..Wanted::all(at, at + LATER_MAX)
+        };
+        Self::of(camera, journal, ahead, at).await
     }
 
     async fn of(

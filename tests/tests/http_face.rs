@@ -3,6 +3,7 @@
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpStream},
+    process::Command,
     time::Duration,
 };
 
@@ -10,6 +11,7 @@ use seamline_tests::{
     clock::{iso, monotonic, noon},
     footage::Recipe,
     probe::Probe,
+    program::{lab_folder, venv},
     seamline::{Config, Seamline},
 };
 use serde_json::{Value, json};
@@ -409,6 +411,50 @@ fn the_description_is_true() {
             }
         }
     }
+}
+
+/// Asked by a tester that this project did not write, with what the description allows and with what it forbids, whatever comes is
+/// what the description says: status, type, headers and schema.
+#[test]
+fn a_stranger_finds_the_description_true() {
+    let footage = Recipe::default().mp4().make();
+    let (one, other) = (
+        footage.archive_without(&[noon(20.0)]),
+        footage.archive_without(&[]),
+    );
+    let seamline = Config::default()
+        .archive("primary", one.path())
+        .archive("secondary", other.path())
+        .another_camera("yard/north")
+        .serve();
+    let here = tempfile::tempdir().expect("a temporary folder can be made");
+    let mut tester = Command::new(venv().join("bin/st"));
+    tester
+        .current_dir(here.path())
+        .arg(format!(
+            "--config-file={}",
+            lab_folder().join("schemathesis.toml").display()
+        ))
+        .arg("run")
+        .arg(format!(
+            "http://127.0.0.1:{}/openapi.json",
+            seamline.port()
+        ))
+        .args(["--seed=1", "--max-examples=25", "--phases=examples,coverage,fuzzing"])
+        .args(["--generation-database=none", "--request-timeout=10", "--no-color"])
+        // One has no end, and one is a WebSocket.
+        .args(["--exclude-path=/v1/events", "--exclude-path=/v1/cameras/{camera}/scrub"])
+        .arg(
+            "--checks=not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
+             response_schema_conformance,unsupported_method,allow_header_conformance",
+        );
+    let output = tester
+        .output()
+        .expect("tests/run venv installs schemathesis");
+    let said = String::from_utf8_lossy(&output.stdout);
+    println!("{said}");
+    assert!(output.status.success());
+    assert!(!said.contains("Unresolvable"), "a reference to nothing");
 }
 
 #[test]

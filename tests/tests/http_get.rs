@@ -220,15 +220,19 @@ fn ranges_are_those_of_one_file_at_every_replica() {
     assert_eq!(several.status, 206);
     let kind = several.header("content-type");
     assert!(kind.starts_with("multipart/byteranges"), "{kind}");
-    let pieces = [
-        &whole.body[..10],
-        &whole.body[100..110],
-        &whole.body[len - 10..],
-    ];
-    for piece in pieces {
-        let found = several.body.windows(10).any(|window| window == piece);
-        assert!(found, "a part is missing");
+    let boundary = kind.split("boundary=").nth(1).expect("it says where");
+    let mut wanted = Vec::new();
+    for part in [0..10, 100..110, len - 10..len] {
+        let head = format!(
+            "\r\n--{boundary}\r\nContent-Type: video/mp4\r\nContent-Range: bytes {}-{}/{len}\r\n\r\n",
+            part.start,
+            part.end - 1
+        );
+        wanted.extend_from_slice(head.as_bytes());
+        wanted.extend_from_slice(&whole.body[part]);
     }
+    wanted.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
+    assert!(several.body == wanted, "not as RFC 9110 §14.6 has it");
     assert_eq!(
         several.header("content-length"),
         several.body.len().to_string()
@@ -247,6 +251,10 @@ fn ranges_are_those_of_one_file_at_every_replica() {
         (head.header("etag"), head.header("accept-ranges")),
         (&*tag, "bytes")
     );
+    // Ranges are for GET alone.
+    let head = curl(&of(&one), &["--head", "-H", "Range: bytes=0-9"]);
+    assert_eq!((head.status, head.header("content-range")), (200, ""));
+    assert_eq!(head.header("content-length"), len.to_string());
 
     // A download that broke off is resumed where it was, also elsewhere.
     for seamline in [&one, &other] {
@@ -332,11 +340,11 @@ fn a_site_that_dies_in_mid_body_costs_no_picture() {
     let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
     let mut first = Setup::default().no_faster_than(4.0).start(&primary);
     let second = Setup::default().no_faster_than(8.0).start(&secondary);
-    let seamline = Config::default()
+    let config = Config::default()
         .policy("failback", "never")
         .site("primary", &first)
-        .site("secondary", &second)
-        .serve();
+        .site("secondary", &second);
+    let (seamline, other) = (config.serve(), config.serve());
     let url = clip_url(&seamline, noon(1.52), noon(41.0), "");
     let fetching = thread::spawn({
         let url = url.clone();
@@ -353,6 +361,22 @@ fn a_site_that_dies_in_mid_body_costs_no_picture() {
     assert_eq!(report.sites(), ["primary", "secondary"]);
     report.assert_nothing_lost(Duration::from_secs(1));
     assert_eq!(report.runs[1].last, noon(41.0) - FRAME_MS);
+
+    // Had it been cut: here the rest of the same bytes is to be had, elsewhere the file is another one by now, and given whole.
+    let tag = format!("If-Range: {}", answer.header("etag"));
+    let rest = ["-H", "Range: bytes=250000-", "-H", &tag];
+    let here = curl(&url, &rest);
+    assert_eq!((here.status, here.code), (206, 0));
+    assert!(here.body == answer.body[250_000..], "other bytes");
+    let there = curl(&clip_url(&other, noon(1.52), noon(41.0), ""), &rest);
+    assert_eq!((there.status, there.code), (200, 0));
+    assert_ne!(there.header("etag"), answer.header("etag"));
+    let report = shown(
+        &Clip::of(&there.body),
+        &[("primary", &primary), ("secondary", &secondary)],
+    );
+    assert_eq!(report.sites(), ["secondary"]);
+    assert_eq!(report.runs[0].last, noon(41.0) - FRAME_MS);
 }
 
 #[test]
@@ -511,6 +535,7 @@ fn what_means_nothing_is_told_and_what_is_not_there_too() {
         (format!("path=nowhere&start={noon_text}&duration=1"), 404),
         (format!("path=gate%00&start={noon_text}&duration=1"), 404),
         (format!("start={noon_text}&duration=1"), 400),
+        (format!("path=gate&start={noon_text}&duration=10d"), 400),
     ] {
         let answer = curl(&format!("{base}/get?{query}"), &[]);
         let body = String::from_utf8_lossy(&answer.body).into_owned();
@@ -545,9 +570,14 @@ fn lists_are_of_the_camera_and_not_of_a_site() {
         [40, 30],
         "{all:?}"
     );
-    // The URL that it names gives what it says.
+    // The URL that it names gives what it says, and its parameters are in the order of MediaMTX.
     let url = all[1]["url"].as_str().unwrap();
-    assert!(url.starts_with(&base), "{url}");
+    let told = format!("{base}/get?duration=30&path=gate&start=2026-01-01T12%3A00%3A40");
+    assert!(url.starts_with(&told), "{url}");
+    // As clients of its older versions ask, by another zone's clock.
+    let zone = url.replace("duration=30", "duration=0m30s");
+    let zone = zone.replace("12%3A00%3A40.000Z", "14%3A00%3A40%2B02%3A00");
+    assert_eq!(fetched(&zone).body, fetched(url).body);
     let clip = Clip::of(&fetched(url).body);
     clip.assert_clean();
     assert_eq!(clip.packets("v:0").len(), 750);

@@ -9,13 +9,13 @@ use axum::routing::get;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{ContentBuilder, OpenApi, Ref, RefOr, ResponseBuilder};
 
-use super::errors::ProblemItem;
+use super::errors::{ErrorItem, MEDIAMTX, ProblemItem};
 use super::service::Face;
 
 /// The description's head. Each route file adds its own paths and schemas.
 #[derive(utoipa::OpenApi)]
 #[openapi(
-    components(schemas(ProblemItem)),
+    components(schemas(ErrorItem, ProblemItem)),
     info(
         title = "Seamline",
         description = "Recorded video of cameras that several sites record, as one timeline.\n\n\
@@ -49,15 +49,19 @@ pub(super) fn head() -> OpenApi {
     head
 }
 
-/// Adds to every operation what all of them may answer.
-fn with_problems(mut openapi: OpenApi) -> OpenApi {
-    let problem = ContentBuilder::new()
-        .schema(Some(Ref::from_schema_name("Problem")))
-        .build();
-    let refusal = ResponseBuilder::new()
-        .description("a problem (RFC 9457): 400 a parameter means nothing, 401 who asks, 403 not this user's, 404 not there, 429 too many wrong answers, 503 not now")
-        .content("application/problem+json", problem)
-        .build();
+/// What any operation may refuse.
+const REFUSALS: [(&str, &str); 7] = [
+    ("400", "a parameter that means nothing"),
+    ("401", "who asks?"),
+    ("403", "not this user's"),
+    ("404", "there is no such thing"),
+    ("414", "a path and query that are too long"),
+    ("429", "too many wrong answers came from this address"),
+    ("503", "not now: `Retry-After`"),
+];
+
+/// Adds to every operation what all of them may answer, and the form of refusals.
+fn with_refusals(mut openapi: OpenApi) -> OpenApi {
     for item in openapi.paths.paths.values_mut() {
         let operations = [
             &mut item.get,
@@ -67,10 +71,28 @@ fn with_problems(mut openapi: OpenApi) -> OpenApi {
             &mut item.delete,
         ];
         for operation in operations.into_iter().flatten() {
+            let mut tags = operation.tags.iter().flatten();
+            let (kind, schema) = if tags.any(|tag| tag == MEDIAMTX) {
+                ("application/json", "Error")
+            } else {
+                ("application/problem+json", "Problem")
+            };
             let responses = &mut operation.responses.responses;
-            responses
-                .entry("default".to_owned())
-                .or_insert_with(|| RefOr::T(refusal.clone()));
+            for (status, description) in REFUSALS {
+                let refusal = || ResponseBuilder::new().description(description).into();
+                responses.entry(status.to_owned()).or_insert_with(refusal);
+            }
+            let refusals = responses
+                .iter_mut()
+                .filter(|(status, _)| status.starts_with(['4', '5']));
+            for (_, refusal) in refusals {
+                if let RefOr::T(refusal) = refusal {
+                    let content = ContentBuilder::new()
+                        .schema(Some(Ref::from_schema_name(schema)))
+                        .build();
+                    refusal.content.insert(kind.to_owned(), RefOr::T(content));
+                }
+            }
         }
     }
     openapi
@@ -78,7 +100,7 @@ fn with_problems(mut openapi: OpenApi) -> OpenApi {
 
 /// `/openapi.json`: the description of everything that was merged.
 pub(super) fn routes(openapi: OpenApi) -> Router<Arc<Face>> {
-    let text = with_problems(openapi)
+    let text = with_refusals(openapi)
         .to_json()
         .expect("a description is made of texts, which all have a JSON form");
     let text = Bytes::from(text);

@@ -7,7 +7,6 @@ use axum::response::{IntoResponse, Response};
 use hyper::StatusCode;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use serde::Serialize;
-use serde_json::json;
 use utoipa::ToSchema;
 
 /// Why a request gets no more than this. The detail is for whoever asked: it names nothing that they may not know.
@@ -100,13 +99,29 @@ impl IntoResponse for Problem {
     }
 }
 
+/// The tag of routes that answer as `MediaMTX`'s playback server does, see [`as_mediamtx`].
+pub(super) const MEDIAMTX: &str = "as MediaMTX";
+
+/// Why a request gets no more than this, as `MediaMTX` says it.
+#[derive(Serialize, ToSchema)]
+#[schema(as = Error)]
+pub(super) struct ErrorItem<'a> {
+    /// Always `error`.
+    status: &'static str,
+    /// What is wrong with this request.
+    error: &'a str,
+}
+
 /// Gives a problem the form of `MediaMTX`'s playback server, whose clients read `error`; a layer of such routes.
 #[allow(clippy::unused_async, reason = "layers are made of async functions")]
 pub(super) async fn as_mediamtx(mut response: Response) -> Response {
     let Some(Refused { reason }) = response.extensions().get::<Refused>() else {
         return response;
     };
-    let body = json!({ "status": "error", "error": reason });
+    let body = ErrorItem {
+        status: "error",
+        error: reason,
+    };
     let told = json_response("application/json", &body);
     let (kind, length) = (CONTENT_TYPE, CONTENT_LENGTH);
     response.headers_mut().remove(length);
@@ -128,6 +143,8 @@ fn json_response(kind: &'static str, body: &impl Serialize) -> Response {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     async fn text(response: Response) -> String {

@@ -54,18 +54,20 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Face>> {
 struct Wish {
     /// The camera's id.
     #[serde(rename = "path")]
-    #[param(rename = "path")]
+    #[param(rename = "path", required = true, example = "gate")]
     _path: Option<String>,
     /// The first instant (RFC 3339).
-    #[param(required = true)]
+    #[param(required = true, format = DateTime, example = "2026-01-01T12:00:00Z")]
     start: Option<String>,
     /// The first instant behind it (RFC 3339); this or `duration`.
+    #[param(format = DateTime)]
     end: Option<String>,
-    /// Seconds from `start` on.
-    #[param(value_type = Option<f64>)]
+    /// Seconds from `start` on, or as Go writes a duration: `1m30s`.
+    #[param(example = "2.5")]
     duration: Option<String>,
     /// What is answered.
     #[serde(default)]
+    #[param(inline)]
     format: Format,
     /// Of `format=mp4`: without these first bytes of the clip, of which `prefix` is the SHA-256.
     after: Option<u64>,
@@ -106,6 +108,7 @@ enum Format {
         (status = 200, description = "the export", content((Vec<u8> = "application/zip"), (Vec<u8> = "video/mp4"), (Vec<u8> = "application/json"))),
         (status = 400, description = "a parameter means nothing"),
         (status = 404, description = "nobody recorded anything of it"),
+        (status = 422, description = "no track of it fits into a file"),
         (status = 409, description = "the clip does not begin like that any more"),
         (status = 503, description = "who holds it, or may, cannot be reached")
     )

@@ -9,7 +9,7 @@ use std::time::Duration;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::http::request::Parts as RequestParts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::map_response;
 use axum::response::Response;
 use futures::stream;
@@ -21,7 +21,7 @@ use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::errors::{Problem, as_mediamtx};
+use super::errors::{MEDIAMTX, Problem, as_mediamtx};
 use super::gate::Admitted;
 use super::ranges::{Parts, Wish, names};
 use super::service::Face;
@@ -32,8 +32,8 @@ use crate::spool::{Clip, Entry, Fault, Format, Gaps, Progress, Stage, Unspooled}
 
 /// Recorders may still write what is younger than this: a clip that ends later is not the same a second time.
 const TAIL_US: i64 = 30_000_000;
-/// Longest clip.
-const DURATION_MAX: Duration = Duration::from_secs(31 * 86_400);
+/// Longest clip: `/list` joins what follows without a gap, and each of its entries is a clip that can be had.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
 /// A clip of at most [`SHORT_MAX`] whose first byte is there is waited for this long, so that its length and tag can be told.
 const WHOLE_WAIT: Duration = Duration::from_millis(1500);
 const SHORT_MAX: Duration = Duration::from_secs(300);
@@ -61,15 +61,17 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Face>> {
 #[allow(clippy::struct_field_names, reason = "the names of the parameters")]
 struct Asked {
     /// The camera.
-    #[param(required = true)]
+    #[param(required = true, example = "gate")]
     #[expect(dead_code, reason = "read where it is decided who may ask")]
     path: Option<String>,
     /// RFC 3339: the first instant.
-    #[param(required = true)]
+    #[param(required = true, format = DateTime, example = "2026-01-01T12:00:00Z")]
     start: Option<String>,
-    /// Seconds.
+    /// Seconds, or as Go writes a duration: `1m30s`.
+    #[param(example = "2.5")]
     duration: Option<String>,
     /// RFC 3339: the first instant that is not wanted; instead of `duration`.
+    #[param(format = DateTime)]
     end: Option<String>,
     /// `fmp4` (as it is when not given): fragments, sent as they come; or `mp4`: one table in front, sent when all is there.
     format: Option<String>,
@@ -86,14 +88,18 @@ struct Asked {
 #[utoipa::path(
     get,
     path = "/get",
+    tag = MEDIAMTX,
     params(Asked),
     responses(
         (status = 200, description = "the clip, or all of it that there is", content_type = "video/mp4"),
-        (status = 206, description = "the byte ranges asked for"),
+        (status = 206, description = "the byte ranges asked for", content((Vec<u8> = "video/mp4"), (Vec<u8> = "multipart/byteranges"))),
         (status = 304, description = "the clip is the one that `If-None-Match` names"),
         (status = 400, description = "a parameter that means nothing"),
         (status = 404, description = "no such camera, or no footage of it"),
+        (status = 412, description = "the clip is not the one that `If-Match` names"),
         (status = 416, description = "none of the byte ranges lies within the clip"),
+        (status = 500, description = "the folder of clips cannot be written"),
+        (status = 507, description = "there is no room for the clip"),
         (status = 503, description = "no site can be reached that may hold it, or the byte range is not there yet: `Retry-After`"),
     )
 )]
@@ -108,7 +114,7 @@ async fn get(
 ) -> Result<Response, Problem> {
     let now = clock::wall();
     let clip = clip(&query, &camera, now)?;
-    let conditions = Conditions::read(&request.headers);
+    let conditions = Conditions::read(&request);
     let lasting = clip.until.micros_since(now) <= -TAIL_US;
     let journal = face.cameras.journal.of(Client {
         peer: visitor.guest.peer,
@@ -142,7 +148,7 @@ async fn get(
     let answer = if lasting || clip.format == Format::Plain {
         answer(&entry, &clip, &conditions).await
     } else {
-        Ok(streamed(&entry, "none"))
+        Ok(streamed(&entry))
     };
     drop(waiting);
     answer
@@ -191,13 +197,15 @@ struct Conditions {
 }
 
 impl Conditions {
-    fn read(headers: &HeaderMap) -> Self {
+    fn read(request: &RequestParts) -> Self {
         let text = |name: HeaderName| {
-            let value = headers.get(name)?.to_str().ok()?;
+            let value = request.headers.get(name)?.to_str().ok()?;
             Some(value.trim().to_owned())
         };
+        // RFC 9110 §14.2: ranges are for GET alone.
+        let range = text(header::RANGE).filter(|_| request.method == Method::GET);
         Conditions {
-            wish: text(header::RANGE).and_then(|value| Wish::read(&value)),
+            wish: range.and_then(|value| Wish::read(&value)),
             if_range: text(header::IF_RANGE),
             if_none_match: text(header::IF_NONE_MATCH),
             if_match: text(header::IF_MATCH),
@@ -236,7 +244,7 @@ async fn answer(
     let Stage::Whole { tag, len } = &known.stage else {
         return match part {
             Some(part) if part.end <= known.readable => Ok(partial(entry, part)),
-            _ if only_short => Ok(streamed(entry, "bytes")),
+            _ if only_short => Ok(tagged(streamed(entry), entry)),
             _ => Err(Problem::unavailable(
                 "the clip is still being made",
                 RETRY_AFTER_S,
@@ -307,28 +315,32 @@ fn built(response: axum::http::response::Builder, body: Body) -> Result<Response
     })
 }
 
-/// The clip as it comes.
-fn streamed(entry: &Arc<Entry>, ranges: &'static str) -> Response {
+/// The clip as it comes. That is nothing to seek in: where it may, FFmpeg reads all fragments before it shows the first picture.
+fn streamed(entry: &Arc<Entry>) -> Response {
     let mut response = Response::new(body(entry, 0, None));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, VIDEO_MP4);
-    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static(ranges));
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
     headers.insert(
         header::CACHE_CONTROL,
         HeaderValue::from_static("private, no-cache"),
     );
-    if ranges == "bytes"
-        && let Ok(tag) = HeaderValue::from_str(entry.delivery_tag())
-    {
-        headers.insert(header::ETAG, tag);
+    response
+}
+
+/// The same of a clip that is the same a second time: who got a part of it may come for the rest.
+fn tagged(mut response: Response, entry: &Arc<Entry>) -> Response {
+    if let Ok(tag) = HeaderValue::from_str(entry.delivery_tag()) {
+        response.headers_mut().insert(header::ETAG, tag);
     }
     response
 }
 
 /// A part of a clip that still grows.
 fn partial(entry: &Arc<Entry>, part: std::ops::Range<u64>) -> Response {
-    let mut response = streamed(entry, "bytes");
+    let mut response = tagged(streamed(entry), entry);
     let headers = response.headers_mut();
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
     headers.insert(header::CONTENT_LENGTH, (part.end - part.start).into());
     if let Ok(range) = HeaderValue::try_from(content_range(&part, None)) {
         headers.insert(header::CONTENT_RANGE, range);

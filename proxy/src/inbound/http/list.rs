@@ -14,7 +14,7 @@ use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::errors::{Problem, as_mediamtx};
+use super::errors::{MEDIAMTX, Problem, as_mediamtx};
 use super::gate::Admitted;
 use super::service::{Face, Guest};
 use super::times::time;
@@ -37,17 +37,20 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Face>> {
 #[into_params(parameter_in = Query)]
 struct Asked {
     /// The camera.
-    #[param(required = true)]
+    #[param(required = true, example = "gate")]
     #[expect(dead_code, reason = "read where it is decided who may ask")]
     path: Option<String>,
     /// RFC 3339: nothing before it.
+    #[param(format = DateTime, example = "2026-01-01T12:00:00Z")]
     start: Option<String>,
     /// RFC 3339: nothing from it on.
+    #[param(format = DateTime)]
     end: Option<String>,
 }
 
 /// Footage without a gap, from whichever sites.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(as = ListEntry)]
 struct Span {
     /// RFC 3339, UTC.
     start: String,
@@ -61,6 +64,7 @@ struct Span {
 #[utoipa::path(
     get,
     path = "/list",
+    tag = MEDIAMTX,
     params(Asked),
     responses(
         (status = 200, body = Vec<Span>),
@@ -95,9 +99,9 @@ async fn list(
         .map(|range| {
             let (start, duration) = (range.start().to_string(), range.duration().as_secs_f64());
             let query = form_urlencoded::Serializer::new(String::new())
+                .append_pair("duration", &duration.to_string())
                 .append_pair("path", camera.id().as_str())
                 .append_pair("start", &start)
-                .append_pair("duration", &duration.to_string())
                 .finish();
             Span {
                 url: format!("{base}/get?{query}"),

@@ -50,12 +50,14 @@ pub(super) fn routes() -> OpenApiRouter<Arc<Face>> {
 struct Wish {
     /// The camera's id.
     #[serde(rename = "path")]
-    #[param(rename = "path")]
+    #[param(rename = "path", required = true, example = "gate")]
     _path: Option<String>,
     /// The instant (RFC 3339): the picture that was shown then is the last one at or before it.
-    at: String,
+    #[param(required = true, format = DateTime, example = "2026-01-01T12:00:02.5Z")]
+    at: Option<String>,
     /// What is answered.
     #[serde(default)]
+    #[param(inline)]
     format: Format,
 }
 
@@ -83,6 +85,7 @@ enum Format {
         (status = 200, description = "the picture", content((Vec<u8> = "image/jpeg"), (Vec<u8> = "video/mp4"))),
         (status = 400, description = "a parameter means nothing"),
         (status = 404, description = "no picture at that time, nor in the ten seconds before"),
+        (status = 422, description = "there is no picture in it, or none that can be decoded"),
         (status = 415, description = "this coding is not decoded here: format=mp4 is"),
         (status = 503, description = "who holds it, or may, cannot be reached; or too many pictures are being decoded")
     )
@@ -95,7 +98,9 @@ async fn snapshot(
         visitor,
     }: Admitted<Wish>,
 ) -> Result<Response, Problem> {
-    let at = time("at", &query.at)?;
+    let at = query.at.as_deref();
+    let at = at.ok_or_else(|| Problem::bad_request("at: which instant?"))?;
+    let at = time("at", at)?;
     let find = Still::find(&camera, visitor.journal(&face, "http/snapshot"), at);
     let still = tokio::time::timeout(FIND_MAX, find)
         .await

@@ -88,10 +88,9 @@ pub(super) fn window(
 }
 
 fn seconds_us(text: &str, longest: Duration) -> Result<i64, Problem> {
-    let seconds: f64 = text
-        .trim()
-        .parse()
-        .map_err(|_| Problem::bad_request("duration: no number of seconds"))?;
+    let text = text.trim();
+    let seconds = text.parse().ok().or_else(|| go_seconds(text));
+    let seconds = seconds.ok_or_else(|| Problem::bad_request("duration: no number of seconds"))?;
     if !(seconds.is_finite() && seconds > 0.0) {
         return Err(Problem::bad_request("duration: more than 0 s"));
     }
@@ -100,6 +99,32 @@ fn seconds_us(text: &str, longest: Duration) -> Result<i64, Problem> {
     }
     Ok(((seconds * 1e6).round() as i64).max(1))
 }
+
+/// A duration as Go writes it, such as `1m30.5s`: `MediaMTX` takes it beside a number of seconds.
+fn go_seconds(text: &str) -> Option<f64> {
+    let is_digit = |char: char| char.is_ascii_digit() || char == '.';
+    let (mut rest, mut seconds) = (text, 0.0);
+    while !rest.is_empty() {
+        let (number, behind) = rest.split_at(rest.find(|char| !is_digit(char))?);
+        let (unit, behind) = behind.split_at(behind.find(is_digit).unwrap_or(behind.len()));
+        let (_, length) = GO_UNITS.iter().find(|(name, _)| *name == unit)?;
+        seconds += number.parse::<f64>().ok()? * length;
+        rest = behind;
+    }
+    (!text.is_empty()).then_some(seconds)
+}
+
+/// Units of Go's `time.ParseDuration`, in seconds; a micro may be written in two ways.
+const GO_UNITS: [(&str, f64); 8] = [
+    ("ns", 1e-9),
+    ("us", 1e-6),
+    ("\u{b5}s", 1e-6),
+    ("\u{3bc}s", 1e-6),
+    ("ms", 1e-3),
+    ("s", 1.0),
+    ("m", 60.0),
+    ("h", 3600.0),
+];
 
 fn too_long(longest: Duration) -> Problem {
     let days = longest.as_secs() / 86_400;
@@ -120,6 +145,16 @@ mod tests {
         let (_, end) = window(noon, None, Some("1e-9"), DAY).unwrap();
         assert_eq!(end.unwrap().micros_since(start), 1);
         assert_eq!(window(noon, None, None, DAY).unwrap(), (start, None));
+        for (text, us) in [
+            ("1m30s", 90_000_000),
+            ("1h2m3.5s", 3_723_500_000),
+            ("250ms", 250_000),
+            (".5s", 500_000),
+            ("12\u{b5}s", 12),
+        ] {
+            let (_, end) = window(noon, None, Some(text), DAY).unwrap();
+            assert_eq!(end.unwrap().micros_since(start), us, "{text}");
+        }
         let later = Some("2026-01-01T14:00:00+01:00");
         assert!(window(noon, later, None, DAY).is_ok());
         for (start, end, duration) in [
@@ -138,6 +173,14 @@ mod tests {
             (noon, None, Some("inf")),
             (noon, None, Some("1e300")),
             (noon, None, Some("86401")),
+            (noon, None, Some("25h")),
+            (noon, None, Some("0s")),
+            (noon, None, Some("-1s")),
+            (noon, None, Some("1m30")),
+            (noon, None, Some("1 s")),
+            (noon, None, Some("s")),
+            (noon, None, Some("1.2.3s")),
+            (noon, None, Some("5d")),
         ] {
             assert!(
                 window(start, end, duration, DAY).is_err(),

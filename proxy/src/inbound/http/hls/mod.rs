@@ -68,11 +68,12 @@ const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 #[into_params(parameter_in = Query)]
 struct Window {
     /// Where it begins: RFC 3339 with a zone.
+    #[param(required = true, format = DateTime, example = "2026-01-01T12:00:00Z")]
     start: Option<String>,
     /// Where it ends, RFC 3339. Without it and without a duration, the playlist grows for as long as the camera is recorded.
+    #[param(format = DateTime, example = "2026-01-01T12:00:10Z")]
     end: Option<String>,
-    /// How long it is, in seconds.
-    #[param(value_type = Option<f64>)]
+    /// How long it is: seconds, or as Go writes a duration, `1m30s`; instead of `end`.
     duration: Option<String>,
     /// `keep` lists holes as gaps, so that the time axis is true; `skip` leaves them out.
     #[param(example = "keep")]
@@ -225,7 +226,9 @@ async fn media(
     responses(
         (status = 200, description = "fragmented MP4, the same bytes for ever", body = Vec<u8>, content_type = "video/mp4"),
         (status = 404, description = "no such camera, a gap, or no footage there"),
-        (status = 503, description = "the sites that hold it cannot be reached")
+        (status = 502, description = "a segment that is larger than any"),
+        (status = 503, description = "the sites that hold it cannot be reached"),
+        (status = 504, description = "the sites that hold it do not deliver it in time")
     )
 )]
 async fn segment(
