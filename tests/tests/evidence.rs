@@ -12,6 +12,7 @@ use seamline_tests::{
     clock::{FRAME_MS, iso, monotonic, noon},
     footage::{Footage, Recipe},
     player::Player,
+    program::Event,
     recorder::{Recorder, Setup},
     report::{Report, judge},
     seamline::{Config, Seamline, seamline, started},
@@ -451,6 +452,15 @@ fn an_export_that_was_killed_is_taken_up_by_the_same_command() {
     assert_eq!(report.sites(), ["secondary", "primary"]);
 }
 
+/// The ranges that a recorder was asked to play since it was last looked at.
+fn plays(recorder: &Recorder) -> Vec<String> {
+    let range = |event| match event {
+        Event::Play { range, .. } => Some(range),
+        _ => None,
+    };
+    recorder.asked().into_iter().filter_map(range).collect()
+}
+
 #[test]
 fn a_still_is_the_picture_of_its_time() {
     let b_frames = Recipe {
@@ -512,5 +522,18 @@ fn a_still_is_the_picture_of_its_time() {
             let (status, head, _) = curl(folder.path(), &url(&server, &path));
             assert_eq!(status, expected, "{path}: {head}");
         }
+        // What is known to be a hole is not asked for again, and each is asked once for what comes before. What is to come nobody is asked for.
+        let asked = || scenario.recorders.each_ref().map(plays);
+        asked();
+        let path = format!("/snapshot?path=gate&at={}", iso(noon(22.5)));
+        let (status, head, _) = curl(folder.path(), &url(&server, &path));
+        let asked = asked();
+        // The other may hold what follows to the hole.
+        let once = asked[0].len() == 1 && asked[1].len() <= 1;
+        assert!(status == 200 && once, "{head} {asked:?}");
+        let path = "/snapshot?path=gate&at=9999-12-31T23:59:59Z";
+        let (status, head, _) = curl(folder.path(), &url(&server, path));
+        let asked = scenario.recorders.each_ref().map(plays);
+        assert_eq!((status, asked), (404, [vec![], vec![]]), "{head}");
     }
 }
