@@ -2,8 +2,8 @@
 """Chromium as a player: opens a page, plays a video in it, and reads the burned-in clock of every picture that it presents.
 
 Prints the lines of frames.py: `pts_ms` is the picture's media time, `md5` is always empty, since what a canvas gives is no decoder's output. With
---video, the page is used only for its origin: its body becomes one video element with that source. What the page logs as an error, and what
-fails in the video, come as errors. Commands on standard input: `seek <seconds>`, `do <script>`, `shot <file>`, `stop`; each is answered by {"event": "done"},
+--video, the page is used only for its origin: its body becomes one video element with that source; with --script besides, which is hls.js, the
+source is a playlist that the script plays. What the page logs as an error, and what fails in the video, come as errors. Commands on standard input: `seek <seconds>`, `do <script>`, `shot <file>`, `stop`; each is answered by {"event": "done"},
 `do` by {"event": "value"} with what the script came to.
 """
 
@@ -64,6 +64,17 @@ WATCH = """
 PLAY = """
 document.body.innerHTML = '<video style="width: 100%%" muted autoplay playsinline></video>';
 document.querySelector('video').src = %s;
+"""
+
+# What is not fatal the player mends by itself: whether anything was to be seen of it, the pictures tell.
+PLAY_HLS = """
+document.body.innerHTML = '<video style="width: 100%%" muted autoplay playsinline></video>';
+window.player = new Hls();
+player.on(Hls.Events.ERROR, (name, what) => seamlineSeen(JSON.stringify({
+  event: what.fatal ? 'error' : 'warning', text: 'hls.js: ' + what.details + ' ' + (what.error ? what.error.message : ''),
+})));
+player.loadSource(new URL(%s, location.href).href);
+player.attachMedia(document.querySelector('video'));
 """
 
 
@@ -136,7 +147,11 @@ async def play(a, folder):
                 if await page.run("document.readyState") == "complete" and await page.run("location.href") != "about:blank":
                     break
                 await asyncio.sleep(0.05)
-            if a.video:
+            if a.script:
+                with open(a.script) as script:
+                    await page.run(script.read())
+                await page.run(PLAY_HLS % json.dumps(a.video))
+            elif a.video:
                 await page.run(PLAY % json.dumps(a.video))
             frames.emit(event="ready", url=a.page)
             loop = asyncio.get_running_loop()
@@ -153,6 +168,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("page")
     parser.add_argument("--video", help="source of a video element")
+    parser.add_argument("--script", help="a file: hls.js")
     a = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="chromium-")
     browser = subprocess.Popen(["/usr/bin/chromium", *FLAGS, f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

@@ -51,6 +51,15 @@ impl Player {
         Self::start("chromium.py", &arguments)
     }
 
+    /// As [`Self::chromium`], where hls.js plays a playlist.
+    pub fn chromium_hls_js(page: &str, playlist: &str) -> Self {
+        let script = venv().with_file_name("hls.min.js");
+        assert!(script.exists(), "no hls.js: tests/run scripts");
+        let script = format!("--script={}", script.display());
+        let arguments = [page.to_owned(), format!("--video={playlist}"), script];
+        Self::start("chromium.py", &arguments)
+    }
+
     /// Chromium with a page that plays something by itself.
     pub fn chromium_page(page: &str) -> Self {
         Self::start("chromium.py", &[page.to_owned()])

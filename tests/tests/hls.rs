@@ -428,3 +428,29 @@ fn chromium_does_not_see_the_primary_die() {
         .await_log(&["from=\"primary\" to=\"secondary\""], SOON);
     assert!(house.secondary.sessions() <= 2);
 }
+
+/// With hls.js, the player of most pages: over planned seams there and back, and when the primary dies.
+#[test]
+fn chromium_with_hls_js_sees_neither_a_seam_nor_the_primary_die() {
+    let mut house = Recorders::new(Some((6.0, 9.0)));
+    let (from, until) = (noon(2.0), noon(28.0));
+    let page = format!("http://127.0.0.1:{}/health", house.seamline.port());
+    let mut player = Player::chromium_hls_js(&page, &index_path(from, until));
+    // Four times as fast as it shows, it has read on behind the gap by then.
+    player.watch_until(noon(6.5), SOON);
+    house
+        .seamline
+        .await_log(&["from=\"primary\" to=\"secondary\""], SOON);
+    house.primary.kill();
+    player.watch_until(noon(10.0), SOON);
+    let shot = cache_folder().join("hls-js-chromium.png");
+    player.tell(&format!("shot {}", shot.display()));
+    player.watch_to_end(Duration::from_secs(60));
+    println!("{:?}", player.warnings);
+    assert_fluent(&player, from, until);
+    assert!(house.secondary.asked().len() > 1);
+    assert!(
+        shot.metadata().is_ok_and(|file| file.len() > 10_000),
+        "no screenshot"
+    );
+}
