@@ -213,35 +213,22 @@ fn first_byte_and_picture(get: &str, playlist: &str) {
             median_and_worst(first.collect())
         );
     }
-    for (what, url) in [
-        ("/get", get.to_owned()),
-        ("HLS", playlist.replace("media", "index")),
-    ] {
-        let first = (0..5).map(|_| {
-            let started = monotonic();
-            words(
-                here,
-                "ffmpeg",
-                &[
-                    "-nostdin",
-                    "-v",
-                    "error",
-                    "-i",
-                    &url,
-                    "-frames:v",
-                    "1",
-                    "-f",
-                    "null",
-                    "-",
-                ],
-            );
-            monotonic().saturating_sub(started)
-        });
-        println!(
-            "24 h, {what}: FFmpeg's first picture {}",
-            median_and_worst(first.collect())
-        );
-    }
+    first_picture("24 h, /get", get);
+    first_picture("24 h, HLS", &playlist.replace("media", "index"));
+}
+
+/// When FFmpeg has decoded a picture, its start included.
+fn first_picture(what: &str, url: &str) {
+    let first = (0..5).map(|_| {
+        let started = monotonic();
+        let show = ["60", "ffmpeg", "-nostdin", "-v", "error", "-i", url];
+        let one = ["-frames:v", "1", "-f", "null", "-"];
+        words(Path::new("."), "timeout", &[&show[..], &one].concat());
+        monotonic().saturating_sub(started)
+    });
+    let first: Vec<Duration> = first.collect();
+    assert!(first.iter().all(|first| *first < SOON), "{what}: {first:?}");
+    println!("{what}: FFmpeg's first picture {}", median_and_worst(first));
 }
 
 fn bytes_and_their_cost(seamline: &Seamline, base: &str, get: &str) {
@@ -276,6 +263,7 @@ fn bytes_and_their_cost(seamline: &Seamline, base: &str, get: &str) {
         iso(noon(0.0))
     );
     curl(&hour, &[]);
+    first_picture("an hour that is there", &hour);
     let (began, at, mut bytes) = (monotonic(), cpu(seamline), 0.0);
     for _ in 0..10 {
         let told = words(
@@ -329,6 +317,9 @@ fn export_against_a_copy(archive: &Path, base: &str) {
     );
 }
 
+/// What a download may keep in memory whose reader is slow.
+const SLOW_READER_BYTES_MAX: u64 = 2 * 1024 * 1024;
+
 fn slow_readers(seamline: &Seamline) {
     // Downloads of different hours to readers that take 50 kB a second.
     let before = seamline.resident();
@@ -359,10 +350,13 @@ fn slow_readers(seamline: &Seamline) {
     }
     let served = readers.into_iter().filter_map(|reader| reader.join().ok());
     let served = served.filter(|read| *read > 500_000).count();
+    let more = most.saturating_sub(before);
     println!(
-        "200 slow downloads of an hour each, {served} served: {} MB more than the {} MB before",
-        most.saturating_sub(before) / 1_000_000,
-        before / 1_000_000
+        "200 slow downloads of an hour each, {served} served: {} MB more than the {} MB before, {} kB each",
+        more / 1_000_000,
+        before / 1_000_000,
+        more / 200_000
     );
     assert!(served == 200, "{served}");
+    assert!(more / 200 < SLOW_READER_BYTES_MAX, "{more}");
 }

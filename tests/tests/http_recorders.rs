@@ -114,7 +114,7 @@ fn a_growing_playlist_is_followed_over_the_death_of_an_hls_recorder() {
             break text;
         }
         assert!(monotonic() < deadline, "{status}: {text}");
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(100));
     };
     assert!(
         early.contains("#EXT-X-PLAYLIST-TYPE:EVENT") && !early.contains("ENDLIST"),
@@ -220,7 +220,7 @@ fn files_of_motion_behind_a_web_server_are_a_recorder() {
             break text;
         }
         assert!(monotonic() < deadline, "{text}");
-        thread::sleep(Duration::from_millis(500));
+        thread::sleep(Duration::from_millis(100));
     };
     println!("{whole}");
 
