@@ -170,17 +170,6 @@ impl Question {
 
     /// The answer: stretches, whole and in order.
     pub fn answer(&self, entries: &[Entry]) -> Vec<u8> {
-        let entry = |entry: &Entry| {
-            let (begin, end) = (entry.begin.to_string(), entry.end.to_string());
-            Markup::node(
-                "SequenceEntry",
-                [
-                    Markup::text("TimeBegin", &begin),
-                    Markup::text("TimeTrigged", &begin),
-                    Markup::text("TimeEnd", &end),
-                ],
-            )
-        };
         let (response, result) = match self.operation {
             "SequencesGet" => ("SequencesGetResponse", "SequencesGetResult"),
             "SequencesGetAround" => ("SequencesGetAroundResponse", "SequencesGetAroundResult"),
@@ -189,7 +178,7 @@ impl Question {
                 "SequencesGetAroundWithSpanResult",
             ),
         };
-        let result = Markup::node(result, entries.iter().map(entry));
+        let result = Markup::node(result, entries.iter().map(|entry| entry.written()));
         soap::envelope(Markup::node_with(
             response,
             &[("xmlns", RECORDER)],
@@ -253,10 +242,7 @@ mod tests {
 
     fn entry(begin: i64, end: i64) -> Entry {
         let at = |s: i64| Timestamp::from_unix_ms(s * 1000);
-        Entry {
-            begin: at(begin),
-            end: at(end),
-        }
+        Entry::plain(at(begin), at(end))
     }
 
     fn asked(operation: &str, more: &str) -> Vec<u8> {

@@ -47,8 +47,34 @@ impl Query<'_> {
 pub struct Entry {
     /// About its first picture.
     pub begin: Timestamp,
+    /// What set it off; its beginning where nothing did.
+    pub trigged: Timestamp,
     /// About its last; of one that goes on it may lie in the future.
     pub end: Timestamp,
+}
+
+impl Entry {
+    /// One that nothing in it set off.
+    pub const fn plain(begin: Timestamp, end: Timestamp) -> Self {
+        Self {
+            begin,
+            trigged: begin,
+            end,
+        }
+    }
+
+    /// As it is sent.
+    pub(crate) fn written(self) -> Markup {
+        let [begin, trigged, end] = [self.begin, self.trigged, self.end].map(|at| at.to_string());
+        Markup::node(
+            "SequenceEntry",
+            [
+                Markup::text("TimeBegin", &begin),
+                Markup::text("TimeTrigged", &trigged),
+                Markup::text("TimeEnd", &end),
+            ],
+        )
+    }
 }
 
 /// Reads a `SequencesGetResult`; `None` when an entry's times cannot be read.
@@ -57,8 +83,10 @@ pub fn entries(result: Option<&Element>) -> Option<Vec<Entry>> {
     entries
         .flat_map(|result| result.all("SequenceEntry"))
         .map(|entry| {
+            let begin = time(entry.text("TimeBegin")?)?;
             Some(Entry {
-                begin: time(entry.text("TimeBegin")?)?,
+                begin,
+                trigged: entry.text("TimeTrigged").and_then(time).unwrap_or(begin),
                 end: time(entry.text("TimeEnd")?)?,
             })
         })
@@ -67,18 +95,10 @@ pub fn entries(result: Option<&Element>) -> Option<Vec<Entry>> {
 
 /// As it is sent.
 pub fn answer(entries: &[Entry]) -> Vec<u8> {
-    let entry = |entry: &Entry| {
-        let (begin, end) = (entry.begin.to_string(), entry.end.to_string());
-        Markup::node(
-            "SequenceEntry",
-            [
-                Markup::text("TimeBegin", &begin),
-                Markup::text("TimeTrigged", &begin),
-                Markup::text("TimeEnd", &end),
-            ],
-        )
-    };
-    let result = Markup::node("SequencesGetResult", entries.iter().map(entry));
+    let result = Markup::node(
+        "SequencesGetResult",
+        entries.iter().map(|entry| entry.written()),
+    );
     soap::envelope(Markup::node_with(
         "SequencesGetResponse",
         &[("xmlns", RECORDER)],

@@ -66,6 +66,7 @@ pub fn merged(sites: &[(Vec<Entry>, Option<Coverage>)]) -> Vec<Entry> {
                     let left = outside(range, better).into_iter();
                     all.extend(left.map(|left| Entry {
                         begin: left.start(),
+                        trigged: entry.trigged.clamp(left.start(), left.end()),
                         end: left.end(),
                     }));
                 }
@@ -155,10 +156,7 @@ mod tests {
     }
 
     fn entries(periods: &[(i64, i64)]) -> Vec<Entry> {
-        let entry = |(from, to): &(i64, i64)| Entry {
-            begin: s(*from),
-            end: s(*to),
-        };
+        let entry = |(from, to): &(i64, i64)| Entry::plain(s(*from), s(*to));
         periods.iter().map(entry).collect()
     }
 
@@ -171,6 +169,22 @@ mod tests {
             (entries(&secondary), Some(held(&secondary))),
         ];
         assert_eq!(merged(&sites), entries(&[(0, 10), (10, 40), (40, 50)]));
+        // What set one off stays what it was, within what is left of it.
+        let trigged = |at: i64| Entry {
+            trigged: s(at),
+            ..Entry::plain(s(5), s(45))
+        };
+        for (at, left) in [(12, 12), (7, 10), (44, 40)] {
+            let sites = [
+                (entries(&primary), Some(held(&primary))),
+                (vec![trigged(at)], Some(held(&secondary))),
+            ];
+            let told = merged(&sites)[1];
+            assert_eq!(
+                (told.begin, told.trigged, told.end),
+                (s(10), s(left), s(40))
+            );
+        }
         // Of one that is not known to have recorded anything all is taken.
         let sites = [(vec![], None), (entries(&secondary), None)];
         assert_eq!(merged(&sites), entries(&secondary));

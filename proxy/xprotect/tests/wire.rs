@@ -525,12 +525,15 @@ fn sequences_and_faults() {
         "<SequencesGetResult><SequenceEntry><TimeBegin>2025-01-01T00:00:00.0590000Z</TimeBegin><TimeTrigged>2025-01-01T00:00:00.0590000Z\
          </TimeTrigged><TimeEnd>2025-01-01T00:10:00</TimeEnd></SequenceEntry></SequencesGetResult>",
     );
-    let entry = Entry {
-        begin: Timestamp::from_unix_ms(NOON_MS + 59),
-        end: Timestamp::from_unix_ms(NOON_MS + 600_000),
-    };
+    let at = |ms: i64| Timestamp::from_unix_ms(NOON_MS + ms);
+    let entry = Entry::plain(at(59), at(600_000));
     let read = result(golden.as_bytes()).unwrap();
     assert_eq!(sequences::entries(read.as_ref()).unwrap(), [entry]);
+    // With what set it off.
+    let entry = Entry {
+        trigged: at(7_000),
+        ..entry
+    };
     let read = result(&sequences::answer(&[entry])).unwrap();
     assert_eq!(sequences::entries(read.as_ref()).unwrap(), [entry]);
     for empty in ["<SequencesGetResult />", ""] {

@@ -3,19 +3,16 @@
 //! One [`Face`] stands in front of one management server. Its management ports are [`management`]'s, the port of each recorder is
 //! [`recorder`]'s. Both know tokens by [`Passes`] and where cameras are recorded by [`Recorders`].
 
+mod bodies;
 mod cache;
 mod dial;
 mod management;
 mod neighbours;
-#[allow(
-    dead_code,
-    reason = "the recorder face reads what the management face notes"
-)]
 mod passes;
 mod recorder;
-#[allow(dead_code, reason = "likewise")]
 mod recorders;
 mod settings;
+mod upstream;
 
 use std::io;
 use std::net::SocketAddr;

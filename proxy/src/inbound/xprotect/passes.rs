@@ -25,8 +25,6 @@ pub(in crate::inbound) struct Passes {
 /// What is known of a token.
 pub(in crate::inbound) struct Pass {
     token: Arc<str>,
-    /// The client's own id, chosen by it at its first login.
-    pub(in crate::inbound) instance: Arc<str>,
     /// Who it is, as the server knows him: `name`, or `domain\name`, in lower case. `None` where the login did not show it.
     pub(in crate::inbound) user: Option<Arc<str>>,
     /// Who gave the token.
@@ -109,11 +107,6 @@ impl Passes {
         }
     }
 
-    /// How many are remembered.
-    pub(in crate::inbound) fn count(&self) -> usize {
-        self.lock().len()
-    }
-
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Arc<str>, Arc<Pass>>> {
         self.by_token.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,7 +115,6 @@ impl Passes {
 impl Pass {
     pub(in crate::inbound) fn new(
         token: Arc<str>,
-        instance: Arc<str>,
         user: Option<Arc<str>>,
         issuer: Issuer,
         expires: Instant,
@@ -130,7 +122,6 @@ impl Pass {
     ) -> Self {
         Pass {
             token,
-            instance,
             user,
             issuer,
             expires,
@@ -204,14 +195,7 @@ mod tests {
 
     fn pass(token: &str, expires: Instant) -> Pass {
         let server = Issuer::Server("http://a".into());
-        Pass::new(
-            token.into(),
-            "i".into(),
-            Some("guard".into()),
-            server,
-            expires,
-            None,
-        )
+        Pass::new(token.into(), Some("guard".into()), server, expires, None)
     }
 
     #[test]
@@ -232,7 +216,7 @@ mod tests {
             let expires = now + Duration::from_secs(1 + ix as u64);
             passes.note(pass(&ix.to_string(), expires), now);
         }
-        assert!(passes.count() <= PASSES_MAX);
+        assert!(passes.lock().len() <= PASSES_MAX);
         let last = (PASSES_MAX + 4).to_string();
         assert!(passes.pass(&last, now).is_some());
         assert!(passes.pass("0", now).is_none());

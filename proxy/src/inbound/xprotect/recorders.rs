@@ -1,8 +1,8 @@
 //! Which recorder has which port here, which cameras it serves, and where else each of them is recorded.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use seamline_probes::MediaSource;
@@ -15,11 +15,18 @@ use url::Url;
 use super::cache::Cache;
 use super::settings::FaceSettings;
 use crate::cameras::{CameraEntry, Cameras};
+use crate::clock;
 
 /// How often the sites are asked whether anything changed.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How often while it is not known yet where anything is.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How often at most because something was met that is not known.
+const MET_EVERY: Duration = Duration::from_secs(5);
+/// What was met and not explained by a look is a reason for the next one so much later: microphones and the like are told of nowhere.
+const SAME_AGAIN: Duration = Duration::from_secs(15);
+/// Things that were met; behind that no more are reasons, until some are old.
+const MET_MAX: usize = 256;
 
 /// The recorders of a face, as far as they are known.
 #[derive(Debug, Default)]
@@ -28,6 +35,8 @@ pub(in crate::inbound) struct Recorders {
     ports: ArcSwap<Vec<Option<Arc<Proxied>>>>,
     /// Everything that the primary tells of, also what has no port here.
     primary: ArcSwap<Option<Arc<Configuration>>>,
+    /// When each of them was met that is not known.
+    met: Mutex<HashMap<String, Instant>>,
     told: Notify,
 }
 
@@ -91,19 +100,42 @@ impl Recorders {
         known.find(|port| port.id.eq_ignore_ascii_case(id)).cloned()
     }
 
-    /// All that have a port and are known.
-    pub(in crate::inbound) fn all(&self) -> Vec<Arc<Proxied>> {
-        self.ports.load().iter().flatten().cloned().collect()
-    }
-
     /// What the primary tells of all its recorders, to the house.
     pub(in crate::inbound) fn primary(&self) -> Option<Arc<Configuration>> {
         self.primary.load().as_ref().clone()
     }
 
-    /// Asks the sites again, soon: something was seen that is not known.
-    pub(in crate::inbound) fn look_again(&self) {
-        self.told.notify_one();
+    /// Asks the sites again, soon: something was met that is not known.
+    pub(in crate::inbound) fn look_again(&self, what: &str, now: Instant) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= SAME_AGAIN;
+        if met.len() >= MET_MAX {
+            met.retain(|_, at| !is_old(at));
+        }
+        let what = what.to_ascii_lowercase();
+        if met.len() < MET_MAX && met.get(&what).is_none_or(is_old) {
+            tracing::debug!(what, "not known: the sites are asked");
+            met.insert(what, now);
+            self.told.notify_one();
+        }
+    }
+
+    /// Asks the sites again where the primary tells a client of a camera that is not known here.
+    pub(in crate::inbound) fn compare(&self, told: &Configuration) {
+        let Some(known) = self.primary() else {
+            return;
+        };
+        let ids = |configuration: &Configuration| -> Vec<String> {
+            let recorders = configuration.recorders.iter();
+            let cameras = recorders.flat_map(|recorder| &recorder.cameras);
+            cameras
+                .map(|camera| camera.id.to_ascii_lowercase())
+                .collect()
+        };
+        let known: std::collections::HashSet<String> = ids(&known).into_iter().collect();
+        if let Some(new) = ids(told).iter().find(|id| !known.contains(*id)) {
+            self.look_again(new, clock::now());
+        }
     }
 
     /// Keeps this true; never returns.
@@ -116,11 +148,12 @@ impl Recorders {
         let (mut fresh, mut seen) = (false, HashMap::new());
         loop {
             let known = self.look(settings, cameras, cache, fresh, &mut seen).await;
-            let pause = if known { LOOK_EVERY } else { LOOK_AGAIN };
+            let (pause, looked) = (if known { LOOK_EVERY } else { LOOK_AGAIN }, clock::now());
             fresh = tokio::select! {
                 () = tokio::time::sleep(pause) => false,
                 () = self.told.notified() => {
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    let since = clock::now().saturating_duration_since(looked);
+                    tokio::time::sleep(MET_EVERY.saturating_sub(since)).await;
                     true
                 }
             };
@@ -180,11 +213,6 @@ impl Proxied {
     /// The camera with this GUID.
     pub(in crate::inbound) fn device(&self, id: &str) -> Option<&Arc<Device>> {
         self.devices.get(&id.to_ascii_lowercase())
-    }
-
-    /// All its cameras, in no order.
-    pub(in crate::inbound) fn devices(&self) -> impl Iterator<Item = &Arc<Device>> {
-        self.devices.values()
     }
 }
 
@@ -296,4 +324,32 @@ fn copies_of(
         })
     });
     copies.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+
+    async fn is_told(recorders: &Recorders) -> bool {
+        timeout(Duration::ZERO, recorders.told.notified())
+            .await
+            .is_ok()
+    }
+
+    #[tokio::test]
+    async fn what_is_met_is_a_reason_to_look_once_in_a_while() {
+        let (recorders, now) = (Recorders::default(), clock::now());
+        recorders.look_again("A", now);
+        assert!(is_told(&recorders).await);
+        recorders.look_again("a", now + SAME_AGAIN / 2);
+        assert!(!is_told(&recorders).await);
+        recorders.look_again("a", now + SAME_AGAIN);
+        assert!(is_told(&recorders).await);
+        for what in 0..2 * MET_MAX {
+            recorders.look_again(&what.to_string(), now);
+        }
+        assert!(recorders.met.lock().unwrap().len() <= MET_MAX);
+    }
 }

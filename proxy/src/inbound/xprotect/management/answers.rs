@@ -19,11 +19,11 @@ use seamline_xprotect::soap::{self, SoapError};
 use url::form_urlencoded;
 
 use super::super::super::http::headers;
+use super::super::bodies::{Gathered, gather};
 use super::super::cache::AGE_MAX;
 use super::super::passes::{Issuer, Pass, origin_of};
-use super::bodies::{Gathered, Scanned, gather};
 use super::errand::Errand;
-use super::leaks::Scan;
+use super::leaks::{Scan, Scanned};
 use super::who::{self, Verdict};
 use super::{Answered, Call, DOWNLOAD_REST_MAX, Refused, STREAM_REST_MAX, Visit};
 use crate::clock;
@@ -270,19 +270,14 @@ impl Visit {
                 let (Ok(Some(told)), Some(token)) = (told.await, &asked.token) else {
                     return;
                 };
+                face.recorders.compare(&told);
                 let rights = Arc::new(Rights::of(&told));
                 let pass = face.passes.pass(token, now).unwrap_or_else(|| {
                     // Of before this process was started.
                     let user = self.user(call).map(Into::into);
                     let issuer = Issuer::Server(origin_of(&face.settings.primary.server));
-                    let pass = Pass::new(
-                        token.as_str().into(),
-                        "".into(),
-                        user,
-                        issuer,
-                        now + SEEN_AGAIN,
-                        None,
-                    );
+                    let pass =
+                        Pass::new(token.as_str().into(), user, issuer, now + SEEN_AGAIN, None);
                     face.passes.note(pass, now)
                 });
                 pass.set_rights(Some(Arc::clone(&rights)));
@@ -321,13 +316,11 @@ impl Visit {
                 .credentials
                 .note(&who::shown(shown), user, Verdict::Accepted, life, now);
         }
-        let instance = asked.instance.as_deref().unwrap_or_default();
         let expires = now.checked_add(session.lives).unwrap_or(now + SEEN_AGAIN);
         let issuer = Issuer::Server(origin_of(&face.settings.primary.server));
         tracing::info!(peer = %self.peer, user = user.as_deref().unwrap_or("-"), site = %face.settings.primary.site, lives_s = session.lives.as_secs(), "logged in");
         let pass = Pass::new(
             session.token.as_str().into(),
-            instance.into(),
             user.map(Into::into),
             issuer,
             expires,

@@ -19,11 +19,11 @@ use seamline_xprotect::rights::Rights;
 use seamline_xprotect::soap;
 
 use super::super::super::http::headers;
+use super::super::bodies::{Gathered, gather};
 use super::super::passes::{Issuer, Pass};
+use super::super::upstream::Failure;
 use super::answers::{Form, kept_as};
-use super::bodies::{Gathered, gather};
 use super::errand::Errand;
-use super::upstream::Failure;
 use super::who::{self, Verdict};
 use super::{Answered, Call, DOWNLOAD_REST_MAX, Refused, Visit, soap_answer};
 use crate::clock;
@@ -124,7 +124,7 @@ impl Visit {
                     .await
             }
             (Errand::Soap { asmx }, Some(asked)) if asked.operation == "Login" => {
-                self.login_while_down(call, asked, asmx, at_hand.unwrap_or_default())
+                self.login_while_down(call, asmx, at_hand.unwrap_or_default())
                     .await
             }
             (Errand::Soap { .. }, Some(asked)) => {
@@ -182,13 +182,7 @@ impl Visit {
         Ok(Response::from_parts(parts, Body::from(bytes)))
     }
 
-    async fn login_while_down(
-        self: &Arc<Self>,
-        call: &Call,
-        asked: &Asked,
-        asmx: bool,
-        body: Bytes,
-    ) -> Answered {
+    async fn login_while_down(self: &Arc<Self>, call: &Call, asmx: bool, body: Bytes) -> Answered {
         let credentials = &self.face.office.credentials;
         let shown = call.shown.as_deref();
         let known = shown.and_then(|shown| credentials.known(&who::shown(shown), clock::now()));
@@ -246,7 +240,6 @@ impl Visit {
         tracing::info!(peer = %self.peer, user, cameras = rights.count(), "let in by the house while the primary is down");
         let pass = Pass::new(
             session.token.as_str().into(),
-            asked.instance.as_deref().unwrap_or_default().into(),
             Some(user.into()),
             Issuer::House,
             now + TOKEN_LIFE + TOKEN_GRACE,

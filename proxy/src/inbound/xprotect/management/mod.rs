@@ -1,16 +1,14 @@
 //! The management face: everything is passed on to the primary management server, byte for byte but for the fields that say where
 //! recorders and the server itself are; while it is down, [`down`] answers what can be answered.
 //!
-//! Each client's connection has one to the server, as NTLM proves connections ([`upstream`]). Answers to logins are read on their
+//! Each client's connection has one to the server, as NTLM proves connections ([`super::upstream`]). Answers to logins are read on their
 //! way: that is how tokens, users and rights are known ([`answers`]).
 
 mod answers;
-mod bodies;
 mod down;
 mod errand;
 mod leaks;
 mod rewriting;
-mod upstream;
 mod who;
 
 use std::convert::Infallible;
@@ -34,14 +32,14 @@ use seamline_xprotect::asked::{self, Asked};
 use seamline_xprotect::soap::SoapError;
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, watch};
 
-use self::bodies::{Gathered, gather};
 use self::errand::Errand;
 use self::leaks::Leaks;
-use self::upstream::{Failure, Upstream};
 use self::who::Credentials;
 use super::super::http::{Patient, both_ways, headers};
 use super::super::link::Link;
 use super::Face;
+use super::bodies::{Gathered, gather};
+use super::upstream::{Failure, Upstream};
 use crate::clock;
 
 /// Longest path and query.
@@ -134,8 +132,10 @@ type Answered = Result<Response<Body>, Refused>;
 pub(super) async fn serve(link: Link, face: Arc<Face>, mut shutdown: watch::Receiver<bool>) {
     let peer = link.peer();
     let settings = &face.settings;
-    let upstream =
-        |server: &super::Server| AsyncMutex::new(Upstream::new(Arc::clone(&server.server)));
+    let upstream = |server: &super::Server| {
+        let url = server.server.server().clone();
+        AsyncMutex::new(Upstream::new(url, Arc::clone(&server.server)))
+    };
     let visit = Arc::new(Visit {
         peer,
         secure: link.is_sealed(),

@@ -8,6 +8,7 @@ use seamline_xprotect::rewrite::{self, RecorderAsked, RecorderTold, Told, host_o
 use super::super::{Face, Neighbour};
 use super::Visit;
 use super::errand::Errand;
+use crate::clock;
 
 impl Visit {
     /// What this client is told of the management server.
@@ -101,7 +102,16 @@ impl Face {
         let port = port.or_else(|| {
             let known = asked.id.and_then(|id| self.recorders.by_id(id));
             known.map(|known| known.told_port)
-        })?;
+        });
+        if let (None, Some(id)) = (port, asked.id)
+            && self.recorders.primary().is_some_and(|primary| {
+                let mut known = primary.recorders.iter();
+                known.all(|known| !known.id.eq_ignore_ascii_case(id))
+            })
+        {
+            self.recorders.look_again(id, clock::now());
+        }
+        let port = port?;
         let secure = asked
             .uri
             .trim_start()

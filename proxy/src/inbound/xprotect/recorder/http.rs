@@ -1,46 +1,61 @@
 //! HTTP on a recorder's port: its SOAP services. Listings are merged over all sites, stills come from the site that holds them,
-//! everything else goes to the recorder that the client means.
+//! everything else goes to the recorder that the client means, as it comes.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, TRANSFER_ENCODING};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::sync::watch;
+use seamline_xprotect::soap::RECORDER_PATH;
+use tokio::sync::{Mutex, watch};
 
+use super::super::super::http::{Watched, headers};
 use super::super::super::link::Link;
 use super::super::Face;
+use super::super::bodies::{Gathered, gather};
 use super::super::recorders::Proxied;
+use super::super::upstream::{Failure, Upstream};
 use super::soap;
+use crate::clock;
 
 /// A request's head must have come within this time.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// The head of a request.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
-/// The body of one: a call, or the mask of a search.
-const BODY_BYTES_MAX: usize = 1 << 20;
-/// A body must have come within this time.
-const BODY_WITHIN: Duration = Duration::from_secs(30);
-/// An answer that is passed on: one still, or a long list.
-const ANSWER_BYTES_MAX: usize = 32 << 20;
+/// What is buffered of a connection.
+const BUFFER_BYTES_MAX: usize = 128 * 1024;
+/// A call by SOAP: the longest has the mask of a search in it.
+const CALL_BYTES_MAX: usize = 1 << 20;
+/// A body of a client may pause this long.
+const UPLOAD_REST_MAX: Duration = Duration::from_secs(30);
 /// A long poll for the state of devices lasts up to a minute.
-const RELAY_WITHIN: Duration = Duration::from_secs(90);
+const ANSWER_WITHIN: Duration = Duration::from_secs(90);
+/// A body of a recorder may pause this long.
+const DOWNLOAD_REST_MAX: Duration = Duration::from_secs(90);
 
-pub(super) type Answer = Response<Full<Bytes>>;
+pub(super) type Answer = Response<Body>;
 
-/// A request whose body is at hand.
+/// One client's connection.
+pub(super) struct Visit {
+    pub(super) face: Arc<Face>,
+    pub(super) peer: SocketAddr,
+    /// Whether it came inside TLS.
+    pub(super) is_sealed: bool,
+    port: usize,
+    upstream: Mutex<Option<Upstream>>,
+}
+
+/// A request, and its body where that is at hand.
 pub(super) struct Asked {
     pub(super) head: hyper::http::request::Parts,
     pub(super) body: Bytes,
-    /// Whether it came inside TLS.
-    pub(super) is_sealed: bool,
 }
 
 /// Serves a connection to its end.
@@ -50,15 +65,23 @@ pub(super) async fn serve(
     port: usize,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let (peer, is_sealed) = (link.peer(), link.is_sealed());
+    let peer = link.peer();
+    let visit = Arc::new(Visit {
+        face,
+        peer,
+        is_sealed: link.is_sealed(),
+        port,
+        upstream: Mutex::default(),
+    });
     let service = service_fn(move |request| {
-        let face = Arc::clone(&face);
-        async move { Ok::<_, Infallible>(answer(&face, port, peer, is_sealed, request).await) }
+        let visit = Arc::clone(&visit);
+        async move { Ok::<_, Infallible>(visit.answer(request).await) }
     });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_WITHIN)
-        .max_buf_size(HEAD_BYTES_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
         .serve_connection(TokioIo::new(link), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
@@ -76,106 +99,107 @@ pub(super) async fn serve(
     }
 }
 
-async fn answer(
-    face: &Face,
-    port: usize,
-    peer: SocketAddr,
-    is_sealed: bool,
-    request: Request<Incoming>,
-) -> Answer {
-    let Some(recorder) = face.recorders.port(port) else {
-        tracing::info!(%peer, port, "it is not known where this recorder is");
-        return plain(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "it is not known where this recorder is",
-        );
-    };
-    let (head, body) = request.into_parts();
-    let body = tokio::time::timeout(BODY_WITHIN, Limited::new(body, BODY_BYTES_MAX).collect());
-    let body = match body.await {
-        Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            tracing::info!(%peer, path = head.uri.path(), "a body longer than is taken");
-            return plain(StatusCode::PAYLOAD_TOO_LARGE, "a body longer than is taken");
+impl Visit {
+    async fn answer(&self, request: Request<Incoming>) -> Answer {
+        let (face, peer, port) = (&*self.face, self.peer, self.port);
+        let Some(recorder) = face.recorders.port(port) else {
+            tracing::info!(%peer, port, "it is not known where this recorder is");
+            let (what, now) = (format!("port {port}"), clock::now());
+            face.recorders.look_again(&what, now);
+            return plain(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "it is not known where this recorder is",
+            );
+        };
+        if headers::is_ours(request.headers()) {
+            let why = "this request has come by here before";
+            return plain(StatusCode::LOOP_DETECTED, why);
         }
-        Ok(Err(_)) => return plain(StatusCode::BAD_REQUEST, "no body"),
-        Err(_) => return plain(StatusCode::REQUEST_TIMEOUT, "no body in time"),
-    };
-    let asked = Asked {
-        head,
-        body,
-        is_sealed,
-    };
-    if let Some(answer) = soap::answer(face, &recorder, peer, &asked).await {
-        return answer;
-    }
-    passed_on(face, &recorder, peer, &asked).await
-}
-
-/// What only the recorder itself can answer.
-pub(super) async fn passed_on(
-    face: &Face,
-    recorder: &Proxied,
-    peer: SocketAddr,
-    asked: &Asked,
-) -> Answer {
-    let path = asked
-        .head
-        .uri
-        .path_and_query()
-        .map_or("/", |path| path.as_str());
-    let mut request = Request::builder().method(&asked.head.method).uri(format!(
-        "{}{path}",
-        recorder.address.origin().ascii_serialization()
-    ));
-    for (name, value) in &asked.head.headers {
-        if !is_of_connection(name) {
-            request = request.header(name, value);
+        let (head, body) = request.into_parts();
+        if !head.uri.path().eq_ignore_ascii_case(RECORDER_PATH) {
+            let body = Watched::new(body, UPLOAD_REST_MAX, None);
+            return self.passed_on(&recorder, head, Body::new(body), None).await;
+        }
+        let body = match gather(body, CALL_BYTES_MAX, UPLOAD_REST_MAX).await {
+            Ok((Gathered::Whole(body), _)) => body,
+            Ok((Gathered::Longer(_), _)) => {
+                tracing::info!(%peer, path = head.uri.path(), "a body longer than is taken");
+                return plain(StatusCode::PAYLOAD_TOO_LARGE, "a body longer than is taken");
+            }
+            Err(broken) => {
+                tracing::info!(%peer, %broken, "no request");
+                return plain(StatusCode::BAD_REQUEST, "no body");
+            }
+        };
+        let asked = Asked { head, body };
+        match soap::answer(self, &recorder, &asked).await {
+            Some(answer) => answer,
+            None => self.call_passed_on(&recorder, &asked).await,
         }
     }
-    let Ok(request) = request.body(Full::new(asked.body.clone())) else {
-        return plain(
-            StatusCode::BAD_REQUEST,
-            "a request that cannot be passed on",
-        );
-    };
-    let server = &face.settings.primary.server;
-    let sent = tokio::time::timeout(RELAY_WITHIN, server.pass_on(request, ANSWER_BYTES_MAX));
-    let why = match sent.await {
-        Ok(Ok((mut head, body))) => {
-            head.headers.remove(TRANSFER_ENCODING);
-            head.headers
-                .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
-            return Response::from_parts(head, Full::new(body));
-        }
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => "no answer in time".to_owned(),
-    };
-    tracing::warn!(%peer, recorder = %recorder.name, site = %face.settings.primary.site, path, why, "not passed on");
-    plain(StatusCode::BAD_GATEWAY, "the recorder does not answer")
-}
 
-/// Headers that concern one connection (RFC 9110 §7.6.1). The host stays the client's: recorders name it in what they describe.
-fn is_of_connection(name: &HeaderName) -> bool {
-    OF_CONNECTION.iter().any(|of| name.as_str() == *of)
+    /// A call that only the recorder itself can answer.
+    pub(super) async fn call_passed_on(&self, recorder: &Proxied, asked: &Asked) -> Answer {
+        let (mut head, body) = (asked.head.clone(), asked.body.clone());
+        // It has the length that it has.
+        head.headers.remove(CONTENT_LENGTH);
+        self.passed_on(recorder, head, Body::from(body.clone()), Some(body))
+            .await
+    }
+
+    /// Asks the recorder, a second time where the kept connection had ended and the body is at hand.
+    async fn passed_on(
+        &self,
+        recorder: &Proxied,
+        mut head: hyper::http::request::Parts,
+        body: Body,
+        at_hand: Option<Bytes>,
+    ) -> Answer {
+        // The host stays the client's: recorders name it in what they describe.
+        headers::strip(&mut head.headers);
+        head.headers.remove(EXPECT);
+        headers::leave_mark(&mut head.headers);
+        head.version = Version::HTTP_11;
+        let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+        let path = path.to_owned();
+        head.uri = path.parse().unwrap_or_default();
+        let server = &self.face.settings.primary.server;
+        let mut kept = self.upstream.lock().await;
+        if kept
+            .as_ref()
+            .is_none_or(|upstream| *upstream.url() != recorder.address)
+        {
+            let upstream = Upstream::new(recorder.address.clone(), Arc::clone(server));
+            *kept = Some(upstream);
+        }
+        let Some(upstream) = kept.as_mut() else {
+            return plain(StatusCode::BAD_GATEWAY, "the recorder does not answer");
+        };
+        let again = at_hand.map(|body| Request::from_parts(head.clone(), Body::from(body)));
+        let request = Request::from_parts(head, body);
+        let mut outcome = upstream.send(request, ANSWER_WITHIN).await;
+        if let (Err(Failure::Unreached(_)), Some(again)) = (&outcome, again) {
+            outcome = upstream.send(again, ANSWER_WITHIN).await;
+        }
+        match outcome {
+            Ok(answer) => {
+                let (mut head, body) = answer.into_parts();
+                headers::strip(&mut head.headers);
+                let body = Watched::new(body, DOWNLOAD_REST_MAX, None);
+                Response::from_parts(head, Body::new(body))
+            }
+            Err(why) => {
+                tracing::warn!(peer = %self.peer, recorder = %recorder.name, site = %self.face.settings.primary.site, path, %why, "not passed on");
+                plain(StatusCode::BAD_GATEWAY, "the recorder does not answer")
+            }
+        }
+    }
 }
 
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from_static(text.as_bytes())));
+    let mut answer = Response::new(Body::from(text));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("text/plain; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, kind);
     answer
 }
-
-const OF_CONNECTION: [&str; 9] = [
-    "connection",
-    "content-length",
-    "expect",
-    "keep-alive",
-    "proxy-authorization",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];

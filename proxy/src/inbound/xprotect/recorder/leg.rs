@@ -1,30 +1,36 @@
-//! One site's part of a session: a connection to its recorder's ImageServer, opened when it is needed.
+//! One site's part of a session: a connection to its recorder, opened when it is needed, and the question that it has not answered
+//! yet.
+//!
+//! Who waits for an answer need not wait to its end: a question stays with the leg when the wait for it ends sooner, is answered in
+//! the background, and nothing else is asked on its connection before that.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seamline_probes::ProbeError;
-use seamline_probes::xprotect::{ImageServer, Site, Token};
+use seamline_probes::xprotect::Site;
 use seamline_routing::policy::Reaction;
-use seamline_xprotect::merge::{Seek, Unit};
+use seamline_xprotect::merge::Seek;
 use seamline_xprotect::relay::ConnectDocument;
-use seamline_xprotect::{Answer, Call, Connected, Extras, Incoming, Method, Pass};
+use seamline_xprotect::{Capabilities, Extras, Method};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::super::passes::{Issuer, Key, Pass as Known, origin_of};
 use super::super::recorders::CopyAt;
-use super::reply::{Reply, Span};
+use super::pace::Pace;
+use super::reply::Reply;
+use super::wire::{Question, SILENT, Wire, open};
 use crate::clock;
 
-/// Of one answer, a group of pictures: what is kept in memory before its head goes out.
-const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
-/// Parts of one answer.
-const PIECES_MAX: usize = 3 * 4096;
 /// The first wait before a recorder that failed is tried again; doubles with each failure.
 const REST_MIN: Duration = Duration::from_millis(500);
 const REST_MAX: Duration = Duration::from_secs(30);
+/// What is late is later than this where the connection is to be made first.
+const OPEN_LATE: Duration = Duration::from_millis(500);
 
 /// Why a site does not answer.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -54,6 +60,9 @@ pub(super) enum Fail {
     /// It cannot send as the client was promised, or must not be asked.
     #[error("{0}")]
     Barred(String),
+    /// Nothing of its answer came as soon as usual; it is still waited for, in the background.
+    #[error("later than usual")]
+    Late,
 }
 
 /// See the module's text.
@@ -63,32 +72,16 @@ pub(super) struct Leg {
     shift_ms: i64,
     wire: Option<Wire>,
     opening: Option<JoinHandle<Result<Wire, Fail>>>,
+    flight: Option<Flight>,
+    pace: Pace,
     rests_until: Option<Instant>,
     failures: u32,
     /// For as long as the session lasts.
     barred: Option<String>,
+    /// It was opened in the background, and said no.
+    refused: Option<Fail>,
     /// Since when it is open, after it had failed.
     back_since: Option<Instant>,
-}
-
-/// An open connection.
-#[derive(Debug)]
-pub(super) struct Wire {
-    pub(super) server: ImageServer,
-    /// The house's account, where it is what opens the recorder.
-    account: Option<Account>,
-    /// Its answer to `connect`.
-    pub(super) connected: Connected,
-    pub(super) document: Bytes,
-    /// The unit it sent last, on the client's timeline.
-    position_ms: Option<i64>,
-}
-
-#[derive(Debug)]
-struct Account {
-    token: Token,
-    device: Arc<str>,
-    site: Arc<Site>,
 }
 
 /// All that is needed to open one.
@@ -100,6 +93,32 @@ pub(super) struct Opening {
     /// The management server of the recorder that the client believes to speak to.
     pub(super) home: Arc<Site>,
     pub(super) reaction: Reaction,
+    /// What the client was promised when it was let in.
+    pub(super) granted: Option<Capabilities>,
+}
+
+/// A question on its way, with the connection that it goes by.
+struct Flight {
+    question: Question,
+    /// Something of the answer is there.
+    begun: Arc<AtomicBool>,
+    task: Task,
+}
+
+enum Task {
+    /// Goes on while it is waited for.
+    Here(Pin<Box<dyn Future<Output = Landed> + Send>>),
+    /// Goes on by itself.
+    Away(JoinHandle<Landed>),
+}
+
+/// What became of it.
+struct Landed {
+    /// The connection, if it is good for more.
+    wire: Option<Wire>,
+    is_new: bool,
+    took: Duration,
+    outcome: Result<Reply, Fail>,
 }
 
 impl Leg {
@@ -109,9 +128,12 @@ impl Leg {
             shift_ms,
             wire: None,
             opening: None,
+            flight: None,
+            pace: Pace::default(),
             rests_until: None,
             failures: 0,
             barred: None,
+            refused: None,
             back_since: None,
         }
     }
@@ -128,6 +150,18 @@ impl Leg {
         self.wire.is_some()
     }
 
+    /// Whether it owes an answer.
+    pub(super) fn is_owing(&self) -> bool {
+        self.flight.is_some()
+    }
+
+    /// Whether it is being opened in the background.
+    pub(super) fn is_opening(&self) -> bool {
+        self.opening
+            .as_ref()
+            .is_some_and(|opening| !opening.is_finished())
+    }
+
     /// How long it has been back after a failure; `None` where it never failed.
     pub(super) fn back_for(&self, now: Instant) -> Option<Duration> {
         self.back_since
@@ -136,6 +170,11 @@ impl Leg {
 
     pub(super) fn is_barred(&self) -> bool {
         self.barred.is_some()
+    }
+
+    /// Why it said no to being opened in the background; once.
+    pub(super) fn take_refusal(&mut self) -> Option<Fail> {
+        self.refused.take()
     }
 
     /// What it will not do in this session any more.
@@ -158,23 +197,29 @@ impl Leg {
             self.adopt().await;
         }
         let rests = self.rests_until.is_some_and(|until| now < until);
-        if self.wire.is_none() && self.opening.is_none() && !rests && self.barred.is_none() {
+        let is_busy = self.wire.is_some() || self.opening.is_some() || self.flight.is_some();
+        if !is_busy && !rests && self.barred.is_none() {
             self.opening = Some(tokio::spawn(open(self.copy.clone(), opening.clone())));
         }
     }
 
     async fn adopt(&mut self) {
-        let Some(opening) = self.opening.take() else {
+        let Some(opening) = &mut self.opening else {
             return;
         };
         let opened = opening.await;
+        self.opening = None;
         let now = clock::now();
         match opened {
             Ok(Ok(wire)) => self.opened(wire, now),
-            Ok(Err(Fail::Refused { reason, .. })) => self.barred = Some(reason),
             Ok(Err(error)) => {
                 tracing::debug!(site = %self.copy.site, recorder = %self.copy.recorder, %error, "recorder not back");
-                self.failed(now);
+                if let Fail::Refused { reason, .. } = &error {
+                    self.barred = Some(reason.clone());
+                    self.refused = Some(error);
+                } else {
+                    self.failed(now);
+                }
             }
             Err(_) => self.failed(now),
         }
@@ -190,6 +235,10 @@ impl Leg {
 
     /// The connection, opened where it is not; whether it was there before.
     pub(super) async fn wire(&mut self, opening: &Opening) -> Result<(&mut Wire, bool), Fail> {
+        if self.flight.is_some() {
+            // Its answer comes first, whoever wanted it.
+            self.arrive(None).await?;
+        }
         if let Some(why) = &self.barred {
             return Err(Fail::Barred(why.clone()));
         }
@@ -198,6 +247,9 @@ impl Leg {
             self.adopt().await;
         }
         if self.wire.is_none() {
+            if let Some(refused) = self.refused.take() {
+                return Err(refused);
+            }
             if let Some(why) = &self.barred {
                 return Err(Fail::Barred(why.clone()));
             }
@@ -210,60 +262,28 @@ impl Leg {
         }
     }
 
+    /// The same within a time; what takes longer goes on in the background.
+    pub(super) async fn wire_within(
+        &mut self,
+        limit: Option<Duration>,
+        opening: &Opening,
+    ) -> Result<&mut Wire, Fail> {
+        if let Some(limit) = limit
+            && self.wire.is_none()
+        {
+            let task = self
+                .opening
+                .get_or_insert_with(|| tokio::spawn(open(self.copy.clone(), opening.clone())));
+            let opened = timeout(limit, task).await.map_err(|_| Fail::Late)?;
+            self.opening = None;
+            let wire = opened.map_err(|error| Fail::Lost(error.to_string()))??;
+            self.opened(wire, clock::now());
+        }
+        self.wire(opening).await.map(|(wire, _)| wire)
+    }
+
     pub(super) fn drop_wire(&mut self) {
         self.wire = None;
-    }
-
-    /// The unit at, or next to, an instant. `near` is a unit of this site that is known.
-    pub(super) async fn seek(
-        &mut self,
-        seek: Seek,
-        near: Option<Unit>,
-        extras: Extras,
-        opening: &Opening,
-    ) -> Result<Reply, Fail> {
-        let shift_ms = self.shift_ms;
-        loop {
-            let (wire, was_there) = self.wire(opening).await?;
-            let outcome = wire.seek(seek, near, extras, shift_ms, opening).await;
-            match outcome {
-                Ok(reply) => return Ok(reply),
-                // It closed a connection that was idle, or only this one is lost: another one tells.
-                Err(Fail::Lost(why)) if was_there && why != SILENT => {
-                    tracing::debug!(site = %self.copy.site, why, "another connection");
-                    self.wire = None;
-                }
-                Err(error) => {
-                    if !matches!(error, Fail::Said { .. }) {
-                        self.wire = None;
-                    }
-                    return Err(error);
-                }
-            }
-        }
-    }
-}
-
-/// Steps by a site's own stretches.
-impl Leg {
-    /// What it answers to `nextsequence` or `previoussequence` behind a unit.
-    pub(super) async fn step(
-        &mut self,
-        method: Method,
-        from_ms: Option<i64>,
-        opening: &Opening,
-    ) -> Result<Reply, Fail> {
-        if let Some(from_ms) = from_ms {
-            let extras = Extras::default();
-            self.seek(Seek::At(from_ms), None, extras, opening).await?;
-        }
-        let shift_ms = self.shift_ms;
-        let (wire, _) = self.wire(opening).await?;
-        let outcome = wire.ask(method, shift_ms, opening.reaction).await;
-        if outcome.is_err() {
-            self.wire = None;
-        }
-        outcome
     }
 
     /// How far its clock is ahead of the client's timeline.
@@ -272,84 +292,208 @@ impl Leg {
     }
 }
 
+/// Questions.
+impl Leg {
+    /// The unit at, or next to, an instant. Where someone else may be asked, no longer than usual is waited for its beginning:
+    /// behind that it is [`Fail::Late`], and [`Self::arrive`] gives it when it is there.
+    pub(super) async fn seek(
+        &mut self,
+        question: Question,
+        is_replaceable: bool,
+        opening: &Opening,
+    ) -> Result<Reply, Fail> {
+        let waits = |flight: &Flight| flight.question == question;
+        if self.flight.is_some() && !self.flight.as_ref().is_some_and(waits) {
+            self.arrive(None).await?;
+        }
+        let mut limit = self.pace.late_after();
+        if self.flight.is_none() {
+            if let Some(why) = &self.barred {
+                return Err(Fail::Barred(why.clone()));
+            }
+            if self.wire.is_none() {
+                limit = limit.max(OPEN_LATE);
+            }
+            self.depart(question, opening);
+        }
+        self.arrive(is_replaceable.then_some(limit)).await
+    }
+
+    fn depart(&mut self, question: Question, opening: &Opening) {
+        let begun = Arc::new(AtomicBool::new(false));
+        let flight = fly(
+            self.wire.take(),
+            self.opening.take(),
+            self.copy.clone(),
+            opening.clone(),
+            (question, self.shift_ms),
+            Arc::clone(&begun),
+        );
+        self.flight = Some(Flight {
+            question,
+            begun,
+            task: Task::Here(Box::pin(flight)),
+        });
+    }
+
+    /// The answer that it owes. Nothing is lost when this is dropped before it is there.
+    pub(super) async fn arrive(&mut self, limit: Option<Duration>) -> Result<Reply, Fail> {
+        let Some(flight) = &mut self.flight else {
+            return Err(Fail::Lost("nothing was asked".to_owned()));
+        };
+        let landed = match limit {
+            None => flight.landed().await,
+            Some(limit) => match timeout(limit, flight.landed()).await {
+                Ok(landed) => landed,
+                Err(_) if flight.begun.load(Ordering::Relaxed) => flight.landed().await,
+                Err(_) => {
+                    flight.leave();
+                    return Err(Fail::Late);
+                }
+            },
+        };
+        self.flight = None;
+        match landed.wire {
+            Some(wire) if landed.is_new => self.opened(wire, clock::now()),
+            wire => self.wire = wire,
+        }
+        match &landed.outcome {
+            Ok(_) if !landed.is_new => self.pace.note(landed.took),
+            Err(Fail::Barred(why)) => self.barred = Some(why.clone()),
+            _ => {}
+        }
+        landed.outcome
+    }
+
+    /// The answer that it owes, where that is there by now.
+    pub(super) async fn arrived(&mut self) -> Option<Result<Reply, Fail>> {
+        match &mut self.flight.as_mut()?.task {
+            Task::Away(task) if task.is_finished() => Some(self.arrive(None).await),
+            _ => {
+                self.leave();
+                None
+            }
+        }
+    }
+
+    /// What it owes goes on by itself.
+    pub(super) fn leave(&mut self) {
+        if let Some(flight) = &mut self.flight {
+            flight.leave();
+        }
+    }
+
+    /// What it answers to `nextsequence` or `previoussequence` behind a unit.
+    pub(super) async fn step(
+        &mut self,
+        method: Method,
+        from_ms: Option<i64>,
+        opening: &Opening,
+    ) -> Result<Reply, Fail> {
+        if let Some(from_ms) = from_ms {
+            let question = Question {
+                seek: Seek::At(from_ms),
+                near: None,
+                extras: Extras::default(),
+            };
+            self.seek(question, false, opening).await?;
+        }
+        let shift_ms = self.shift_ms;
+        let (wire, _) = self.wire(opening).await?;
+        let begun = AtomicBool::new(false);
+        let outcome = wire.ask(method, shift_ms, opening.reaction, &begun).await;
+        if outcome.is_err() {
+            self.wire = None;
+        }
+        outcome
+    }
+}
+
 impl Drop for Leg {
     fn drop(&mut self) {
         if let Some(opening) = &self.opening {
             opening.abort();
         }
-    }
-}
-
-/// Connects and shows a token; another one of the house where that is refused.
-async fn open(copy: CopyAt, opening: Opening) -> Result<Wire, Fail> {
-    let limit = opening.reaction.connect + opening.reaction.response;
-    timeout(limit, open_now(&copy, &opening))
-        .await
-        .map_err(|_| Fail::Lost(SILENT.to_owned()))?
-}
-
-async fn open_now(copy: &CopyAt, opening: &Opening) -> Result<Wire, Fail> {
-    let Key::Account = opening.key(copy) else {
-        return open_with(copy, opening, None).await;
-    };
-    let token = copy.server.token().await.map_err(|error| lost(&error))?;
-    match open_with(copy, opening, Some(token.clone())).await {
-        Err(Fail::Refused { reason, .. }) if !is_about_device(&reason) => {
-            let other = copy.server.another_token(&token).await;
-            let other = other.map_err(|error| lost(&error))?;
-            open_with(copy, opening, Some(other)).await
+        if let Some(Flight {
+            task: Task::Away(task),
+            ..
+        }) = &self.flight
+        {
+            task.abort();
         }
-        outcome => outcome,
     }
 }
 
-/// Only one text is known of those with which recorders refuse. What is no matter of the device is one of the token.
-fn is_about_device(reason: &str) -> bool {
-    reason.to_ascii_lowercase().contains("device")
+impl Flight {
+    async fn landed(&mut self) -> Landed {
+        match &mut self.task {
+            Task::Here(flight) => flight.await,
+            Task::Away(task) => task.await.unwrap_or_else(|error| Landed {
+                wire: None,
+                is_new: false,
+                took: Duration::ZERO,
+                outcome: Err(Fail::Lost(error.to_string())),
+            }),
+        }
+    }
+
+    fn leave(&mut self) {
+        if let Task::Here(flight) = &mut self.task {
+            let nothing = Box::pin(std::future::pending());
+            let flight = std::mem::replace(flight, nothing);
+            self.task = Task::Away(tokio::spawn(flight));
+        }
+    }
 }
 
-async fn open_with(copy: &CopyAt, opening: &Opening, token: Option<Token>) -> Result<Wire, Fail> {
-    let connect = ImageServer::reach(&copy.address, copy.server.tls());
-    let connect = timeout(opening.reaction.connect, connect).await;
-    let mut server = connect
-        .map_err(|_| Fail::Lost(SILENT.to_owned()))?
-        .map_err(|error| lost(&error))?;
-    server.keep();
-    let shown = match &token {
-        Some(token) => &*token.text,
-        None => opening.document.pass().token.as_str(),
+/// Asks, on a connection that is opened where there is none.
+async fn fly(
+    wire: Option<Wire>,
+    opening_task: Option<JoinHandle<Result<Wire, Fail>>>,
+    copy: CopyAt,
+    opening: Opening,
+    (question, shift_ms): (Question, i64),
+    begun: Arc<AtomicBool>,
+) -> Landed {
+    let asked = clock::now();
+    let mut is_new = wire.is_none();
+    let landed = |wire, is_new, outcome| Landed {
+        wire,
+        is_new,
+        took: clock::now().saturating_duration_since(asked),
+        outcome,
     };
-    let id = server.number();
-    let document = if copy.is_primary {
-        opening.document.own(id, shown)
-    } else {
-        opening.document.other(id, &copy.device, shown)
+    let mut prepared = match (wire, opening_task) {
+        (Some(wire), _) => Some(wire),
+        (None, Some(task)) => match task.await {
+            Ok(Ok(wire)) => Some(wire),
+            Ok(Err(error @ Fail::Refused { .. })) => return landed(None, true, Err(error)),
+            Ok(Err(_)) | Err(_) => None,
+        },
+        (None, None) => None,
     };
-    let document = document.map_err(|error| Fail::Barred(error.to_string()))?;
-    server.send(&document);
-    let Incoming::Document(document) = server.next().await.map_err(|error| lost(&error))? else {
-        return Err(Fail::Lost(
-            "pictures instead of an answer to connect".to_owned(),
-        ));
-    };
-    match Answer::parse(&document) {
-        Ok(Answer::Connected(connected)) if connected.accepted => Ok(Wire {
-            server,
-            account: token.map(|token| Account {
-                token,
-                device: Arc::clone(&copy.device),
-                site: Arc::clone(&copy.server),
-            }),
-            connected,
-            document,
-            position_ms: None,
-        }),
-        Ok(Answer::Connected(connected)) => Err(Fail::Refused {
-            reason: connected.reason.unwrap_or_default(),
-            document,
-        }),
-        Ok(other) => Err(Fail::Lost(format!("to connect: {other:?}"))),
-        Err(error) => Err(Fail::Lost(error.to_string())),
+    loop {
+        let mut wire = match prepared.take() {
+            Some(wire) => wire,
+            None => match open(copy.clone(), opening.clone()).await {
+                Ok(wire) => wire,
+                Err(error) => return landed(None, true, Err(error)),
+            },
+        };
+        if wire.lacks(opening.granted) {
+            let why = "it lacks what the client was promised".to_owned();
+            return landed(None, is_new, Err(Fail::Barred(why)));
+        }
+        match wire.seek(question, shift_ms, &opening, &begun).await {
+            Ok(reply) => return landed(Some(wire), is_new, Ok(reply)),
+            // It closed a connection that was idle, or only this one is lost: another one tells.
+            Err(Fail::Lost(why)) if !is_new && why != SILENT => {
+                tracing::debug!(site = %copy.site, why, "another connection");
+                is_new = true;
+            }
+            Err(error @ Fail::Said { .. }) => return landed(Some(wire), is_new, Err(error)),
+            Err(error) => return landed(None, is_new, Err(error)),
+        }
     }
 }
 
@@ -368,205 +512,3 @@ impl Opening {
         }
     }
 }
-
-impl Wire {
-    async fn seek(
-        &mut self,
-        seek: Seek,
-        near: Option<Unit>,
-        extras: Extras,
-        shift_ms: i64,
-        opening: &Opening,
-    ) -> Result<Reply, Fail> {
-        self.update(opening.reaction).await?;
-        let at = |at_ms: i64| Method::Goto {
-            time_ms: at_ms.saturating_add(shift_ms).clamp(0, LATEST_MS),
-            extras,
-        };
-        let beside = near.filter(|near| self.position_ms == Some(near.start_ms));
-        let method = match (seek, beside) {
-            (Seek::First, _) => Method::Begin,
-            (Seek::Last, _) => Method::End,
-            // A step is a step, also where its time is rounded.
-            (Seek::At(at_ms), Some(near)) if !near.is_last() && near.next_ms == at_ms => {
-                Method::Next(extras)
-            }
-            (Seek::At(at_ms), Some(near)) if !near.is_first() && near.prev_ms == at_ms => {
-                Method::Previous(extras)
-            }
-            (Seek::At(at_ms), _) => at(at_ms),
-        };
-        let steps = matches!(method, Method::Next(_) | Method::Previous(_));
-        let mut reply = self.ask(method, shift_ms, opening.reaction).await?;
-        if let Seek::At(at_ms) = seek {
-            if steps && !fits(&reply, at_ms) {
-                reply = self.ask(at(at_ms), shift_ms, opening.reaction).await?;
-            }
-            // It keeps finer times than it tells: the unit that starts there comes behind this one.
-            let rounded = reply
-                .unit
-                .is_some_and(|unit| unit.next_ms == at_ms && !unit.is_last());
-            if rounded {
-                reply = self
-                    .ask(Method::Next(extras), shift_ms, opening.reaction)
-                    .await?;
-            }
-            if !fits(&reply, at_ms) {
-                let told = reply.unit.map(|unit| (unit.start_ms, unit.next_ms));
-                return Err(Fail::Wrong(format!(
-                    "asked for {at_ms}, it answers with {told:?}"
-                )));
-            }
-        }
-        if let Some(unit) = &mut reply.unit {
-            match seek {
-                Seek::First => unit.prev_ms = unit.start_ms,
-                Seek::Last => unit.next_ms = unit.start_ms,
-                Seek::At(_) => {}
-            }
-        }
-        Ok(reply)
-    }
-
-    /// Asks for pictures; the answer is whole, and of the time that its head says.
-    async fn ask(
-        &mut self,
-        method: Method,
-        shift_ms: i64,
-        reaction: Reaction,
-    ) -> Result<Reply, Fail> {
-        let id = self.server.ask(method);
-        let (mut head, mut bytes, mut span) = (None, 0, Span::default());
-        loop {
-            match self.incoming(reaction).await? {
-                Incoming::Document(document) => match Answer::parse(&document) {
-                    Ok(Answer::Status { .. }) => {}
-                    Ok(Answer::Other { reason, .. }) => {
-                        let reason = reason.unwrap_or_else(|| "no pictures".to_owned());
-                        return Err(Fail::Said { reason, document });
-                    }
-                    Ok(other) => return Err(Fail::Lost(format!("instead of pictures: {other:?}"))),
-                    Err(error) => return Err(Fail::Lost(error.to_string())),
-                },
-                Incoming::Head(told) => {
-                    if told.request_id.is_some_and(|told| told != id) {
-                        return Err(Fail::Lost("answers another request".to_owned()));
-                    }
-                    head = Some(told);
-                }
-                Incoming::Body(body) => {
-                    bytes += body.len();
-                    if bytes > ANSWER_BYTES_MAX {
-                        return Err(Fail::Wrong("sends too much in one answer".to_owned()));
-                    }
-                    span.take(&body);
-                }
-                Incoming::End => break,
-            }
-        }
-        let Some(head) = head else {
-            return Err(Fail::Lost("an answer without a head".to_owned()));
-        };
-        let kept = self.server.kept();
-        if kept.len() > PIECES_MAX {
-            return Err(Fail::Wrong("sends too many parts in one answer".to_owned()));
-        }
-        let reply = Reply::new(head, kept, &span, shift_ms)?;
-        self.position_ms = reply.unit.map(|unit| unit.start_ms);
-        Ok(reply)
-    }
-
-    /// The next thing it sends: soon, and without a pause once it has begun.
-    pub(super) async fn incoming(&mut self, reaction: Reaction) -> Result<Incoming, Fail> {
-        let mut patience = if self.server.is_between() {
-            reaction.response
-        } else {
-            reaction.stall_after
-        };
-        let mut received = self.server.received();
-        loop {
-            match timeout(patience, self.server.next()).await {
-                Ok(Ok(incoming)) => return Ok(incoming),
-                Ok(Err(error)) => return Err(lost(&error)),
-                Err(_) if self.server.received() == received => {
-                    return Err(Fail::Lost(SILENT.to_owned()));
-                }
-                Err(_) => {
-                    received = self.server.received();
-                    patience = reaction.stall_after;
-                }
-            }
-        }
-    }
-
-    /// A document's answer: asks with what the client said, and waits for a document.
-    pub(super) async fn document(
-        &mut self,
-        document: &[u8],
-        reaction: Reaction,
-    ) -> Result<Bytes, Fail> {
-        self.server.send(document);
-        loop {
-            match self.incoming(reaction).await? {
-                Incoming::Document(document) => match Answer::parse(&document) {
-                    Ok(Answer::Status { .. }) => {}
-                    _ => return Ok(document),
-                },
-                _ => return Err(Fail::Lost("pictures instead of a document".to_owned())),
-            }
-        }
-    }
-
-    /// Shows the recorder the account's token that is good now: a session dies with the one it was opened with.
-    async fn update(&mut self, reaction: Reaction) -> Result<(), Fail> {
-        let Some(account) = &mut self.account else {
-            // Clients' own tokens are theirs to renew.
-            return Ok(());
-        };
-        let Some(newest) = account.site.newest() else {
-            return Ok(());
-        };
-        if clock::now() >= newest.renew_at {
-            let site = Arc::clone(&account.site);
-            tokio::spawn(async move {
-                if let Err(error) = site.token().await {
-                    tracing::warn!(server = %site.server(), %error, "token not renewed");
-                }
-            });
-        }
-        if newest.text == account.token.text {
-            return Ok(());
-        }
-        let pass = Pass {
-            device: account.device.to_string(),
-            stream: None,
-            token: newest.text.to_string(),
-        };
-        account.token = newest;
-        let request_id = self.server.number();
-        let method = Method::ConnectUpdate(pass);
-        let asked = Call { request_id, method }.write();
-        let answer = self.document(&asked, reaction).await?;
-        match Answer::parse(&answer) {
-            Ok(Answer::Connected(connected)) if connected.accepted => Ok(()),
-            _ => Err(Fail::Lost("another token is refused".to_owned())),
-        }
-    }
-}
-
-fn lost(error: &ProbeError) -> Fail {
-    Fail::Lost(error.to_string())
-}
-
-/// Whether an answer is the one to `goto`.
-fn fits(reply: &Reply, at_ms: i64) -> bool {
-    let Some(unit) = reply.unit else {
-        return true;
-    };
-    let begun = unit.start_ms <= at_ms || unit.is_first();
-    begun && (unit.is_last() || at_ms < unit.next_ms)
-}
-
-const SILENT: &str = "no answer in time";
-/// The end of the year 9999.
-const LATEST_MS: i64 = 253_402_300_799_000;

@@ -6,10 +6,12 @@ mod grants;
 mod http;
 mod leg;
 mod live;
+mod pace;
 mod reply;
 mod sequences;
 mod session;
 mod soap;
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -27,6 +29,7 @@ use self::live::Over;
 use self::session::{Outcome, Session};
 use super::super::link::Link;
 use super::Face;
+use crate::clock;
 
 /// The first call must have come within this time.
 const FIRST_CALL_WITHIN: Duration = Duration::from_secs(10);
@@ -102,7 +105,11 @@ async fn converse(
             (Method::Connect(connect), _) => {
                 // Another device: what was open is closed first.
                 drop(session.take());
-                let recorder = face.recorders.port(port).ok_or(Ending::Nowhere)?;
+                let Some(recorder) = face.recorders.port(port) else {
+                    let (what, now) = (format!("port {port}"), clock::now());
+                    face.recorders.look_again(&what, now);
+                    return Err(Ending::Nowhere);
+                };
                 let document = ConnectDocument::new(document, connect.pass);
                 let connected =
                     Session::connect(Arc::clone(face), &recorder, peer, id, document).await;

@@ -2,13 +2,12 @@
 
 use bytes::Bytes;
 use seamline_routing::{Coverage, Held, Timestamp};
-use seamline_xprotect::merge::{Ask, Placed};
+use seamline_xprotect::merge::Ask;
 use seamline_xprotect::relay::AlarmsQuery;
 use seamline_xprotect::{Answer, Extras, Method, stretches};
 
 use super::leg::Fail;
-use super::reply::Reply;
-use super::session::{End, Outcome, Session, said};
+use super::session::{Found, Outcome, Session, said};
 use crate::clock;
 
 /// Where a stretch is listed to begin, its first picture may be so much later.
@@ -24,34 +23,36 @@ impl Session {
         let Some(here) = self.place() else {
             return self.pictures(id, Ask::First, extras).await;
         };
-        self.recall(asked).await;
-        let Some(held) = self.held() else {
-            return self.step_alone(id, method, here).await;
-        };
-        let at = Timestamp::from_unix_ms(here);
+        if let Err(end) = self.recall(asked).await {
+            return self.outcome(id, Ask::At(here), Err(end), asked);
+        }
         let forward = *method == Method::NextSequence;
-        let to = if forward {
-            stretches::next(&held, at)
-        } else {
-            stretches::previous(&held, at, BEGINS_WITHIN_MS)
-        };
-        let found = match (to, forward) {
-            (Some(to), _) => self.first_of(&held, to, extras).await,
-            (None, true) => self.find(Ask::Last, extras).await,
-            (None, false) => self.find(Ask::First, extras).await,
-        };
-        let ask = Ask::At(here);
-        self.outcome(id, ask, found, asked)
+        loop {
+            let lost = self.lost_sites();
+            let Some(held) = self.held() else {
+                return self.step_alone(id, method, here).await;
+            };
+            let at = Timestamp::from_unix_ms(here);
+            let to = if forward {
+                stretches::next(&held, at)
+            } else {
+                stretches::previous(&held, at, BEGINS_WITHIN_MS)
+            };
+            let found = match (to, forward) {
+                (Some(to), _) => self.first_of(&held, to, extras).await,
+                (None, true) => self.find(Ask::Last, extras).await,
+                (None, false) => self.find(Ask::First, extras).await,
+            };
+            // Where a site was lost meanwhile, its stretches are nowhere to be stepped to.
+            if found.is_err() || self.lost_sites() <= lost {
+                return self.outcome(id, Ask::At(here), found, asked);
+            }
+        }
     }
 
     /// The first unit of the stretch that is listed to begin there: what is listed, and what is stored, begin not quite
     /// together.
-    async fn first_of(
-        &mut self,
-        held: &Coverage,
-        begin: Timestamp,
-        extras: Extras,
-    ) -> Result<Option<(Placed, Reply)>, End> {
+    async fn first_of(&mut self, held: &Coverage, begin: Timestamp, extras: Extras) -> Found {
         let at_ms = begin.as_unix_ms();
         let found = self.find(Ask::At(at_ms), extras).await?;
         let Some((placed, reply)) = found else {
@@ -109,7 +110,10 @@ impl Session {
             Ok(query) => query,
             Err(error) => return Outcome::Close(error.to_string()),
         };
-        self.recall(clock::now()).await;
+        let now = clock::now();
+        if let Err(end) = self.recall(now).await {
+            return self.outcome(id, Ask::First, Err(end), now);
+        }
         let mut sites = Vec::new();
         let mut refused = None;
         for site in self.sites_up() {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
@@ -18,7 +19,7 @@ use seamline_xprotect::{stretches, wsdl};
 use super::super::Face;
 use super::super::passes::{Issuer, Key, Pass, Wish, origin_of};
 use super::super::recorders::{CopyAt, Device, Proxied};
-use super::http::{Answer, Asked, passed_on};
+use super::http::{Answer, Asked, Visit};
 use crate::cameras::CameraEntry;
 use crate::clock;
 
@@ -30,15 +31,11 @@ const ANSWER_BYTES_MAX: usize = 32 << 20;
 const AHEAD: Duration = Duration::from_secs(1);
 
 /// Answers what more than one site may know; `None` for all else.
-pub(super) async fn answer(
-    face: &Face,
-    recorder: &Proxied,
-    peer: SocketAddr,
-    asked: &Asked,
-) -> Option<Answer> {
+pub(super) async fn answer(visit: &Visit, recorder: &Proxied, asked: &Asked) -> Option<Answer> {
+    let (face, peer) = (&*visit.face, visit.peer);
     let path = asked.head.uri.path();
     if asked.head.method == hyper::Method::GET && path.eq_ignore_ascii_case(RECORDER_PATH) {
-        return describe(face, recorder, peer, asked).await;
+        return describe(visit, recorder, asked).await;
     }
     if asked.head.method != hyper::Method::POST || !path.eq_ignore_ascii_case(RECORDER_PATH) {
         return None;
@@ -50,7 +47,13 @@ pub(super) async fn answer(
             return Some(fault("soap:Client", &error.to_string(), None));
         }
     };
-    let device = recorder.device(&question.device)?;
+    let pass = face.passes.pass(&question.token, clock::now());
+    let Some(device) = recorder.device(&question.device) else {
+        if pass.is_some() {
+            face.recorders.look_again(&question.device, clock::now());
+        }
+        return None;
+    };
     if question.token.is_empty() {
         return Some(fault(
             "soap:Client",
@@ -59,13 +62,14 @@ pub(super) async fn answer(
         ));
     }
     let case = Case {
+        visit,
         face,
         recorder,
         peer,
         asked,
         device,
         entry: device.camera.as_ref().and_then(|id| face.cameras.get(id)),
-        pass: face.passes.pass(&question.token, clock::now()),
+        pass,
         question,
     };
     Some(match case.question.about.clone() {
@@ -77,17 +81,12 @@ pub(super) async fn answer(
 
 /// The service's description: the recorder's own, which names the host that the client asked; where it has none to give, that of what
 /// is answered here.
-async fn describe(
-    face: &Face,
-    recorder: &Proxied,
-    peer: SocketAddr,
-    asked: &Asked,
-) -> Option<Answer> {
+async fn describe(visit: &Visit, recorder: &Proxied, asked: &Asked) -> Option<Answer> {
     let query = asked.head.uri.query().unwrap_or_default();
     if !query.eq_ignore_ascii_case("wsdl") {
         return None;
     }
-    let theirs = passed_on(face, recorder, peer, asked).await;
+    let theirs = visit.call_passed_on(recorder, asked).await;
     if theirs.status().is_success() {
         return Some(theirs);
     }
@@ -98,12 +97,13 @@ async fn describe(
     if !plain {
         return None;
     }
-    let scheme = if asked.is_sealed { "https" } else { "http" };
+    let scheme = if visit.is_sealed { "https" } else { "http" };
     let text = wsdl::recorder(&format!("{scheme}://{host}"));
     Some(xml(StatusCode::OK, text.into_bytes()))
 }
 
 struct Case<'a> {
+    visit: &'a Visit,
     face: &'a Face,
     recorder: &'a Proxied,
     peer: SocketAddr,
@@ -337,6 +337,7 @@ impl Case<'_> {
         let entries = sequences::entries(result.as_ref())?;
         let moved = entries.into_iter().map(|entry| Entry {
             begin: entry.begin.shift(us),
+            trigged: entry.trigged.shift(us),
             end: entry.end.shift(us),
         });
         Some(moved.collect())
@@ -345,7 +346,7 @@ impl Case<'_> {
     async fn whole(&self, told: Told) -> Answer {
         match told {
             Told::Answer(answer, _) | Told::Refused(answer) => answer,
-            Told::Gone(_) => passed_on(self.face, self.recorder, self.peer, self.asked).await,
+            Told::Gone(_) => self.visit.call_passed_on(self.recorder, self.asked).await,
         }
     }
 
@@ -360,13 +361,14 @@ impl Case<'_> {
 fn entries_of(coverage: &Coverage) -> Vec<Entry> {
     let latest = clock::wall() + AHEAD;
     let last = coverage.last();
-    let periods = coverage.periods().iter().map(|period| Entry {
-        begin: period.start(),
-        end: if coverage.growing() && Some(period.end()) == last {
+    let periods = coverage.periods().iter().map(|period| {
+        let grows = coverage.growing() && Some(period.end()) == last;
+        let end = if grows {
             latest.max(period.end())
         } else {
             period.end()
-        },
+        };
+        Entry::plain(period.start(), end)
     });
     periods.collect()
 }
@@ -393,7 +395,7 @@ fn fault(code: &str, text: &str, number: Option<(i64, i64)>) -> Answer {
 }
 
 fn xml(status: StatusCode, body: Vec<u8>) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    let mut answer = Response::new(Body::from(body));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("text/xml; charset=utf-8");
     answer.headers_mut().insert(CONTENT_TYPE, kind);

@@ -1,4 +1,5 @@
-//! One client's connection to a management server: its own, as NTLM proves a connection and not a request.
+//! One client's connection to a server behind the house, a management server's or a recorder's: its own, as NTLM proves a
+//! connection and not a request.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use seamline_probes::xprotect::Site;
 use url::Url;
 
-use super::super::dial::dial;
+use super::dial::dial;
 
 /// A server that does not accept sooner is not there.
 const CONNECT_MAX: Duration = Duration::from_secs(2);
@@ -21,7 +22,7 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum Failure {
+pub(in crate::inbound::xprotect) enum Failure {
     /// Nothing of the request reached the server.
     #[error("not reached: {0}")]
     Unreached(String),
@@ -34,23 +35,29 @@ pub(super) enum Failure {
 }
 
 /// A connection that is made when it is first used, and again when it ended in between.
-pub(super) struct Upstream {
-    server: Arc<Site>,
+pub(in crate::inbound::xprotect) struct Upstream {
+    url: Url,
+    /// Whose certificates are trusted there.
+    site: Arc<Site>,
     kept: Option<SendRequest<Body>>,
 }
 
 impl Upstream {
-    pub(super) fn new(server: Arc<Site>) -> Self {
-        Upstream { server, kept: None }
+    pub(in crate::inbound::xprotect) fn new(url: Url, site: Arc<Site>) -> Self {
+        Upstream {
+            url,
+            site,
+            kept: None,
+        }
     }
 
     /// Where it leads.
-    pub(super) fn url(&self) -> &Url {
-        self.server.server()
+    pub(in crate::inbound::xprotect) fn url(&self) -> &Url {
+        &self.url
     }
 
     /// Sends a request whose target is a path, and waits so long for the head of its answer.
-    pub(super) async fn send(
+    pub(in crate::inbound::xprotect) async fn send(
         &mut self,
         request: Request<Body>,
         patience: Duration,
@@ -83,7 +90,7 @@ impl Upstream {
         {
             return Ok(kept);
         }
-        let dialled = tokio::time::timeout(CONNECT_MAX, dial(self.url(), self.server.tls()));
+        let dialled = tokio::time::timeout(CONNECT_MAX, dial(self.url(), self.site.tls()));
         let io = dialled
             .await
             .map_err(|_| Failure::Unreached(format!("no connection within {CONNECT_MAX:?}")))?;
@@ -96,7 +103,7 @@ impl Upstream {
             .map_err(|error| Failure::Unreached(told(&error)))?;
         tokio::spawn(async move {
             if let Err(error) = connection.with_upgrades().await {
-                tracing::debug!(error = told(&error), "management server's connection ended");
+                tracing::debug!(error = told(&error), "connection to a server ended");
             }
         });
         sender

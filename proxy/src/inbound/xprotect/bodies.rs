@@ -1,22 +1,20 @@
 //! Bodies: read whole up to a length and passed on as they come behind it, never more of them in memory than that.
 
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use http_body_util::BodyExt;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame};
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use super::super::super::http::Watched;
-use super::leaks::{Leaks, Scan};
+use super::super::http::Watched;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A body up to its limit.
-pub(super) enum Gathered {
+pub(in crate::inbound::xprotect) enum Gathered {
     /// All of it.
     Whole(Bytes),
     /// What was read, with all of the rest behind it.
@@ -26,7 +24,7 @@ pub(super) enum Gathered {
 /// Why a body did not come.
 #[derive(Debug, thiserror::Error)]
 #[error("the body broke off: {0}")]
-pub(super) struct Broken(String);
+pub(in crate::inbound::xprotect) struct Broken(String);
 
 /// Behind this length of an answer, only so many are read at once.
 const SMALL_BYTES: usize = 1 << 20;
@@ -34,7 +32,7 @@ const LARGE_AT_ONCE: usize = 4;
 static LARGE: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
 
 /// Reads so much of a body that may rest this long.
-pub(super) async fn gather<B>(
+pub(in crate::inbound::xprotect) async fn gather<B>(
     body: B,
     bytes_max: usize,
     rest_max: Duration,
@@ -92,72 +90,5 @@ where
             return Poll::Ready(Some(Ok(Frame::data(read))));
         }
         Pin::new(&mut self.body).poll_frame(cx)
-    }
-}
-
-/// A body in which recorders' addresses are looked for as it passes.
-pub(super) struct Scanned<B> {
-    body: Watched<B>,
-    scan: Option<Scan>,
-    leaks: Arc<Leaks>,
-    path: String,
-}
-
-impl<B> Scanned<B>
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    pub(super) fn new(
-        body: B,
-        rest_max: Duration,
-        scan: Option<Scan>,
-        leaks: Arc<Leaks>,
-        path: String,
-    ) -> Self {
-        Scanned {
-            body: Watched::new(body, rest_max, None),
-            scan,
-            leaks,
-            path,
-        }
-    }
-}
-
-impl<B> Drop for Scanned<B> {
-    fn drop(&mut self) {
-        if let Some(scan) = &mut self.scan {
-            self.leaks.note(scan.found(), &self.path);
-        }
-    }
-}
-
-impl<B> HttpBody for Scanned<B>
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let (Some(Ok(frame)), Some(scan)) = (&frame, &mut self.scan)
-            && let Some(bytes) = frame.data_ref()
-        {
-            scan.piece(bytes);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
