@@ -12,6 +12,8 @@ colon, exactly so many bytes as announced, the trailer behind each body and the 
 {"do": "send", "method": ...}                                 sent, nothing is waited for; {"do": "read"} reads one message
 {"do": "raw", "text": ...}                                    these characters, as they are
 {"do": "scrub", "seed": n, "count": n, "from": ms, "to": ms}  random requests one after another: a line each, short
+{"do": "export", "from": ms, "until": ms}                     goto, then next up to there: what came, and a digest of all of it
+{"do": "crowd", "port": n, "clients": n, "seconds": s, ...}   so many clients of one camera, each at random instants: how many answers
 {"do": "time", "count": n, ...}                               how long goto and next take: medians and percentiles, milliseconds
 {"do": "close"}
 """
@@ -24,6 +26,7 @@ import socket
 import ssl
 import struct
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ElementTree
 from xml.sax.saxutils import escape
@@ -47,6 +50,9 @@ class Connection:
             self.socket = context.wrap_socket(self.socket, server_hostname="localhost")
         self.buffer = bytearray()
         self.number = 0
+        # Of one message, as it came.
+        self.wire = hashlib.sha256()
+        self.wire_bytes = 0
 
     def fill(self):
         data = self.socket.recv(1 << 18)
@@ -58,8 +64,13 @@ class Connection:
         while len(self.buffer) < count:
             self.fill()
         taken = bytes(self.buffer[:count])
-        del self.buffer[:count]
+        self.came(count)
         return taken
+
+    def came(self, count):
+        self.wire.update(self.buffer[:count])
+        self.wire_bytes += count
+        del self.buffer[:count]
 
     def until(self, mark):
         start = 0
@@ -67,7 +78,7 @@ class Connection:
             at = self.buffer.find(mark, start)
             if at >= 0:
                 taken = bytes(self.buffer[:at])
-                del self.buffer[: at + len(mark)]
+                self.came(at + len(mark))
                 return taken
             start = max(len(self.buffer) - len(mark) + 1, 0)
             self.fill()
@@ -89,6 +100,7 @@ class Connection:
         """The next one: its kind and what is in it."""
         while len(self.buffer) < 1:
             self.fill()
+        self.wire, self.wire_bytes = hashlib.sha256(), 0
         if self.buffer[:1] == b"<":
             text = self.until(END)
             if b"\r\n" in text or b"\n\n" in text:
@@ -138,6 +150,7 @@ class Connection:
                 told[name.lower()] = int(headers[name])
         if "PrivacyMask" in headers:
             told["mask"] = headers["PrivacyMask"]
+        told["wire"] = {"bytes": self.wire_bytes, "sha256": self.wire.hexdigest()}
         told["md5"] = hashlib.md5(b"|".join(self.still(body) for body in bodies)).hexdigest()
         pictures = [picture for body in bodies for picture in self.pictures(body)]
         told["pictures"] = len(pictures)
@@ -232,6 +245,52 @@ def scrub(connection, order):
     return {"scrubbed": order["count"]}
 
 
+def export(connection, order):
+    """As fast as it comes: every unit from one instant to another, and whether their times go on."""
+    digest, told, last = hashlib.md5(), {"units": 0, "pictures": 0, "bytes": 0}, None
+    begun = time.monotonic()
+    number = connection.send("goto", time=order["from"])
+    while True:
+        answer = checked(connection.message(), number)
+        if answer["kind"] != "image" or last is not None and answer["current"] <= last:
+            raise Broken(f"behind {last}: {answer}")
+        last = answer["current"]
+        digest.update(answer["md5"].encode())
+        told["units"], told["pictures"], told["bytes"] = told["units"] + 1, told["pictures"] + answer["pictures"], told["bytes"] + answer["bytes"]
+        if told["units"] == order.get("tell"):
+            say(at=last)
+        if answer["next"] == last or answer["next"] >= order["until"]:
+            return {**told, "last": last, "md5": digest.hexdigest(), "took_s": time.monotonic() - begun}
+        number = connection.send("next")
+
+
+def crowd(order):
+    """Each client on a connection and a thread of its own."""
+    counts, errors, until = [], [], time.monotonic() + order["seconds"]
+
+    def scrubs(seed):
+        chance, count = random.Random(seed), 0
+        try:
+            connection = Connection(order["port"])
+            number = connection.send("connect", **connect_elements(order))
+            checked(connection.message(), number)
+            while time.monotonic() < until:
+                number = connection.send("goto", time=chance.randrange(order["from"], order["to"]))
+                checked(connection.message(), number)
+                count += 1
+                time.sleep(order["pause"])
+        except (Broken, EOFError, OSError) as error:
+            errors.append(f"{type(error).__name__}: {error}")
+        counts.append(count)
+
+    threads = [threading.Thread(target=scrubs, args=(seed,)) for seed in range(order["clients"])]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return {"answers": sum(counts), "least": min(counts), "errors": errors[:3]}
+
+
 def timed(connection, order):
     chance, took = random.Random(order.get("seed", 1)), {"goto": [], "next": []}
     for _ in range(order["count"]):
@@ -256,6 +315,8 @@ def obey(order, state):
     if do == "open":
         state["connection"] = Connection(order["port"], order.get("tls"))
         return {"opened": True}
+    if do == "crowd":
+        return crowd(order)
     connection = state["connection"]
     if do == "connect":
         number = connection.send("connect", **connect_elements(order))
@@ -289,6 +350,8 @@ def obey(order, state):
         return {"flooded": sent, "ended": None}
     if do == "scrub":
         return scrub(connection, order)
+    if do == "export":
+        return export(connection, order)
     if do == "time":
         return timed(connection, order)
     if do == "close":

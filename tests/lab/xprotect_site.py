@@ -10,11 +10,13 @@ by the first byte. Written from what is known of the wire alone.
 Prints {"event": "ready", "url": <management server>} once it listens, and a line for each login and each call. Commands on standard
 input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
-gone, in live), `no-permission` (nobody may log in), `heal` (none of these).
+gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `heal` (none of these); `slow MS` (so much later is each
+answer with pictures from now on). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
 """
 
 import argparse
 import base64
+import bisect
 import json
 import math
 import os
@@ -48,6 +50,7 @@ SEQUENCES = {
     "MotionSequence": "53cb5e33-2183-44bd-9491-8364d2457480",
 }
 GENERIC = "application/x-genericbytedata-octet-stream"
+CAPABILITIES = ("privacymask", "privacymaskversion", "multipartdata", "datarestriction")
 CODECS = {"mjpeg": 0x1, "h264": 0xA, "hevc": 0xE, "h265": 0xE}
 OTHER_CODEC = 0xC
 END = b"\r\n\r\n"
@@ -56,6 +59,11 @@ DECLARED = '<?xml version="1.0" encoding="utf-8"?>'
 CHUNKED_FROM = 100_000
 # A group of pictures can be read this long after it is complete.
 WRITTEN_MS = 1000
+# What the next answer with pictures is instead, by the command of that name.
+LIES = ("endless", "huge", "numbers", "otherwhen", "other-request", "words", "junk", "xml-bomb")
+# The reference's pictures: a key picture and one that refers to it, of H.264 in name.
+GOLDEN_MS = 1735689600000
+GOLDEN = (bytes.fromhex("00000001674280000000000168ce000000016588"), bytes.fromhex("00000001419a"))
 # The end of a recording that goes on is told as this much later than now.
 AHEAD_MS = 4000
 
@@ -95,6 +103,29 @@ class Group:
         self.key = self.times[0]
 
 
+class Golden:
+    """A group of the reference."""
+
+    data = GOLDEN
+
+    def __init__(self, key):
+        self.key, self.times, self.end = key, [key, key + 100], key + 1000
+
+
+class Moved:
+    """The same pictures another time."""
+
+    def __init__(self, group, ms):
+        self.data, self.times, self.end, self.key = group.data, [time + ms for time in group.times], group.end + ms, group.key + ms
+
+
+class Still:
+    """One picture, for who wants every one of them by itself."""
+
+    def __init__(self, key, end):
+        self.key, self.end = key, end
+
+
 class Site:
     def __init__(self, a):
         hidden = [tuple(map(clock.parse_iso, pair.split(","))) for pair in a.hide]
@@ -112,11 +143,21 @@ class Site:
                 pictures.append([])
             pictures[-1].append(frame)
         self.groups = [Group(group) for group in pictures]
+        length = self.spans[-1][1] - self.spans[0][0] if self.spans else 0
+        again = range(1, a.repeat)
+        self.groups += [Moved(group, length * count) for count in again for group in self.groups]
+        self.spans += [(start + length * count, end + length * count) for count in again for start, end in self.spans]
+        self.golden = a.golden
+        if a.golden:
+            self.groups = [Golden(GOLDEN_MS + ms) for ms in (-1000, 0, 1000)]
+            self.spans = [(GOLDEN_MS - 1000, GOLDEN_MS + 2000)]
+        self.stills = [Still(at, end) for group in self.groups for at, end in zip(group.times, [*group.times[1:], group.end])]
+        self.mask, self.lacks, self.slow_s = a.mask, a.lacks, 0.0
         self.user, self.life_s, self.page = a.user, a.token_life, a.page
         # A user who may see one camera of the two, and who has which token.
         self.narrow, self.child, self.pad = a.narrow_user, a.child, a.pad
         self.users = {}
-        self.camera = a.camera.lower()
+        self.camera, self.unlisted = a.camera.lower(), a.unlisted
         self.tokens, self.access, self.count = {token: math.inf for token in a.known_token}, {}, 0
         # Access tokens are of one server.
         self.number = os.urandom(4).hex()
@@ -155,18 +196,21 @@ class Site:
 
     def at(self, groups, ms):
         """Index of the group at or before an instant; the first one where there is none."""
-        return max([index for index, group in enumerate(groups) if group.key <= ms], default=0)
+        return max(bisect.bisect_right(groups, ms, key=lambda group: group.key) - 1, 0)
 
     def take(self, fault):
         with self.lock:
             if fault not in self.faults:
                 return False
             self.faults.discard(fault)
-            return True
+        frames.emit(event="call", name=f"met {fault}")
+        return True
 
     def obey(self, line):
         word = line.strip()
-        if word == "heal":
+        if word.startswith("slow "):
+            self.slow_s = int(word.split()[1]) / 1000
+        elif word == "heal":
             self.faults.clear()
         elif word == "expire":
             self.tokens.clear()
@@ -347,7 +391,7 @@ class Handler(socketserver.BaseRequestHandler):
             token = fields(parameters).get("token")
             if not site.is_good(token):
                 return fault("s:51000", "VMO61008: You do not have sufficient permissions")
-            named = [(site.camera, "Gate"), (OTHER, "Yard")]
+            named = [(site.camera, "Gate"), (OTHER, "Yard")][site.unlisted and "list" not in site.faults :]
             if site.narrow and site.users.get(token) == site.narrow.split(":")[0]:
                 named = named[1:]
             cameras = "".join(
@@ -491,20 +535,32 @@ class ImageServer:
         if device.lower() not in (self.site.camera, OTHER):
             return self.answer(number, name, "<connected>no</connected><errorreason>Unknown device</errorreason>")
         self.token = token
+        inner = "<connected>yes</connected><errorreason>Success</errorreason>"
         if name == "connect":
+            word = lambda path: (call.findtext(path) or "").strip()
+            able = {name: word(f"clientcapabilities/{name}") == "yes" and name not in self.site.lacks for name in CAPABILITIES}
             self.holds = device.lower() == self.site.camera
-            self.multipart = (call.findtext("clientcapabilities/multipartdata") or "").strip() == "yes"
-        return self.answer(number, name, "<connected>yes</connected><errorreason>Success</errorreason>")
+            self.multipart, self.masks = able["multipartdata"], able["privacymask"]
+            self.jpeg, self.all_frames = word("alwaysstdjpeg") == "yes", word("transcode/allframes") == "yes"
+            echo = "".join(f"<{name}>{'yes' if is_able else 'no'}</{name}>" for name, is_able in able.items())
+            inner += f"<clientcapabilities>{echo}</clientcapabilities>"
+        return self.answer(number, name, inner)
 
     def pictures(self, name, number, values):
         site = self.site
         groups = site.readable() if self.holds else []
+        if self.jpeg and self.all_frames and groups:
+            groups = site.stills
+        time.sleep(site.slow_s)
+        for lie in LIES:
+            if site.take(lie):
+                return self.lie(lie, number, values)
         if not groups:
             head = f"ImageResponse\r\nRequestId: {number}\r\nPrev: 0\r\nCurrent: 0\r\nNext: 0\r\nContent-length: 0\r\nContent-type: {GENERIC}\r\n\r\n"
             return self.send(head.encode(), b"", END)
         last = len(groups) - 1
         here = site.at(groups, self.current) if self.current is not None else 0
-        gaps = [index for index in range(1, len(groups)) if groups[index].key - groups[index - 1].end > 500]
+        gaps = [index for index in range(1, len(groups)) if groups[index].key - groups[index - 1].end > 500] if "sequence" in name else []
         index = {
             "goto": lambda: site.at(groups, int(values["time"])),
             "next": lambda: min(here + 1, last),
@@ -518,20 +574,57 @@ class ImageServer:
         self.current = group.key
         times = f"Prev: {groups[max(index - 1, 0)].key}\r\nCurrent: {group.key}\r\nNext: {groups[min(index + 1, last)].key}\r\n"
         head = f"ImageResponse\r\nRequestId: {number}\r\n{times}"
+        mask = f"PrivacyMask: {site.mask}\r\n" if self.masks and site.mask else ""
+        if self.jpeg:
+            # As all sites would make it of the same picture.
+            body = b"\xff\xd8\xff\xfe\0\x0a" + struct.pack(">Q", group.key) + b"\xff\xd9"
+            head += f"Content-length: {len(body)}\r\nContent-type: image/jpeg\r\n{mask}\r\n"
+            return self.send(head.encode(), body, END)
         count = 1 if values.get("keyframesonly") == "yes" or not self.multipart else len(group.data)
         packets = [self.packet(group, position) for position in range(count)]
         if len(packets) == 1 and not self.multipart:
-            head += f"Content-length: {len(packets[0])}\r\nContent-type: {GENERIC}\r\n\r\n"
+            head += f"Content-length: {len(packets[0])}\r\nContent-type: {GENERIC}\r\n{mask}\r\n"
             return self.send(head.encode(), packets[0], END)
-        head += f'Content-type: multipart/related; boundary=gop{index}; type="{GENERIC}"\r\n\r\n'
-        mark = f"--gop{index}"
+        boundary = "gop0" if site.golden else f"gop{index}"
+        head += f'Content-type: multipart/related; boundary={boundary}; type="{GENERIC}"\r\n{mask}\r\n'
+        mark = f"--{boundary}"
         body = b"".join(f"{mark}\r\nContent-length: {len(packet)}\r\nContent-type: {GENERIC}\r\n\r\n".encode() + packet + b"\r\n" for packet in packets)
         return self.send(head.encode(), body, f"{mark}--".encode() + END)
+
+    def lie(self, lie, number, values):
+        """What is no answer, or one to something else."""
+        peer, at = self.connection.request, int(values.get("time", 0)) or self.current or 1
+        head = lambda current, more, id=number: f"ImageResponse\r\nRequestId: {id}\r\nPrev: {current}\r\nCurrent: {current}\r\nNext: {current}\r\n{more}Content-type: {GENERIC}\r\n\r\n".encode()
+        if lie == "endless":
+            kind = head(at, "").replace(f"Content-type: {GENERIC}".encode(), b"Content-type: multipart/related; boundary=e")
+            peer.sendall(kind)
+            part = f"--e\r\nContent-length: {1 << 20}\r\nContent-type: {GENERIC}\r\n\r\n".encode() + bytes(1 << 20) + b"\r\n"
+            while True:
+                peer.sendall(part)
+        if lie == "huge":
+            peer.sendall(head(at, "Content-length: 99999999999\r\n") + bytes(1 << 16))
+            time.sleep(30)
+            raise Gone
+        if lie == "otherwhen":
+            groups = self.site.groups
+            group = groups[-1]
+            packet = self.packet(group, 0)
+            return peer.sendall(head(group.key - 3_600_000, f"Content-length: {len(packet)}\r\n") + packet + END)
+        if lie == "other-request":
+            return peer.sendall(head(at, "Content-length: 0\r\n", id=int(number) + 7) + END)
+        if lie == "words":
+            return self.answer(number, "goto", "<errorreason>The database is being repaired</errorreason>")
+        document = {
+            "numbers": head("9" * 40, f"Content-length: -{'9' * 30}\r\n"),
+            "junk": os.urandom(4096),
+            "xml-bomb": b'<!DOCTYPE a [<!ENTITY b "' + b"b" * 1000 + b'"><!ENTITY c "' + b"&b;" * 1000 + b'">]><methodresponse>&c;</methodresponse>' + END,
+        }[lie]
+        return peer.sendall(document)
 
     def packet(self, group, position):
         site, data = self.site, group.data[position]
         codec = OTHER_CODEC if "codec" in site.faults else site.codec
-        site.sequence = (site.sequence + 1) & 0xFFFF
+        site.sequence = position if site.golden else (site.sequence + 1) & 0xFFFF
         header = struct.pack(">HIHHHQQI", 0x10, 32 + len(data), codec, site.sequence, int(position == 0), group.key, group.times[position], 0)
         return header + data
 
@@ -616,7 +709,12 @@ def main():
     parser.add_argument("--token-life", type=float, default=14400, help="seconds that a token is good for")
     parser.add_argument("--page", type=int, default=1000, help="sequences in one answer, at most")
     parser.add_argument("--camera", metavar="GUID", default=CAMERA, help="of the camera that is recorded")
+    parser.add_argument("--unlisted", action="store_true", help="no configuration tells of the camera before the command `list`")
     parser.add_argument("--known-token", action="append", default=[], metavar="TOKEN", help="good from the start, as if it had been given")
+    parser.add_argument("--repeat", type=int, default=1, help="all of it so many times, one behind the other")
+    parser.add_argument("--golden", action="store_true", help="the pictures of the reference instead of footage")
+    parser.add_argument("--mask", metavar="TEXT", help="it tells clients that mask by themselves")
+    parser.add_argument("--lacks", action="append", default=[], metavar="CAPABILITY", help="what it does not grant, such as multipartdata")
     parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="PEM files; both servers speak TLS alone")
     parser.add_argument("--recorder-tls", metavar="CERTIFICATE,KEY", help="PEM files of the recording server, where it has others")
     parser.add_argument("--no-oauth", action="store_true", help="as before 2021: no access tokens")

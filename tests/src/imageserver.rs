@@ -42,6 +42,11 @@ impl Client {
         self.read()
     }
 
+    /// Gives an order whose answer is waited for later.
+    pub fn tell(&mut self, order: &Value) {
+        self.program.tell(&order.to_string());
+    }
+
     /// The next line.
     pub fn read(&self) -> Value {
         let line = self

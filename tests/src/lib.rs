@@ -10,6 +10,7 @@ pub mod footage;
 pub mod imageserver;
 pub mod liar;
 pub mod onvif;
+pub mod pair;
 pub mod player;
 pub mod probe;
 pub mod program;

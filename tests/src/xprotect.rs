@@ -83,9 +83,43 @@ impl Setup {
         self.with("--camera", guid)
     }
 
+    /// Its configurations tell of the camera only from the command `list` on.
+    pub fn unlisted(mut self) -> Self {
+        self.arguments.push("--unlisted".to_owned());
+        self
+    }
+
     /// A token that is good from the start, as if it had been given to somebody.
     pub fn knows(self, token: &str) -> Self {
         self.with("--known-token", token)
+    }
+
+    /// It does not know a token any more.
+    pub fn forgets(mut self, token: &str) -> Self {
+        let known = format!("--known-token={token}");
+        self.arguments.retain(|argument| *argument != known);
+        self
+    }
+
+    /// All of its footage so many times, one behind the other.
+    pub fn repeat(self, times: u32) -> Self {
+        self.with("--repeat", &times.to_string())
+    }
+
+    /// The pictures of the reference instead of footage.
+    pub fn golden(mut self) -> Self {
+        self.arguments.push("--golden".to_owned());
+        self
+    }
+
+    /// What it tells clients to mask.
+    pub fn mask(self, mask: &str) -> Self {
+        self.with("--mask", mask)
+    }
+
+    /// A capability that it does not grant.
+    pub fn lacks(self, name: &str) -> Self {
+        self.with("--lacks", name)
     }
 
     /// Where its recording server listens.

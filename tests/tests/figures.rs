@@ -15,12 +15,16 @@ use seamline_tests::{
     clock::{iso, monotonic, noon, range_time},
     curl::curl,
     footage::{Footage, Recipe},
+    imageserver::Client,
+    pair::{Pair, TOKEN},
     player::Player,
     probe::Probe,
     recorder::Setup,
     report::judge,
     seamline::{Config, Seamline, seamline},
+    xprotect::CAMERA,
 };
+use serde_json::json;
 
 const RUNS: usize = 20;
 const SOON: Duration = Duration::from_secs(30);
@@ -359,4 +363,39 @@ fn slow_readers(seamline: &Seamline) {
     );
     assert!(served == 200, "{served}");
     assert!(more / 200 < SLOW_READER_BYTES_MAX, "{more}");
+}
+
+/// What a recorder sees of two hundred operators at one camera: questions about what it holds, and questions for pictures.
+#[test]
+#[ignore = "measures, for half a minute"]
+fn two_hundred_clients_scrub_one_camera() {
+    let pair = Pair::new(&[(0, 10), (40, 50)], &[(5, 45)]);
+    let (clients, seconds) = (200, 20);
+    for site in [&pair.primary, &pair.secondary] {
+        site.calls();
+    }
+    let order = json!({
+        "do": "crowd", "port": pair.port, "clients": clients, "seconds": seconds, "pause": 1.0,
+        "camera": CAMERA, "token": TOKEN, "from": noon(-5.0), "to": noon(55.0),
+    });
+    let mut crowd = Client::open(pair.port);
+    crowd.tell(&order);
+    thread::sleep(Duration::from_secs(seconds));
+    println!("{clients} clients: {}", crowd.read());
+    for (name, site) in [("primary", &pair.primary), ("secondary", &pair.secondary)] {
+        let calls = site.calls();
+        let rate = |what: &[&str]| {
+            let count = calls
+                .iter()
+                .filter(|call| what.contains(&call.as_str()))
+                .count();
+            count as f64 / seconds as f64
+        };
+        println!(
+            "{name}: {:.2} probes a second, {:.1} questions for pictures, {:.1} connects",
+            rate(&["sequences"]),
+            rate(&["goto", "next", "previous"]),
+            rate(&["connect"])
+        );
+    }
 }
