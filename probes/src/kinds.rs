@@ -353,10 +353,6 @@ mod tests {
                 "`zone` means nothing",
             ),
             (
-                "kind = 'xprotect'\nurl = 'https://vms'\nusername = 'LAB\\u'",
-                "Windows accounts",
-            ),
-            (
                 "kind = 'onvif'\nurl = 'http://nvr'\nrtsp = 'rtsp://nvr'",
                 "`rtsp` means nothing",
             ),

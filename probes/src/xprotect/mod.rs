@@ -3,6 +3,7 @@
 mod coverage;
 mod imageserver;
 mod site;
+mod windows;
 
 use std::{sync::Arc, time::Duration};
 
@@ -15,6 +16,7 @@ use seamline_xprotect::{
     gbd::{self, Codec, Packet, Video},
 };
 use tokio::time::timeout;
+use url::Url;
 
 pub use imageserver::ImageServer;
 pub use site::{Opened, Site, Token, recorder_url};
@@ -75,9 +77,8 @@ impl XProtectRecorder {
                 cameras.push(RemoteCamera {
                     remote: camera.id.as_str().into(),
                     name: (!camera.name.is_empty()).then(|| camera.name.as_str().into()),
-                    source: source.map(|(uri, channel)| {
-                        format!("{}#channel={channel}", uri.trim_end_matches('/')).into()
-                    }),
+                    source: source
+                        .map(|(uri, channel)| format!("{}#channel={channel}", origin(uri)).into()),
                     address: uri.map(Into::into),
                     location: (!recorder.name.is_empty()).then(|| recorder.name.as_str().into()),
                     ..RemoteCamera::default()
@@ -111,6 +112,14 @@ impl Recorder for XProtectRecorder {
 
     fn inventory(&self) -> Option<Answer<'_, Vec<RemoteCamera>>> {
         Some(Box::pin(self.inventory()))
+    }
+}
+
+/// A device by its scheme, host and port: with what path it is asked is each site's own matter.
+fn origin(uri: &str) -> String {
+    match Url::parse(uri) {
+        Ok(url) if url.has_host() => url.origin().ascii_serialization(),
+        _ => uri.trim_end_matches('/').to_owned(),
     }
 }
 

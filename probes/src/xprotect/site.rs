@@ -25,7 +25,10 @@ use seamline_xprotect::{
 use tokio::{sync::Mutex as AsyncMutex, time::timeout};
 use url::{Url, form_urlencoded};
 
-use super::ImageServer;
+use super::{
+    ImageServer,
+    windows::{Question, Windows},
+};
 use crate::{
     clock::monotonic,
     http::{AGENT, Connections, HttpConfig, address, date, tls, whole},
@@ -38,6 +41,8 @@ use crate::{
 pub struct Site {
     server: Url,
     login: Option<Login>,
+    /// Where the login is a Windows account.
+    windows: Option<Windows>,
     connections: Connections,
     tls: Arc<ClientConfig>,
     /// Chosen once: the server knows a client by it.
@@ -76,10 +81,21 @@ impl fmt::Debug for Token {
 
 #[derive(Default)]
 struct Entry {
-    /// The header that the management server accepted, until then.
-    authorization: Option<(Arc<str>, Instant)>,
+    /// By which the management server let us in, until then.
+    door: Option<(Door, Instant)>,
     /// Refused: asked again when this is over, so that no account is locked.
     refused_until: Option<Instant>,
+}
+
+/// How the management server is asked.
+#[derive(Clone)]
+enum Door {
+    /// With an access token.
+    Bearer(Arc<str>),
+    /// With name and password, on servers of before 2021.
+    Basic(Arc<str>),
+    /// As a Windows account, likewise.
+    Older,
 }
 
 /// Where a camera is.
@@ -104,20 +120,17 @@ pub struct Opened {
 
 impl Site {
     pub(super) fn new(config: &HttpConfig) -> Result<Self, BuildError> {
-        let login = config.login()?;
-        if login
+        let (server, login) = (address(&config.url)?, config.login()?);
+        let tls = Arc::new(tls(config)?);
+        let windows = login
             .as_ref()
-            .is_some_and(|login| login.username.contains('\\'))
-        {
-            return Err(BuildError::Login(
-                "Windows accounts cannot log in yet: a basic user of XProtect is needed",
-            ));
-        }
+            .and_then(|login| Windows::new(login, &server, &tls));
         Ok(Self {
-            server: address(&config.url)?,
+            windows,
+            server,
             login,
             connections: Connections::new(config)?,
-            tls: Arc::new(tls(config)?),
+            tls,
             instance: guid(rand::random()),
             entry: AsyncMutex::default(),
             newest: Mutex::default(),
@@ -205,7 +218,7 @@ impl Site {
             _ => None,
         };
         if outcome.is_err() {
-            entry.authorization = None;
+            entry.door = None;
         }
         outcome
     }
@@ -216,29 +229,34 @@ impl Site {
         before: Option<&Token>,
         now: Instant,
     ) -> Result<Token, ProbeError> {
-        let (path, authorization, lives) = match self.access().await? {
-            Some(access) => (
-                soap::SERVER_OAUTH_PATH,
-                format!("Bearer {}", access.access_token),
-                Duration::from_secs(access.expires_in.into()),
-            ),
-            None => (soap::SERVER_BASIC_PATH, self.basic()?, Duration::MAX),
-        };
+        let (door, lives) = self.door().await?;
         let current = before.map_or("", |token| &token.text);
         let asked = login::login(&self.instance, current);
-        let answer = self.server_call(path, "Login", &authorization, asked, Limits::ANSWER);
+        let answer = self.server_call(&door, "Login", asked, Limits::ANSWER);
         let result = answer
             .await?
             .ok_or_else(|| ProbeError::protocol("Login without a result"))?;
         let session =
             Session::read(&result).ok_or_else(|| ProbeError::protocol("Login without a token"))?;
         let until = now.checked_add(lives).unwrap_or(now + session.lives);
-        entry.authorization = Some((authorization.into(), until));
+        entry.door = Some((door, until));
         tracing::info!(server = %self.server, lives_s = session.lives.as_secs(), "logged in");
         Ok(Token {
             text: session.token.into(),
             renew_at: now + login::renew_after(session.lives.min(lives)),
             dies_at: now + session.lives,
+        })
+    }
+
+    /// The way in, and how long it is open.
+    async fn door(&self) -> Result<(Door, Duration), ProbeError> {
+        Ok(match (self.access().await?, &self.windows) {
+            (Some(access), _) => (
+                Door::Bearer(format!("Bearer {}", access.access_token).into()),
+                Duration::from_secs(access.expires_in.into()),
+            ),
+            (None, Some(_)) => (Door::Older, Duration::MAX),
+            (None, None) => (Door::Basic(self.basic()?.into()), Duration::MAX),
         })
     }
 
@@ -266,18 +284,25 @@ impl Site {
             |_| login::TOKEN_PATH.to_owned(),
             |url| url.path().to_owned(),
         );
-        let form = form_urlencoded::Serializer::new(String::new())
-            .extend_pairs(login::password_grant(username, password.reveal()))
-            .finish();
         let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
-        let asked = self.ask(
-            HttpMethod::POST,
-            &path,
-            &headers,
-            form.into(),
-            SMALL_BYTES_MAX,
-        );
-        let (status, body) = asked.await?;
+        let (status, body) = match &self.windows {
+            Some(windows) => {
+                // The gateway passes no such proof on: only the direct door takes it.
+                let is_direct = !path.to_ascii_lowercase().starts_with("/api/");
+                let question = Question {
+                    path: if is_direct { &path } else { login::TOKEN_PATH },
+                    headers: &headers,
+                    body: form(&login::windows_grant()),
+                    bytes_max: SMALL_BYTES_MAX,
+                };
+                windows.ask(&question).await?
+            }
+            None => {
+                let form = form(&login::password_grant(username, password.reveal()));
+                let asked = self.ask(HttpMethod::POST, &path, &headers, form, SMALL_BYTES_MAX);
+                asked.await?
+            }
+        };
         if status.is_success() {
             return serde_json::from_slice(&body)
                 .map(Some)
@@ -310,22 +335,35 @@ impl Site {
 
     async fn server_call(
         &self,
-        path: &str,
+        door: &Door,
         operation: &str,
-        authorization: &str,
         body: Vec<u8>,
         limits: Limits,
     ) -> Result<Option<Element>, ProbeError> {
-        let headers = [
-            (CONTENT_TYPE, "text/xml; charset=utf-8".to_owned()),
-            (
-                SOAP_ACTION,
-                format!("\"{}\"", soap::server_action(operation)),
-            ),
-            (AUTHORIZATION, authorization.to_owned()),
-        ];
-        let asked = self.ask(HttpMethod::POST, path, &headers, body.into(), limits.bytes);
-        let (status, body) = asked.await?;
+        let kind = (CONTENT_TYPE, "text/xml; charset=utf-8".to_owned());
+        let action = |action: String| (SOAP_ACTION, format!("\"{action}\""));
+        let (status, body) = match (door, &self.windows) {
+            (Door::Bearer(shown) | Door::Basic(shown), _) => {
+                let path = match door {
+                    Door::Bearer(_) => soap::SERVER_OAUTH_PATH,
+                    _ => soap::SERVER_BASIC_PATH,
+                };
+                let shown = (AUTHORIZATION, shown.to_string());
+                let headers = [kind, action(soap::server_action(operation)), shown];
+                let asked = self.ask(HttpMethod::POST, path, &headers, body.into(), limits.bytes);
+                asked.await?
+            }
+            (Door::Older, Some(windows)) => {
+                let question = Question {
+                    path: soap::SERVER_OLDER_PATH,
+                    headers: &[kind, action(soap::older_action(operation))],
+                    body: body.into(),
+                    bytes_max: limits.bytes,
+                };
+                windows.ask(&question).await?
+            }
+            (Door::Older, None) => return Err(ProbeError::Credentials),
+        };
         read(status, &body, operation, limits)
     }
 
@@ -432,28 +470,13 @@ impl Site {
 
     async fn ask_configuration(&self) -> Result<Configuration, ProbeError> {
         let token = self.token().await?;
-        let authorization = self.entry.lock().await.authorization.clone();
-        let authorization = match authorization {
-            Some((authorization, until)) if monotonic() < until => authorization,
-            _ => match self.access().await? {
-                Some(access) => format!("Bearer {}", access.access_token).into(),
-                None => self.basic()?.into(),
-            },
-        };
-        let path = if authorization.starts_with("Basic") {
-            soap::SERVER_BASIC_PATH
-        } else {
-            soap::SERVER_OAUTH_PATH
+        let kept = self.entry.lock().await.door.clone();
+        let door = match kept {
+            Some((door, until)) if monotonic() < until => door,
+            _ => self.door().await?.0,
         };
         let asked = configuration::request(&token.text);
-        let operation = "GetConfiguration";
-        let answer = self.server_call(
-            path,
-            operation,
-            &authorization,
-            asked,
-            configuration::LIMITS,
-        );
+        let answer = self.server_call(&door, "GetConfiguration", asked, configuration::LIMITS);
         let result = answer.await?;
         let told = result.as_ref().map(Configuration::read).unwrap_or_default();
         if told.recorders.is_empty() {
@@ -619,6 +642,12 @@ fn find(told: &Configuration, remote: &str) -> Result<Option<Place>, ProbeError>
         recorder: recorder_url(&recorder.uri)?,
         device: camera.id.clone(),
     }))
+}
+
+/// A form as it is posted.
+fn form(fields: &[(&str, &str)]) -> Bytes {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(fields).finish().into()
 }
 
 /// As text, with dashes.

@@ -13,6 +13,7 @@ mod image;
 pub mod json;
 pub mod login;
 pub mod merge;
+pub mod ntlm;
 pub mod recorder;
 pub mod relay;
 pub mod rewrite;

@@ -42,6 +42,14 @@ pub fn password_grant<'a>(username: &'a str, password: &'a str) -> [(&'static st
     ]
 }
 
+/// The fields of the form that trades a Windows account, which the connection proves, for an access token.
+pub fn windows_grant() -> [(&'static str, &'static str); 2] {
+    [
+        ("grant_type", "windows_credentials"),
+        ("client_id", CLIENT_ID),
+    ]
+}
+
 /// An access token: for the management server, and for nobody else.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Access {

@@ -13,12 +13,20 @@ pub const SERVER_OAUTH_PATH: &str = "/ManagementServer/ServerCommandServiceOAuth
 /// Where it is for who shows name and password, inside TLS.
 pub const SERVER_BASIC_PATH: &str = "/ManagementServer/ServerCommandService.svc";
 
+/// Where it is for Windows accounts, on servers of before there were access tokens.
+pub const SERVER_OLDER_PATH: &str = "/ServerAPI/ServerCommandService.asmx";
+
 /// How long answers other than configurations are.
 pub const ANSWER: Limits = Limits::ANSWER;
 
 /// The action of an operation of the management server.
 pub fn server_action(operation: &str) -> String {
     format!("{SERVER}/IServerCommandService/{operation}")
+}
+
+/// The same of [`SERVER_OLDER_PATH`].
+pub fn older_action(operation: &str) -> String {
+    format!("{SERVER}/{operation}")
 }
 
 /// The action of an operation of a recorder.
