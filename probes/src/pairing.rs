@@ -124,6 +124,51 @@ pub fn propose(primary: &[RemoteCamera], secondary: &[RemoteCamera]) -> Proposal
     }
 }
 
+/// Proposes which cameras of one list are the same: recorded twice by one management server, at two of its recorders. Of a pair, the
+/// primary's is the one that stands before the other; who is alone is among the primary's.
+pub fn propose_within(cameras: &[RemoteCamera]) -> Proposal {
+    let mut proposal = Proposal::default();
+    let mut free = vec![true; cameras.len()];
+    let mut ambiguous = vec![None; cameras.len()];
+    for by in [Evidence::Source, Evidence::Address, Evidence::Name] {
+        let mut known: HashMap<String, Vec<usize>> = HashMap::new();
+        let left = cameras.iter().enumerate().filter(|(at, _)| free[*at]);
+        for (at, camera) in left {
+            if let Some(key) = key(camera, by) {
+                known.entry(key).or_default().push(at);
+            }
+        }
+        for of_key in known.into_values() {
+            match of_key[..] {
+                [_] => {}
+                [one, other] if cameras[one].location != cameras[other].location => {
+                    (free[one], free[other]) = (false, false);
+                    proposal.pairs.push(Pair {
+                        primary: one,
+                        secondary: other,
+                        by,
+                        doubts: doubts(&cameras[one], &cameras[other], by),
+                    });
+                }
+                _ => {
+                    for at in of_key {
+                        ambiguous[at].get_or_insert(by);
+                    }
+                }
+            }
+        }
+    }
+    proposal.pairs.sort_by_key(|pair| pair.primary);
+    let alone = (0..cameras.len()).filter(|at| free[*at]);
+    proposal.primary = alone
+        .map(|at| Single {
+            at,
+            ambiguous: ambiguous[at],
+        })
+        .collect();
+    proposal
+}
+
 /// What a camera is recognised by; nothing where it says what any camera might.
 fn key(camera: &RemoteCamera, by: Evidence) -> Option<String> {
     match by {
@@ -342,6 +387,55 @@ mod tests {
         };
         assert_eq!(proposal.primary, [single(2), single(3)]);
         assert_eq!(proposal.secondary, [single(2)]);
+    }
+
+    #[test]
+    fn one_list_has_pairs_at_two_of_its_recorders() {
+        let at = |hall: &str, source: &str, address: &str, name: &str| RemoteCamera {
+            location: Some(hall.into()),
+            ..camera(source, address, name)
+        };
+        let cameras = [
+            at("A", "http://10.0.0.1#channel=0", "http://10.0.0.1/", "Gate"),
+            at("A", "http://10.0.0.1#channel=1", "http://10.0.0.1/", "Yard"),
+            at("A", "", "http://10.0.0.2/", "Roof"),
+            at("A", "", "", "Lift"),
+            at("A", "", "", "Lift"),
+            at("A", "", "", "Door"),
+            at("B", "", "http://10.0.0.2/", "Roof at night"),
+            at(
+                "B",
+                "http://10.0.0.1#channel=1",
+                "http://10.0.0.1/",
+                "Yard 2",
+            ),
+            at(
+                "B",
+                "http://10.0.0.1#channel=0",
+                "http://10.0.0.1/",
+                "Gate 2",
+            ),
+            at("B", "", "", "door"),
+        ];
+        let proposal = propose_within(&cameras);
+        assert_eq!(
+            by(&proposal),
+            [
+                (0, 8, Evidence::Source),
+                (1, 7, Evidence::Source),
+                (2, 6, Evidence::Address),
+                (5, 9, Evidence::Name),
+            ]
+        );
+        assert!(proposal.secondary.is_empty());
+        // Two of one recorder are two cameras, whatever they are called.
+        let alone: Vec<_> = proposal
+            .primary
+            .iter()
+            .map(|single| (single.at, single.ambiguous))
+            .collect();
+        let by_name = Some(Evidence::Name);
+        assert_eq!(alone, [(3, by_name), (4, by_name)]);
     }
 
     #[test]

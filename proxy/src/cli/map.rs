@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use seamline_probes::pairing::{Doubt, Evidence, Pair, Proposal, Single, propose};
+use seamline_probes::pairing::{Doubt, Evidence, Pair, Proposal, Single, propose, propose_within};
 use seamline_probes::{ClientOptions, ClockOffset, MediaSource, RecorderClient, RemoteCamera};
 use seamline_routing::{Camera, RecorderId};
 use seamline_xprotect::configuration::Configuration;
@@ -33,7 +33,13 @@ pub(super) async fn map(args: &MapArgs) -> Result<ExitCode, CliError> {
         .into_iter()
         .map(|settings| settings.camera)
         .collect();
-    print!("{}", page(&primary, &secondary, &cameras));
+    let one_server = match (&of_primary, &of_secondary) {
+        (MediaSource::XProtect(one), MediaSource::XProtect(other)) => {
+            one.server() == other.server()
+        }
+        _ => false,
+    };
+    print!("{}", page(&primary, &secondary, &cameras, one_server));
     if let MediaSource::XProtect(server) = &of_primary
         && config
             .faces
@@ -41,7 +47,7 @@ pub(super) async fn map(args: &MapArgs) -> Result<ExitCode, CliError> {
             .all(|face| face.primary.recorder != primary.recorder)
         && let Ok(told) = server.configuration(false).await
     {
-        let also = matches!(of_secondary, MediaSource::XProtect(other) if other.server() != server.server());
+        let also = matches!(of_secondary, MediaSource::XProtect(_)) && !one_server;
         let secondary = also.then_some(&secondary.recorder);
         print!("{}", face(&primary.recorder, secondary, &told));
     }
@@ -78,9 +84,14 @@ async fn ask(entry: &RecorderEntry) -> Result<Side, CliError> {
     })
 }
 
-/// The whole answer: TOML, in which everything but what is certain is a comment.
-fn page(primary: &Side, secondary: &Side, configured: &[Camera]) -> String {
-    let proposal = propose(&primary.cameras, &secondary.cameras);
+/// The whole answer: TOML, in which everything but what is certain is a comment. `one_server` tells both sides' cameras, each of which is
+/// there twice.
+fn page(primary: &Side, secondary: &Side, configured: &[Camera], one_server: bool) -> String {
+    let proposal = if one_server {
+        propose_within(&primary.cameras)
+    } else {
+        propose(&primary.cameras, &secondary.cameras)
+    };
     let mut page = String::new();
     let mut say = |line: &str| {
         page.push_str(line);
@@ -95,6 +106,11 @@ fn page(primary: &Side, secondary: &Side, configured: &[Camera]) -> String {
             clock(side.clock)
         ));
     }
+    if one_server {
+        say(
+            "# One management server: each camera belongs to the one that another of its recorders has.",
+        );
+    }
     let mut ids: HashSet<String> = configured
         .iter()
         .map(|camera| camera.id.to_string())
@@ -103,7 +119,7 @@ fn page(primary: &Side, secondary: &Side, configured: &[Camera]) -> String {
         say("");
         say(&section(pair, primary, secondary, configured, &mut ids));
     }
-    let singles = singles(&proposal, primary, secondary);
+    let singles = singles(&proposal, primary, secondary, one_server);
     if !singles.is_empty() {
         say("\n# Without a partner:");
         for line in &singles {
@@ -256,7 +272,7 @@ fn against(doubt: Doubt, one: &RemoteCamera, other: &RemoteCamera) -> String {
     }
 }
 
-fn singles(proposal: &Proposal, primary: &Side, secondary: &Side) -> Vec<String> {
+fn singles(proposal: &Proposal, primary: &Side, secondary: &Side, one_server: bool) -> Vec<String> {
     let mut lines = Vec::new();
     for (singles, here, there) in [
         (&proposal.primary, primary, secondary),
@@ -268,6 +284,10 @@ fn singles(proposal: &Proposal, primary: &Side, secondary: &Side) -> Vec<String>
             };
             let why = match ambiguous {
                 Some(by) => format!("several share its {}", shared(*by, camera)),
+                None if one_server => {
+                    "nothing at another of its recorders has its source id, address or name"
+                        .to_owned()
+                }
                 None => format!(
                     "nothing at {} has its source id, address or name",
                     there.recorder
@@ -371,7 +391,7 @@ mod tests {
                 camera("B6", "urn:cam:6", "", ""),
             ],
         );
-        let page = page(&primary, &secondary, &[]);
+        let page = page(&primary, &secondary, &[], false);
         assert_eq!(
             page,
             r#"# nvr-1: 5 cameras, clock +3600.3 s from this machine's (within 1.0 s)
@@ -430,7 +450,7 @@ copies = [
             .collect();
         assert_eq!(cameras.len(), 3);
         // What is there already is not proposed again, and its id is not given to another.
-        let again = super::page(&primary, &secondary, &cameras[..1]);
+        let again = super::page(&primary, &secondary, &cameras[..1], false);
         assert!(again.contains("configured as \"gate-a\""), "{again}");
         assert!(again.contains("id = \"gate-a-2\""), "{again}");
     }
@@ -473,7 +493,7 @@ copies = [
             side("a", &[coded("H264 1x1")]),
             side("b", &[coded("H265 1x1")]),
         );
-        let page = page(&one, &other, &[]);
+        let page = page(&one, &other, &[], false);
         assert!(
             page.contains("Their codecs differ, \"H264 1x1\" and \"H265 1x1\""),
             "{page}"
