@@ -28,7 +28,7 @@ pub enum XmlError {
     #[error("XML deeper than {DEPTH_MAX} elements")]
     TooDeep,
     /// A text longer than any is.
-    #[error("XML with a text longer than {TEXT_BYTES_MAX} bytes")]
+    #[error("XML with a text longer than is read")]
     TextTooLong,
     /// A document type: it could define entities without end, or name files and hosts.
     #[error("XML with a document type, which is refused")]
@@ -54,6 +54,8 @@ pub struct Limits {
     pub bytes: usize,
     /// Its elements.
     pub elements: usize,
+    /// The text of one of them, and each attribute.
+    pub text: usize,
 }
 
 impl Limits {
@@ -61,6 +63,7 @@ impl Limits {
     pub const ANSWER: Self = Self {
         bytes: DOCUMENT_BYTES_MAX,
         elements: ELEMENTS_MAX,
+        text: TEXT_BYTES_MAX,
     };
 }
 
@@ -94,6 +97,7 @@ impl Element {
         let text = String::from_utf8_lossy(bytes);
         let tree = Tree {
             elements_left: limits.elements,
+            text_max: limits.text,
             ..Tree::default()
         };
         tree.read(text.trim_start_matches('\u{feff}').trim())
@@ -150,6 +154,7 @@ struct Tree {
     open: Vec<Element>,
     root: Option<Element>,
     elements_left: usize,
+    text_max: usize,
 }
 
 impl Tree {
@@ -212,7 +217,7 @@ impl Tree {
             let value = attribute
                 .normalized_value(XmlVersion::Implicit1_0)
                 .map_err(|_| XmlError::Entity)?;
-            if value.len() > TEXT_BYTES_MAX {
+            if value.len() > self.text_max {
                 return Err(XmlError::TextTooLong);
             }
             element
@@ -241,7 +246,7 @@ impl Tree {
                 Err(XmlError::NotOne)
             };
         };
-        if element.text.len() + text.len() > TEXT_BYTES_MAX {
+        if element.text.len() + text.len() > self.text_max {
             return Err(XmlError::TextTooLong);
         }
         element.text.push_str(text);

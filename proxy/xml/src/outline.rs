@@ -126,6 +126,7 @@ mod tests {
         let small = Limits {
             bytes: 100,
             elements: 2,
+            text: 100,
         };
         assert_eq!(
             outline("<a><b/><c><d></d></c></a>", small, &[]),

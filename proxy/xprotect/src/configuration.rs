@@ -9,6 +9,8 @@ use crate::soap::{self, SERVER};
 pub const LIMITS: Limits = Limits {
     bytes: 48 << 20,
     elements: 1_000_000,
+    // Licences and descriptions come along.
+    text: 4 << 20,
 };
 
 /// The body of `GetConfiguration`.

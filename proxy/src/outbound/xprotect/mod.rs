@@ -16,6 +16,7 @@ use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
 use seamline_xprotect::{Answer, Extras, ImageHead, Incoming, Method, Pass};
+use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{Arrival, LegFailure, Order};
@@ -78,7 +79,8 @@ pub struct XProtectLeg {
     over: bool,
 }
 
-type Renewing = Pin<Box<dyn Future<Output = Result<Token, ProbeError>> + Send>>;
+/// Goes on by itself: a leg whose client has enough is not polled for longer than some tokens live.
+type Renewing = JoinHandle<Result<Token, ProbeError>>;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ask {
@@ -224,25 +226,32 @@ impl XProtectLeg {
         self.server.peer_closed(cx)
     }
 
-    /// Takes a token along that others got meanwhile: a session dies with the one it was opened with.
+    /// Renews the token, or takes one along that others got meanwhile: a session dies with the one it was opened with.
     pub fn keep_alive(&mut self, _now: Instant) {
-        if let Some(newest) = self.site.newest() {
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        self.renew(&mut cx);
+        if let Some(newest) = self
+            .site
+            .newest()
+            .filter(|newest| newest.renew_at > self.token.renew_at)
+        {
             self.update(newest);
-            let mut cx = Context::from_waker(std::task::Waker::noop());
-            let _ = self.server.flush(&mut cx);
         }
+        let _ = self.server.flush(&mut cx);
     }
 
     fn renew(&mut self, cx: &mut Context<'_>) {
         if self.renewing.is_none() && clock::now() >= self.token.renew_at {
             let site = Arc::clone(&self.site);
-            self.renewing = Some(Box::pin(async move { site.token().await }));
+            self.renewing = Some(tokio::spawn(async move { site.token().await }));
         }
         let Some(renewing) = &mut self.renewing else {
             return;
         };
-        if let Poll::Ready(renewed) = renewing.as_mut().poll(cx) {
+        if let Poll::Ready(renewed) = Pin::new(renewing).poll(cx) {
             self.renewing = None;
+            let renewed =
+                renewed.unwrap_or_else(|why| Err(ProbeError::Unreachable(why.to_string().into())));
             match renewed {
                 Ok(token) => self.update(token),
                 Err(error) => {
