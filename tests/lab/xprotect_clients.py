@@ -7,6 +7,7 @@ object a line, what it was told.
 CLIENT: `soap` (milestonexprotectwspython, HTTP Basic, SOAP 1.1), `soap-older` (the same at the .asmx), `rest`
 (milestonexprotectrestpython through the gateway), `ntlm` (requests_ntlm at the .asmx), `oauth` (discovery, access token, Login, renewal, as vendors'
 samples do it). With `again`, for each line on standard input it asks again for what it was told, on the token that it has; `login` logs in anew;
+`token` tells the token;
 `play GUID MS` connects with its token to the recorder that it was told of, and asks for the picture of that instant.
 
 Certificates are held against the authority in REQUESTS_CA_BUNDLE; without it they are not looked at.
@@ -176,7 +177,7 @@ def main():
     run(client.told)
     for line in sys.stdin if again else []:
         word, *rest = line.split()
-        run({"login": client.login, "told": client.told, "play": lambda: client.play(*rest)}[word])  # noqa: B023
+        run({"login": client.login, "told": client.told, "token": lambda: {"token": client.token}, "play": lambda: client.play(*rest)}[word])  # noqa: B023
 
 
 if __name__ == "__main__":

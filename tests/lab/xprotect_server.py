@@ -1,9 +1,18 @@
 """What a management server of XProtect has besides logins by access token: the older service with NTLM, the gateway, registered
 services, service descriptions, WebSockets. For xprotect_site.py; written from what is known of the wire alone."""
 
+import atexit
 import base64
+import glob
+import hashlib
 import json
+import os
+import ssl
 import struct
+import sys
+import tempfile
+
+import frames
 
 SERVER_TYPE = "a10cd823-bb4e-4d31-a162-dd236fc78fa6"
 EVENTS_TYPE = "11111111-bb4e-4d31-a162-dd236fc78fa6"
@@ -12,14 +21,29 @@ OLDER = "/serverapi/servercommandservice.asmx"
 MACHINE = "vmshost"
 
 
-def ntlm_challenge():
-    """CHALLENGE_MESSAGE of MS-NLMP 2.2.1.2: a domain, a challenge, and what the target says of itself."""
-    target = "YARD".encode("utf-16-le")
-    pairs = b"".join(struct.pack("<HH", kind, len(target)) + target for kind in (2, 1)) + struct.pack("<HHQ", 7, 8, 133_000_000_000_000_000) + bytes(4)
-    flags = 0x1 | 0x4 | 0x200 | 0x8000 | 0x80000 | 0x800000 | 0x20000000 | 0x80000000 | 0x10000
-    head = b"NTLMSSP\0" + struct.pack("<I", 2) + struct.pack("<HHI", len(target), len(target), 56) + struct.pack("<I", flags) + b"12345678" + bytes(8)
-    head += struct.pack("<HHI", len(pairs), len(pairs), 56 + len(target)) + bytes([10, 0, 0x39, 0x38, 0, 0, 0, 15])
-    return head + target + pairs
+def acceptor(site, certificate):
+    """Who checks a proof of NTLM: pyspnego, against the accounts of the site; inside TLS with the certificate bound in (RFC 5929)."""
+    packages = glob.glob(os.path.join(os.path.dirname(__file__), "../.lab/venv/lib/python3*/site-packages"))
+    sys.path.extend(folder for folder in packages if folder not in sys.path)
+    import spnego
+    from spnego.channel_bindings import GssChannelBindings
+
+    if "NTLM_USER_FILE" not in os.environ:
+        accounts = tempfile.NamedTemporaryFile("w", suffix=".accounts", delete=False)
+        for account in filter(None, (site.user, site.narrow, site.windows)):
+            name, _, password = account.partition(":")
+            domain, _, name = name.rpartition("\\")
+            # Where none is named, in whatever domain.
+            for domain in [domain] if domain else ["YARD", ""]:
+                accounts.write(f"{domain}:{name}:{password}\n")
+        accounts.close()
+        os.environ["NTLM_USER_FILE"] = accounts.name
+        atexit.register(os.unlink, accounts.name)
+    bound = None
+    if certificate and site.extended:
+        digest = hashlib.sha256(ssl.PEM_cert_to_DER_cert(certificate)).digest()
+        bound = GssChannelBindings(application_data=b"tls-server-end-point:" + digest)
+    return spnego.server(protocol="ntlm", channel_bindings=bound), bound and hashlib.md5(bound.pack()).digest()
 
 
 def ntlm_user(message):
@@ -29,22 +53,34 @@ def ntlm_user(message):
 
 
 def windows(handler, headers):
-    """Whether this connection has proved itself; else the answer that asks it to. The proof itself is not checked."""
+    """Whether this connection has proved itself; else the answer that asks it to."""
     if getattr(handler, "windows", None):
         return None
+    site = handler.site
     kind, _, shown = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "basic" and handler.site.accepts(*base64.b64decode(shown).decode().split(":", 1)):
+    if kind.lower() == "basic" and site.accepts(*base64.b64decode(shown).decode().split(":", 1)):
         return None
-    if kind.lower() in ("ntlm", "negotiate") and shown:
+    if kind.lower() in site.schemes and shown:
         message = base64.b64decode(shown)
         if message[8:12] == b"\x01\0\0\0":
-            challenge = base64.b64encode(ntlm_challenge()).decode()
-            handler.challenged = True
-            return 401, "text/html", "<html>401</html>", {"WWW-Authenticate": f"NTLM {challenge}"}
-        if message[8:12] == b"\x03\0\0\0" and getattr(handler, "challenged", False):
-            handler.windows = ntlm_user(message)
-            return None
-    return 401, "text/html", "<html>401</html>", {"WWW-Authenticate": "NTLM"}
+            handler.acceptor, handler.bound = acceptor(site, site.certificate)
+            challenge = base64.b64encode(handler.acceptor.step(message)).decode()
+            return 401, "text/html", "<html>401</html>", {"WWW-Authenticate": f"{kind} {challenge}"}
+        if message[8:12] == b"\x03\0\0\0" and getattr(handler, "acceptor", None):
+            try:
+                handler.acceptor.step(message)
+                # pyspnego lets in who binds nothing.
+                proved = handler.acceptor.complete and (not handler.bound or handler.bound in message)
+            except Exception as error:
+                frames.emit(event="call", name=f"refused {type(error).__name__}")
+                proved = False
+            if proved:
+                handler.windows = ntlm_user(message)
+                frames.emit(event="call", name="proved")
+                return None
+            handler.acceptor = None
+    offered = {name: "" for name in site.schemes}
+    return 401, "text/html", "<html>401</html>", {"WWW-Authenticate": ", ".join({"ntlm": "NTLM", "negotiate": "Negotiate"}[name] for name in offered)}
 
 
 def services(host):

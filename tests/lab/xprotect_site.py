@@ -17,6 +17,7 @@ answer with pictures from now on). Answers that are none, for the next request o
 import argparse
 import base64
 import bisect
+import copy
 import json
 import math
 import os
@@ -43,6 +44,10 @@ RECORDER = "http://videoos.net/2/XProtectCSRecorderCommand"
 CAMERA = "11111111-2222-3333-4444-555555555555"
 OTHER = "99999999-2222-3333-4444-555555555555"
 HARDWARE = "aaaaaaaa-2222-3333-4444-555555555555"
+# Of the second recording server.
+TWIN_OTHER = "88888888-2222-3333-4444-555555555555"
+TWIN_HARDWARE = "eeeeeeee-2222-3333-4444-555555555555"
+TWIN_RECORDING_SERVER = "cccccccc-2222-3333-4444-555555555555"
 RECORDING_SERVER = "bbbbbbbb-2222-3333-4444-555555555555"
 SEQUENCES = {
     "RecordingWithTriggerSequence": "0601d294-b7e5-4d93-9614-9658561ad5e4",
@@ -134,6 +139,33 @@ class Site:
         if a.edge:
             offset += round(time.time() * 1000) - clock.parse_iso(a.edge)
         self.ahead_ms = a.clock_offset_ms
+        self.record(a, hidden, offset)
+        self.twin, self.uri = None, a.hardware
+        self.mask, self.lacks, self.slow_s = a.mask, a.lacks, 0.0
+        self.user, self.life_s, self.page = a.user, a.token_life, a.page
+        # A user who may see one camera of the two, and who has which token.
+        self.narrow, self.child, self.pad = a.narrow_user, a.child, a.pad
+        self.windows, self.schemes, self.extended = a.windows_user, a.windows_schemes.split(","), a.extended_protection
+        self.certificate = None
+        if a.tls:
+            with open(a.tls.split(",")[0]) as file:
+                self.certificate = file.read()
+        self.users = {}
+        self.camera, self.cameras, self.unlisted = a.camera.lower(), a.names.split(","), a.unlisted
+        self.tokens, self.access, self.count = {token: math.inf for token in a.known_token}, {}, 0
+        # Access tokens are of one server.
+        self.number = os.urandom(4).hex()
+        self.lock = threading.Lock()
+        self.faults = set()
+        self.sequence = 0
+        if a.twin:
+            guid, _, gap = a.twin.partition(",")
+            # Logins and faults are those of the site.
+            self.twin = copy.copy(self)
+            self.twin.camera = guid.lower()
+            self.twin.record(a, [tuple(map(clock.parse_iso, gap.split(",")))] if gap else [], offset)
+
+    def record(self, a, hidden, offset):
         footage = store.Store(a.footage, hidden, offset, False)
         self.codec = CODECS[footage.codecs["video"].name]
         self.spans = [(epoch_ms(start), epoch_ms(end)) for start, end in footage.spans]
@@ -152,18 +184,6 @@ class Site:
             self.groups = [Golden(GOLDEN_MS + ms) for ms in (-1000, 0, 1000)]
             self.spans = [(GOLDEN_MS - 1000, GOLDEN_MS + 2000)]
         self.stills = [Still(at, end) for group in self.groups for at, end in zip(group.times, [*group.times[1:], group.end])]
-        self.mask, self.lacks, self.slow_s = a.mask, a.lacks, 0.0
-        self.user, self.life_s, self.page = a.user, a.token_life, a.page
-        # A user who may see one camera of the two, and who has which token.
-        self.narrow, self.child, self.pad = a.narrow_user, a.child, a.pad
-        self.users = {}
-        self.camera, self.unlisted = a.camera.lower(), a.unlisted
-        self.tokens, self.access, self.count = {token: math.inf for token in a.known_token}, {}, 0
-        # Access tokens are of one server.
-        self.number = os.urandom(4).hex()
-        self.lock = threading.Lock()
-        self.faults = set()
-        self.sequence = 0
 
     def now_ms(self):
         return round(time.time() * 1000) + self.ahead_ms
@@ -317,9 +337,15 @@ class Handler(socketserver.BaseRequestHandler):
             return 200, "application/json", json.dumps(told, separators=(",", ":"))
         if path in ("/idp/connect/token", "/api/idp/connect/token") and method == "POST":
             form = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
+            if path.startswith("/idp/") and (site.windows and not body or form.get("grant_type") == "windows_credentials"):
+                refused = management.windows(self, headers)
+                if refused:
+                    return refused
+                form |= {"grant_type": "password", "username": self.windows, "password": None}
+            form.setdefault("password", "")
             if form.get("grant_type") != "password" or form.get("client_id") not in ("GrantValidatorClient", "VmsClient"):
                 return 400, "application/json", '{"error":"unsupported_grant_type"}'
-            if not site.accepts(form.get("username", ""), form.get("password", "")):
+            if form["password"] is not None and not site.accepts(form.get("username", ""), form["password"]):
                 return 400, "application/json", '{"error":"invalid_grant","error_description":"LockedOrInvalid"}'
             site.access[access := f"access-{site.number}-{len(site.access)}"] = form.get("username", "")
             frames.emit(event="call", name="access")
@@ -391,25 +417,32 @@ class Handler(socketserver.BaseRequestHandler):
             token = fields(parameters).get("token")
             if not site.is_good(token):
                 return fault("s:51000", "VMO61008: You do not have sufficient permissions")
-            named = [(site.camera, "Gate"), (OTHER, "Yard")][site.unlisted and "list" not in site.faults :]
+            named = list(zip((site.camera, OTHER), site.cameras))[site.unlisted and "list" not in site.faults :]
             if site.narrow and site.users.get(token) == site.narrow.split(":")[0]:
                 named = named[1:]
-            cameras = "".join(
-                f"<CameraInfo><DeviceId>{guid}</DeviceId><DeviceIndex>{index}</DeviceIndex><HardwareId>{HARDWARE}</HardwareId><Name>{name}</Name>"
-                f"<RecorderId>{RECORDING_SERVER}</RecorderId><CameraSecurity><Browse>true</Browse></CameraSecurity></CameraInfo>"
-                for index, (guid, name) in enumerate(named)
-            )
-            scheme = "https" if self.context else "http"
-            recorder = (
-                f"<Cameras>{cameras}</Cameras><Description>{'x' * site.pad}</Description><Hardware><HardwareInfo><HardwareId>{HARDWARE}</HardwareId><Name>Axis</Name>"
-                f"<RecorderId>{RECORDING_SERVER}</RecorderId><Uri>http://10.0.0.17/</Uri></HardwareInfo></Hardware><HostName>recorder</HostName>"
-                f"<Name>Recorder</Name><RecorderId>{RECORDING_SERVER}</RecorderId><WebServerUri>{scheme}://localhost:{site.port}/</WebServerUri>"
-                "<XmlEncoding>utf-8</XmlEncoding>"
-            )
+            recorder = self.recorder_info(site, RECORDING_SERVER, "Recorder", HARDWARE, named)
+            if site.twin:
+                named = zip((site.twin.camera, TWIN_OTHER), (f"{name} B" for name in site.cameras))
+                twin = self.recorder_info(site.twin, TWIN_RECORDING_SERVER, "Recorder B", TWIN_HARDWARE, named)
+                recorder += f"</RecorderInfo><RecorderInfo>{twin}"
             if operation == "QueryRecorderInfo":
                 return soap(SERVER, operation, recorder)
             return soap(SERVER, operation, f"<Recorders><RecorderInfo>{recorder}</RecorderInfo></Recorders><ServerName>vms</ServerName>")
         return fault("s:Client", f"unknown {operation}")
+
+    def recorder_info(self, site, number, name, hardware, named):
+        cameras = "".join(
+            f"<CameraInfo><DeviceId>{guid}</DeviceId><DeviceIndex>{index}</DeviceIndex><HardwareId>{hardware}</HardwareId><Name>{escape(name)}</Name>"
+            f"<RecorderId>{number}</RecorderId><CameraSecurity><Browse>true</Browse></CameraSecurity></CameraInfo>"
+            for index, (guid, name) in enumerate(named)
+        )
+        scheme = "https" if self.context else "http"
+        return (
+            f"<Cameras>{cameras}</Cameras><Description>{'x' * site.pad}</Description><Hardware><HardwareInfo><HardwareId>{hardware}</HardwareId><Name>Axis</Name>"
+            f"<RecorderId>{number}</RecorderId><Uri>{escape(site.uri)}</Uri></HardwareInfo></Hardware><HostName>recorder</HostName>"
+            f"<Name>{name}</Name><RecorderId>{number}</RecorderId><WebServerUri>{scheme}://localhost:{site.port}/</WebServerUri>"
+            "<XmlEncoding>utf-8</XmlEncoding>"
+        )
 
     def recorder_answer(self, method, path, headers, body):
         site = self.site
@@ -532,7 +565,7 @@ class ImageServer:
         device, token = match.groups() if match else (values.get("cameraid", ""), "")
         if not self.site.is_good(token):
             return self.answer(number, name, "<connected>no</connected><errorreason>Invalid token</errorreason>")
-        if device.lower() not in (self.site.camera, OTHER):
+        if device.lower() not in (self.site.camera, OTHER, TWIN_OTHER):
             return self.answer(number, name, "<connected>no</connected><errorreason>Unknown device</errorreason>")
         self.token = token
         inner = "<connected>yes</connected><errorreason>Success</errorreason>"
@@ -701,6 +734,12 @@ def main():
     parser.add_argument("--server-port", type=int, default=0, help="of the management server")
     parser.add_argument("--user", metavar="NAME:PASSWORD")
     parser.add_argument("--narrow-user", metavar="NAME:PASSWORD", help="another, who may see one of the two cameras")
+    parser.add_argument("--windows-user", metavar="DOMAIN\\NAME:PASSWORD", help="an account of Windows, let in by NTLM")
+    parser.add_argument("--windows-schemes", default="negotiate,ntlm", help="how it may prove itself over HTTP")
+    parser.add_argument("--extended-protection", action="store_true", help="a proof inside TLS must be bound to the certificate")
+    parser.add_argument("--hardware", metavar="URL", default="http://10.0.0.17/", help="of the device that its cameras are of")
+    parser.add_argument("--names", default="Gate,Yard", help="of its two cameras")
+    parser.add_argument("--twin", metavar="GUID[,FROM,TO]", help="a second recording server, with the same camera by this GUID, and nothing then")
     parser.add_argument("--child", metavar="URL", help="a site below this one")
     parser.add_argument("--pad", type=int, default=0, help="bytes by which a configuration is longer")
     parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
@@ -730,7 +769,11 @@ def main():
     ]
     management, recording = (Server(("127.0.0.1", port), kind) for port, kind in zip((a.server_port, a.port), kinds))
     site.port = recording.server_address[1]
-    for server in (management, recording):
+    servers = [management, recording]
+    if site.twin:
+        servers.append(Server(("127.0.0.1", 0), type("Twin", (kinds[1],), {"site": site.twin})))
+        site.twin.port = servers[-1].server_address[1]
+    for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     threading.Thread(target=frames.follow, args=(site.obey,), daemon=True).start()
     frames.emit(event="ready", url=f"{'https' if context else 'http'}://localhost:{management.server_address[1]}")

@@ -132,6 +132,40 @@ impl Setup {
         self.with("--server-port", &port.to_string())
     }
 
+    /// The device that its two cameras are of, by address, and what they are called.
+    pub fn cameras(self, hardware: &str, names: [&str; 2]) -> Self {
+        self.with("--hardware", hardware)
+            .with("--names", &names.join(","))
+    }
+
+    /// A second recording server records the camera too, as this GUID, and nothing from `from` to `to`.
+    pub fn twin(self, guid: &str, from: i64, to: i64) -> Self {
+        let gap = format!("{guid},{},{}", clock::iso(from), clock::iso(to));
+        self.with("--twin", &gap)
+    }
+
+    /// Lets an account of Windows in, `DOMAIN\\name`, by NTLM.
+    pub fn windows_user(self, name: &str, password: &str) -> Self {
+        self.with("--windows-user", &format!("{name}:{password}"))
+    }
+
+    /// How accounts of Windows prove themselves over HTTP, such as `negotiate,ntlm`.
+    pub fn windows_schemes(self, schemes: &str) -> Self {
+        self.with("--windows-schemes", schemes)
+    }
+
+    /// A proof inside TLS must be bound to the certificate.
+    pub fn extended_protection(mut self) -> Self {
+        self.arguments.push("--extended-protection".to_owned());
+        self
+    }
+
+    /// As before 2021: no access tokens.
+    pub fn older(mut self) -> Self {
+        self.arguments.push("--no-oauth".to_owned());
+        self
+    }
+
     /// It speaks TLS alone, with a certificate and its key (PEM files).
     pub fn tls(self, [certificate, key]: &[PathBuf; 2]) -> Self {
         self.with(
@@ -263,6 +297,12 @@ impl Client {
     /// Asks again, with the token that it has.
     pub fn ask(&mut self) -> Value {
         self.program.tell("told");
+        self.said()
+    }
+
+    /// The token that it has for recorders.
+    pub fn token(&mut self) -> Value {
+        self.program.tell("token");
         self.said()
     }
 

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use seamline_tests::{
+    authority::Authority,
     clock::{FRAME_MS, noon},
     footage::{Footage, Recipe},
+    imageserver::Client,
     player::Player,
+    probe::Probe,
     recorder,
     report::{Report, judge},
-    seamline::{Config, Seamline},
-    xprotect::{Setup, Site},
+    seamline::{Config, Seamline, free_port},
+    stream::{assert_one_stream, uneven_steps, units},
+    xprotect::{CAMERA, Setup, Site},
 };
 
 const SOON: Duration = Duration::from_secs(40);
@@ -92,7 +96,15 @@ fn a_gap_of_a_site_is_filled_by_a_recorder_of_another_kind() {
 
 #[test]
 fn what_breaks_in_the_middle_of_a_body_costs_no_picture() {
-    for fault in ["reset", "stall", "no-trailer", "codec", "expire", "kill"] {
+    for fault in [
+        "reset",
+        "stall",
+        "no-trailer",
+        "codec",
+        "expire",
+        "empty",
+        "kill",
+    ] {
         let mut pair = Pair::h264(Setup::default());
         let seamline = pair.serve();
         let mut player = Player::onvif(&seamline.url(), noon(2.0));
@@ -138,4 +150,300 @@ fn a_session_outlives_its_token() {
     assert_eq!(count("connect"), 2, "{calls:?}");
     let log = seamline.log().join("\n");
     assert!(!log.contains("s3cret") && !log.contains("TOKEN#"), "{log}");
+}
+
+/// A configuration in which the house is at a site with an account of Windows.
+fn as_windows(site: &Site, name: &str, password: &str) -> Config {
+    Config::default()
+        .xprotect("primary", site)
+        .recorder("username", name)
+        .recorder("password", password)
+}
+
+#[test]
+fn an_account_of_windows_proves_itself_and_plays() {
+    let footage = Recipe::default().make();
+    let authority = Authority::new("site");
+    let windows = || Setup::default().windows_user("YARD\\seamline", "gehe1m");
+    let sealed = || windows().tls(&authority.issue("localhost"));
+    for (what, setup, doors) in [
+        ("the token endpoint", windows(), ["access", "login bearer"]),
+        (
+            "inside TLS, bound to the certificate",
+            sealed().extended_protection(),
+            ["access", "login bearer"],
+        ),
+        (
+            "where only Negotiate is offered",
+            windows().windows_schemes("negotiate"),
+            ["access", "login bearer"],
+        ),
+        (
+            "before there were access tokens",
+            windows().older(),
+            ["proved", "login older"],
+        ),
+    ] {
+        let site = setup.token_life(Duration::from_secs(6)).start(&footage);
+        let seamline = as_windows(&site, "YARD\\seamline", "gehe1m")
+            .recorder("ca_file", authority.file().display().to_string())
+            .serve();
+        let mut player = Player::onvif(&seamline.url(), noon(2.0));
+        // Once through a renewal, each with a proof; the others log in no otherwise.
+        let renews = doors[0] == "proved";
+        player.watch_until(noon(if renews { 9.0 } else { 3.0 }), SOON);
+        let report = judge(&player.pictures, &[("primary", &footage)]);
+        println!("{what}: {report}");
+        report.assert_seamless();
+        let calls = site.calls();
+        let count = |name: &str| calls.iter().filter(|call| *call == name).count();
+        let logins = if renews { 2 } else { 1 };
+        assert!(count("proved") >= logins, "{what}: {calls:?}");
+        assert!(
+            doors.iter().all(|door| count(door) >= logins),
+            "{what}: {calls:?}"
+        );
+        assert!(!renews || count("connectupdate") >= 1, "{what}: {calls:?}");
+        let log = seamline.log().join("\n");
+        assert!(!log.contains("gehe1m") && !log.contains("TOKEN#"), "{log}");
+    }
+    // A wrong password is shown once, whatever the players ask.
+    let site = windows().start(&footage);
+    let config = as_windows(&site, "YARD\\seamline", "wrong");
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let checked = config.command(&["check", "--probe"], folder.path());
+    let said = String::from_utf8_lossy(&checked.stdout);
+    assert!(
+        !checked.status.success() && said.contains("credentials"),
+        "{said}"
+    );
+    let calls = site.calls();
+    let refused = calls.iter().filter(|call| call.starts_with("refused"));
+    assert_eq!(refused.count(), 1, "{calls:?}");
+}
+
+#[test]
+fn what_a_site_of_before_2021_tells_is_asked_by_name_and_password_inside_tls() {
+    let footage = Recipe::default().make();
+    let authority = Authority::new("site");
+    let site = Setup::default()
+        .user("viewer", "s3cret")
+        .older()
+        .token_life(Duration::from_secs(6))
+        .tls(&authority.issue("localhost"))
+        .start(&footage);
+    let seamline = Config::default()
+        .xprotect("primary", &site)
+        .recorder("ca_file", authority.file().display().to_string())
+        .serve();
+    let mut player = Player::onvif(&seamline.url(), noon(2.0));
+    player.watch_until(noon(10.0), SOON);
+    let report = judge(&player.pictures, &[("primary", &footage)]);
+    println!("{report}");
+    report.assert_seamless();
+    let calls = site.calls();
+    let count = |name: &str| calls.iter().filter(|call| *call == name).count();
+    assert!(
+        count("login basic") >= 2 && count("connectupdate") >= 1,
+        "{calls:?}"
+    );
+    assert_eq!(count("access"), 0, "{calls:?}");
+}
+
+#[test]
+fn clocks_apart_and_pictures_of_mjpeg_make_one_stream() {
+    for (recipes, ahead) in [
+        ([Recipe::default(), Recipe::secondary()], 90_000),
+        (
+            [Recipe::default().mjpeg("4"), Recipe::default().mjpeg("9")],
+            0,
+        ),
+    ] {
+        let footage = recipes.map(|recipe| recipe.make());
+        let setup = Setup::default().user("viewer", "s3cret");
+        let primary = setup
+            .clone()
+            .without(noon(4.0), noon(8.0))
+            .start(&footage[0]);
+        let secondary = setup.ahead_ms(ahead).start(&footage[1]);
+        let seamline = Config::default()
+            .policy("failback", "at-seam")
+            .xprotect("primary", &primary)
+            .xprotect("secondary", &secondary)
+            .ahead(ahead)
+            .serve();
+        let end = noon(14.0);
+        let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(end)));
+        player.watch_to_end(SOON);
+        let report = shown(&player, &footage[0], &footage[1]);
+        report.assert_seamless();
+        assert_eq!(
+            report.sites(),
+            ["primary", "secondary", "primary"],
+            "{report}"
+        );
+        assert_eq!(player.errors, [""; 0]);
+    }
+}
+
+#[test]
+fn a_recording_that_grows_is_followed() {
+    let footage = Recipe::default().make();
+    let site = Setup::default()
+        .user("viewer", "s3cret")
+        .edge(noon(20.0))
+        .start(&footage);
+    let seamline = Config::default().xprotect("primary", &site).serve();
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    let now = i64::try_from(now.expect("it is after 1970").as_millis())
+        .expect("it is before the year 292278994");
+    let mut probe = Probe::open(&seamline.url());
+    let answer = probe.play(now - 8_000, None, &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // Recorded after we came.
+    probe.receive_until(now + 3_000, SOON);
+    assert_eq!(probe.byes(), 0);
+    assert_one_stream(&probe.tracks[0]);
+    assert_eq!(uneven_steps(&units(&probe.tracks[0]), FRAME_MS), []);
+}
+
+/// A configuration without cameras, to which `map` adds.
+fn head(port: u16, recorders: &[(&str, &Site)]) -> String {
+    let mut text = format!("listen = \"127.0.0.1:{port}\"\n[policy]\nfailback = \"at-seam\"\n");
+    for (name, site) in recorders {
+        text += &format!(
+            "[[site]]\nname = \"{name}\"\n[[recorder]]\nname = \"vms-{name}\"\nsite = \"{name}\"\nkind = \"xprotect\"\nurl = \"{}\"\nusername = \"viewer\"\npassword = \"s3cret\"\n",
+            site.url()
+        );
+    }
+    text
+}
+
+/// What `map` proposes for two recorders of a configuration.
+fn mapped(head: &str, [primary, secondary]: [&str; 2]) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let file = folder.path().join("seamline.toml");
+    std::fs::write(&file, head).expect("the temporary folder can be written");
+    let file = file.display().to_string();
+    let asked = [
+        "map",
+        "--primary",
+        primary,
+        "--secondary",
+        secondary,
+        "-c",
+        &file,
+    ];
+    let output = seamline_tests::seamline::seamline(&asked, folder.path());
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    String::from_utf8(output.stdout).expect("the program prints UTF-8")
+}
+
+/// Serves what `map` proposed, word for word but for the ports; plays over the gap as a player of RTSP and as a client of XProtect.
+fn plays_as_mapped(head: &str, port: u16, page: &str, site: &Site, footage: &Footage) {
+    let (management, recorder) = (free_port(), free_port());
+    let page = page
+        .replace(
+            "[\"0.0.0.0:80\", \"0.0.0.0:443\"]",
+            &format!("\"127.0.0.1:{management}\""),
+        )
+        .replace("0.0.0.0:7563", &format!("127.0.0.1:{recorder}"))
+        .replace("0.0.0.0:7573", &format!("127.0.0.1:{}", free_port()));
+    let config: serde_json::Value =
+        toml::from_str(&format!("{head}{page}")).unwrap_or_else(|error| panic!("{error}: {page}"));
+    let seamline = Seamline::of(&config, port, "info");
+    let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(11.0))));
+    player.watch_to_end(SOON);
+    let report = judge(&player.pictures, &[("either", footage)]);
+    println!("{report}");
+    report.assert_seamless();
+    assert_eq!(
+        report.runs.last().map(|run| run.last),
+        Some(noon(11.0) - FRAME_MS)
+    );
+    let token = xprotect_token(&format!("http://localhost:{management}"));
+    let mut client = Client::open(recorder);
+    assert_eq!(client.connect(CAMERA, &token)["connected"], "yes");
+    let mut last = client.goto(noon(3.0))["current"].as_i64();
+    while last < Some(noon(9.0)) {
+        let answer = client.ask("next");
+        let current = answer["current"].as_i64();
+        // Groups are of two seconds at most: nothing is skipped.
+        assert!(
+            current > last && current <= last.map(|last| last + 2_000),
+            "{last:?} {answer}"
+        );
+        last = current;
+    }
+    let log = seamline.log().join("\n");
+    assert!(log.contains("gap at"), "{log}");
+    assert!(!site.calls().is_empty());
+}
+
+/// A token, as a client of the management face gets it.
+fn xprotect_token(url: &str) -> String {
+    let mut client = seamline_tests::xprotect::Client::log_in(url, "oauth", "viewer", "s3cret");
+    let told = client.token();
+    told["token"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{told}"))
+        .to_owned()
+}
+
+#[test]
+fn what_map_proposes_is_served_and_played() {
+    let footage = Recipe::default().make();
+    let setup = || Setup::default().user("viewer", "s3cret");
+    // Two sites: one camera by the address and channel of its device, one by its name.
+    let primary = setup().without(noon(4.0), noon(8.0)).start(&footage);
+    let secondary = setup()
+        .cameras("http://10.9.0.17/", ["gate", "Back door"])
+        .start(&footage);
+    let port = free_port();
+    let text = head(port, &[("a", &primary), ("b", &secondary)]);
+    let page = mapped(&text, ["vms-a", "vms-b"]);
+    println!("{page}");
+    for line in [
+        "(Gate) and vms-b",
+        "same name \"Gate\"",
+        "# Doubtful: their addresses differ",
+        "(Yard): nothing at vms-b has its source id, address or name",
+        "(Back door): nothing at vms-a has its source id, address or name",
+        "[[xprotect]]\nprimary = \"vms-a\"\nsecondary = \"vms-b\"\n",
+    ] {
+        assert!(page.contains(line), "{line}: {page}");
+    }
+    drop(secondary);
+    // The same device at both: nothing is doubtful.
+    let secondary = setup()
+        .cameras("http://10.0.0.17:80/x", ["North gate", "Back door"])
+        .start(&footage);
+    let text = head(port, &[("a", &primary), ("b", &secondary)]);
+    let page = mapped(&text, ["vms-a", "vms-b"]);
+    println!("{page}");
+    assert_eq!(page.matches("[[camera]]").count(), 2, "{page}");
+    assert!(
+        page.contains("same source id \"http://10.0.0.17#channel=0\""),
+        "{page}"
+    );
+    plays_as_mapped(&text, port, &page, &secondary, &footage);
+    // One site, two recorders: each camera is there twice.
+    drop((primary, secondary));
+    let twin = "66666666-2222-3333-4444-555555555555";
+    let site = setup()
+        .without(noon(4.0), noon(8.0))
+        .twin(twin, noon(20.0), noon(30.0))
+        .start(&footage);
+    let port = free_port();
+    let text = head(port, &[("hall-a", &site), ("hall-b", &site)]);
+    let page = mapped(&text, ["vms-hall-a", "vms-hall-b"]);
+    println!("{page}");
+    assert_eq!(page.matches("[[camera]]").count(), 2, "{page}");
+    assert_eq!(page.matches("[[xprotect.recorder]]").count(), 2, "{page}");
+    let copies = format!(
+        "{{ recorder = \"vms-hall-a\", remote = \"{CAMERA}\" }},\n    {{ recorder = \"vms-hall-b\", remote = \"{twin}\" }}"
+    );
+    assert!(page.contains(&copies), "{page}");
+    plays_as_mapped(&text, port, &page, &site, &footage);
 }
