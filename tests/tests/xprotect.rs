@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seamline_tests::{
     authority::Authority,
-    clock::{FRAME_MS, noon},
+    clock::{FRAME_MS, noon, wall_ms},
     footage::{Footage, Recipe},
     imageserver::Client,
     player::Player,
@@ -294,9 +294,7 @@ fn a_recording_that_grows_is_followed() {
         .edge(noon(20.0))
         .start(&footage);
     let seamline = Config::default().xprotect("primary", &site).serve();
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    let now = i64::try_from(now.expect("it is after 1970").as_millis())
-        .expect("it is before the year 292278994");
+    let now = wall_ms();
     let mut probe = Probe::open(&seamline.url());
     let answer = probe.play(now - 8_000, None, &[]);
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -309,14 +307,20 @@ fn a_recording_that_grows_is_followed() {
 
 /// A configuration without cameras, to which `map` adds.
 fn head(port: u16, recorders: &[(&str, &Site)]) -> String {
-    let mut text = format!("listen = \"127.0.0.1:{port}\"\n[policy]\nfailback = \"at-seam\"\n");
-    for (name, site) in recorders {
-        text += &format!(
-            "[[site]]\nname = \"{name}\"\n[[recorder]]\nname = \"vms-{name}\"\nsite = \"{name}\"\nkind = \"xprotect\"\nurl = \"{}\"\nusername = \"viewer\"\npassword = \"s3cret\"\n",
-            site.url()
-        );
-    }
-    text
+    let sites: Vec<String> = recorders
+        .iter()
+        .map(|(name, site)| {
+            let url = site.url();
+            format!(
+                "[[site]]\nname = \"{name}\"\n[[recorder]]\nname = \"vms-{name}\"\nsite = \"{name}\"\n\
+                 kind = \"xprotect\"\nurl = \"{url}\"\nusername = \"viewer\"\npassword = \"s3cret\"\n"
+            )
+        })
+        .collect();
+    format!(
+        "listen = \"127.0.0.1:{port}\"\n[policy]\nfailback = \"at-seam\"\n{}",
+        sites.concat()
+    )
 }
 
 /// What `map` proposes for two recorders of a configuration.

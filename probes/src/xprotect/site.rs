@@ -285,23 +285,20 @@ impl Site {
             |url| url.path().to_owned(),
         );
         let headers = [(CONTENT_TYPE, "application/x-www-form-urlencoded".to_owned())];
-        let (status, body) = match &self.windows {
-            Some(windows) => {
-                // The gateway passes no such proof on: only the direct door takes it.
-                let is_direct = !path.to_ascii_lowercase().starts_with("/api/");
-                let question = Question {
-                    path: if is_direct { &path } else { login::TOKEN_PATH },
-                    headers: &headers,
-                    body: form(&login::windows_grant()),
-                    bytes_max: SMALL_BYTES_MAX,
-                };
-                windows.ask(&question).await?
-            }
-            None => {
-                let form = form(&login::password_grant(username, password.reveal()));
-                let asked = self.ask(HttpMethod::POST, &path, &headers, form, SMALL_BYTES_MAX);
-                asked.await?
-            }
+        let (status, body) = if let Some(windows) = &self.windows {
+            // The gateway passes no such proof on: only the direct door takes it.
+            let is_direct = !path.to_ascii_lowercase().starts_with("/api/");
+            let question = Question {
+                path: if is_direct { &path } else { login::TOKEN_PATH },
+                headers: &headers,
+                body: form(&login::windows_grant()),
+                bytes_max: SMALL_BYTES_MAX,
+            };
+            windows.ask(&question).await?
+        } else {
+            let form = form(&login::password_grant(username, password.reveal()));
+            let asked = self.ask(HttpMethod::POST, &path, &headers, form, SMALL_BYTES_MAX);
+            asked.await?
         };
         if status.is_success() {
             return serde_json::from_slice(&body)
