@@ -2,7 +2,7 @@
 //! viewer has every picture that the other copy holds: none lost, none twice, in order.
 //!
 //! `SEAMLINE_LIARS` is how many random scripts are run, `SEAMLINE_LIAR_SEED` runs some of them by number, and shows the log of a
-//! single one,
+//! single one; with `SEAMLINE_LIAR_LOG` that of all that are named.
 //! `SEAMLINE_LIAR_VIEWERS` is how many are run at a time.
 
 use std::{
@@ -203,7 +203,7 @@ fn after_every_lie_the_viewer_has_what_the_other_copy_holds() {
             .collect(),
         None => (0..number("SEAMLINE_LIARS").unwrap_or(SCRIPTS)).collect(),
     };
-    let told = named.is_some() && seeds.len() == 1;
+    let told = named.is_some() && (seeds.len() == 1 || env::var_os("SEAMLINE_LIAR_LOG").is_some());
     let level = if told {
         "info,seamline::playback=debug"
     } else {
@@ -212,7 +212,8 @@ fn after_every_lie_the_viewer_has_what_the_other_copy_holds() {
     let scripts: Vec<Script> = seeds.into_iter().map(Script::of).collect();
     let (mut lost, mut repeated, mut pictures, mut seams, mut asked) = (0, 0, 0, 0, 0);
     let mut bad = Vec::new();
-    for (script, outcome) in scripts.iter().zip(perform(&scripts, level, None)) {
+    let outcomes = perform(&scripts, level, None);
+    for (nth, (script, outcome)) in scripts.iter().zip(outcomes).enumerate() {
         let verdict = outcome.verdict;
         asked += usize::from(outcome.asked);
         lost += verdict.lost.len();
@@ -222,7 +223,7 @@ fn after_every_lie_the_viewer_has_what_the_other_copy_holds() {
         if !verdict.lost.is_empty() || !verdict.wrong.is_empty() {
             bad.push(format!("{script:?}\n  {verdict}"));
         } else if !verdict.is_clean() {
-            println!("{script:?}\n  {verdict}");
+            println!("cam-{nth}: {script:?}\n  {verdict}");
         }
     }
     let figures = format!(

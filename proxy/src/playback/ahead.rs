@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use seamline_routing::time::Timestamp;
+
 /// How often it is looked at how much waits in the kernel, and whether the recorder is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A leg that has just been opened is looked at later: its recorder is still filling the kernel's buffer.
@@ -20,6 +22,8 @@ const READ_MS: u64 = 100;
 const READ_BYTES_MIN: u64 = 8 * 1024;
 const READ_BYTES_MAX: u64 = 64 * 1024;
 const READ_BYTES_FIRST: usize = 16 * 1024;
+/// Once full, this part of it is used before more is read.
+const REST_OF: u32 = 8;
 /// Units that are kept here in any case: what follows a unit decides about its flags.
 const UNITS_MIN: usize = 2;
 /// In bulk, where nobody could take over: bytes that are at hand before any are sent on.
@@ -32,6 +36,12 @@ const QUIET_AFTER: Duration = Duration::from_millis(800);
 /// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
 const FRESH_MS: u64 = 100;
 
+/// What else passes until a copy takes over from one that fell silent: what the kernel holds is taken over several looks, and the
+/// other one is to show its first picture.
+pub(super) const TAKE_OVER: Duration = Duration::from_secs(1);
+/// Random access points farther apart are those of no group of pictures that could be kept.
+const GROUP_MAX: Duration = Duration::from_secs(15);
+
 /// Footage to be at hand, by what may have to be decided about it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Depths {
@@ -40,6 +50,9 @@ pub(super) struct Depths {
     pub(super) full: Duration,
     /// Here and in the kernel.
     pub(super) safe: Duration,
+    /// Until a recorder's silence is noticed and another copy plays, where there is one. So much and a group of pictures are
+    /// safe: the other copy's random access point must not lie before what was sent.
+    pub(super) take_over: Option<Duration>,
     /// Here, while nothing but an outage is to be expected.
     pub(super) near: Duration,
     /// The same where nothing lists what comes: a gap must be seen early enough to open a leg that fills it.
@@ -85,6 +98,9 @@ pub(super) struct Ahead {
     look_at: Instant,
     /// Bytes and µs of the latest footage.
     rate: (u64, i64),
+    /// The latest random access point, and how far it was from the one before: other copies' groups are taken to be as long.
+    key: Option<Timestamp>,
+    group: Duration,
     supply: Supply,
 }
 
@@ -136,6 +152,8 @@ impl Ahead {
             wanted: depths.unlisted,
             look_at: now + LOOK_FIRST,
             rate: (0, 0),
+            key: None,
+            group: Duration::ZERO,
             supply: Supply::new(now),
         }
     }
@@ -160,12 +178,39 @@ impl Ahead {
         }
     }
 
+    /// Notes a random access point of the track that seams are cut on.
+    pub(super) fn note_key(&mut self, at: Timestamp) {
+        let group = self.key.replace(at).map(|before| at.since(before));
+        self.group = group
+            .filter(|group| *group <= GROUP_MAX)
+            .unwrap_or(self.group);
+    }
+
+    /// Footage that is to be at hand, here and in the kernel.
+    fn safe(&self) -> Duration {
+        let Depths {
+            full,
+            safe,
+            take_over,
+            ..
+        } = self.depths;
+        let group = take_over.map_or(Duration::ZERO, |take_over| self.group + take_over);
+        // Once full, a part of it is used before more is read, and only then silence shows.
+        safe.max(group * REST_OF / (REST_OF - 1)).min(full * 2)
+    }
+
+    /// Footage that is to be here where something is to be decided.
+    fn full(&self) -> Duration {
+        match self.demand {
+            Demand::Paced => self.depths.full.max(self.safe()),
+            Demand::Bulk | Demand::BulkAlone => self.depths.full,
+        }
+    }
+
     /// Whether more should be read.
     pub(super) fn is_short(&self, stock: Stock) -> bool {
-        let Depths {
-            full, bytes_max, ..
-        } = self.depths;
-        if stock.bytes >= bytes_max {
+        let full = self.full();
+        if stock.bytes >= self.depths.bytes_max {
             return false;
         }
         if self.demand == Demand::BulkAlone && stock.units >= UNITS_MIN && stock.bytes >= BULK_BYTES
@@ -177,7 +222,11 @@ impl Ahead {
             _ => full,
         };
         // Many units come of one look.
-        let enough = if self.rests { enough * 7 / 8 } else { enough };
+        let enough = if self.rests {
+            enough * (REST_OF - 1) / REST_OF
+        } else {
+            enough
+        };
         let few = self.demand == Demand::Paced && stock.units < UNITS_MIN;
         few && stock.span < full || stock.span < enough || (stock.span < full * 2 && stock.lags)
     }
@@ -214,7 +263,7 @@ impl Ahead {
         let (of, us) = self.rate;
         let us = u64::try_from(us).ok().filter(|_| us >= RATE_FROM_US)?;
         let rate = (of.saturating_mul(1_000) / us.div_ceil(1_000).max(1)).max(1);
-        let Depths { full, safe, .. } = self.depths;
+        let (full, safe) = (self.full(), self.safe());
         let near = if self.listed {
             self.depths.near
         } else {
@@ -253,6 +302,7 @@ mod tests {
     const DEPTHS: Depths = Depths {
         full: Duration::from_secs(4),
         safe: Duration::from_millis(2_500),
+        take_over: Some(Duration::from_millis(1_500)),
         near: Duration::from_millis(400),
         unlisted: Duration::from_secs(1),
         bytes_max: 4 << 20,
@@ -328,6 +378,83 @@ mod tests {
             .collect();
         assert_eq!(silent.last(), Some(&DEPTHS.full), "{silent:?}");
         assert!(look(&mut ahead, 900_000) < MS * 1_000);
+    }
+
+    /// Plays a leg of 25 pictures a second and 4 Mbit/s whose recorder freezes with so much in the kernel; gives back what is at
+    /// hand when it has been silent for `STALL`.
+    fn left_when_noticed(backlog_ms: u64, group_ms: u64, freezes_at_ms: u64) -> Duration {
+        const STALL: Duration = Duration::from_millis(580);
+        const PICTURE: u64 = 40;
+        let start = clock::now();
+        let mut ahead = Ahead::new(Demand::Paced, DEPTHS, start);
+        (ahead.calm, ahead.listed) = (true, true);
+        let (mut read_ms, mut came_ms, mut alive) = (0, 0, start);
+        for at_ms in (0..60_000).step_by(PICTURE as usize) {
+            let now = start + MS * at_ms as u32;
+            if at_ms < freezes_at_ms {
+                // As much as there is room for.
+                came_ms = read_ms + backlog_ms;
+            }
+            if ahead.looks(now) {
+                ahead.note_backlog((came_ms.saturating_sub(read_ms) * 500) as usize, now);
+            }
+            loop {
+                let span = MS * read_ms.saturating_sub(at_ms) as u32;
+                let short = ahead.is_short(Stock {
+                    units: (span.as_millis() as u64 / PICTURE) as usize,
+                    ..stock(span)
+                });
+                ahead.settle(short);
+                if !short {
+                    alive = now;
+                    break;
+                }
+                if read_ms + PICTURE > came_ms {
+                    break;
+                }
+                if read_ms % group_ms == 0 {
+                    ahead.note_key(Timestamp::from_unix_ms(read_ms as i64));
+                }
+                ahead.count(20_000, Some(PICTURE as i64 * 1_000));
+                read_ms += PICTURE;
+                alive = now;
+            }
+            if now.saturating_duration_since(alive) >= STALL {
+                assert!(at_ms >= freezes_at_ms, "silent at {at_ms} ms, {backlog_ms}");
+                return MS * read_ms.saturating_sub(at_ms) as u32;
+            }
+        }
+        panic!("it is never noticed");
+    }
+
+    #[test]
+    fn where_a_recorder_freezes_a_group_of_pictures_is_at_hand_when_that_is_noticed() {
+        for group_ms in [400, 1_000, 2_000, 4_000] {
+            for backlog_ms in (1_000..12_000).step_by(120) {
+                for freezes_at_ms in [20_000, 20_480, 21_120] {
+                    let left = left_when_noticed(backlog_ms, group_ms, freezes_at_ms);
+                    // A copy that is asked for what follows begins with the random access point before.
+                    assert!(
+                        left > MS * group_ms as u32,
+                        "groups of {group_ms} ms, {backlog_ms} ms in the kernel: {left:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn groups_are_kept_as_long_as_they_may_be() {
+        let mut ahead = calm(0);
+        assert_eq!(ahead.safe(), DEPTHS.safe);
+        for (at_ms, safe_ms) in [(0, 2_500), (2_000, 4_000), (4_000, 4_000), (12_000, 8_000)] {
+            ahead.note_key(Timestamp::from_unix_ms(at_ms));
+            assert_eq!(ahead.safe().as_millis(), safe_ms, "{at_ms} ms");
+        }
+        // A jump is no group.
+        ahead.note_key(Timestamp::from_unix_ms(90_000));
+        ahead.note_key(Timestamp::from_unix_ms(90_400));
+        assert_eq!(ahead.safe(), DEPTHS.safe);
     }
 
     #[test]

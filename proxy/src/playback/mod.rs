@@ -35,7 +35,7 @@ use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
 use crate::playing::Listed;
-use ahead::{Demand, Depths};
+use ahead::{Demand, Depths, TAKE_OVER};
 use pace::Pace;
 pub use reel::{Begin, NoReel, Reel, Wanted};
 use resume::Awaiting;
@@ -306,9 +306,13 @@ impl Playback {
         } else {
             (full * 5 / 8, full / 10, full / 4)
         };
+        let noticed = self.camera.policy.reaction.stall_after + TAKE_OVER;
+        let take_over =
+            (!self.alone()).then(|| noticed.mul_f64(self.rate().clamp(1.0, LOOKAHEAD_TIMES_MAX)));
         Depths {
             full,
             safe,
+            take_over,
             near,
             unlisted,
             bytes_max: LOOKAHEAD_BYTES_MAX,

@@ -751,6 +751,9 @@ impl Running {
                 .newest
                 .filter(|newest| capture.since(*newest) > STEP_MIN);
             self.note_gap(capture);
+            if unit.random_access {
+                self.ahead.note_key(capture);
+            }
             self.first.get_or_insert(capture);
             self.newest = Some(capture);
         }

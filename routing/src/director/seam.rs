@@ -206,14 +206,14 @@ impl Director {
                 until,
                 reason,
                 ..
-            } if self.may_return(at) => {
+            } => {
                 let start = at.saturating_add(BETTER_LEAD_US);
                 let end = self.known_end(current.copy, at, start, seen);
                 if end < start {
-                    // The current copy is known to hold nothing there: no matter of choice.
+                    // The current copy is known to hold nothing there: no matter of choice, whatever came of an earlier return.
                     return self.prepare(end, Some(current.copy), seen);
                 }
-                if self.is_worth_it(&current, copy, start, until, seen) {
+                if self.may_return(at) && self.is_worth_it(&current, copy, start, until, seen) {
                     let leg = self.open(copy, self.time(start), until, reason);
                     self.handover = Some(Handover::new(Goal::Better, leg));
                 }

@@ -298,6 +298,38 @@ fn the_end_of_a_leg_is_held_back_while_nobody_can_be_asked() {
 }
 
 #[test]
+fn a_better_copy_that_was_no_use_is_asked_again_before_the_current_one_ends() {
+    let mut scene = Scene::new([recorded(0, 60_000), recorded(0, 5_000)]);
+    scene.health[0] = HealthState::Down;
+    scene.play();
+    let (playing, _) = scene.opened().expect("the copy in reach plays");
+    scene.show_first(playing, 0);
+    scene.send(playing, 0, 2_000);
+    scene.health[0] = HealthState::Up;
+    scene.tell(Event::FactsChanged);
+    let (better, copy) = scene.opened().expect("a return to the better copy");
+    assert_eq!(copy, 0);
+    scene.show_first(better, 3_960);
+    scene.send(playing, 2_040, 3_920);
+    scene.tell(Event::Stalled {
+        leg: better,
+        newest: Some(at(5_400)),
+    });
+    assert!(scene.opened().is_none(), "it is barred");
+    assert!(scene.holds_back(), "and nobody else holds what comes");
+    scene.pass(600);
+    let (again, copy) = scene.opened().expect("it is asked again when the bar ends");
+    assert_eq!(copy, 0);
+    assert!(scene.holds_back(), "until it has answered");
+    scene.show_first(again, 4_800);
+    scene.send(playing, 3_960, 4_760);
+    assert_eq!(
+        scene.director.judge(playing, &picture(4_800)),
+        Verdict::Handover
+    );
+}
+
+#[test]
 fn what_is_held_back_is_given_out_in_the_end() {
     let mut scene = Scene::new([recorded(0, 60_000), recorded(0, 5_000)]);
     scene.health[0] = HealthState::Down;
