@@ -26,6 +26,7 @@ pub mod replay;
 pub mod rtsp;
 pub mod seamline;
 pub mod service;
+pub mod sounding;
 #[cfg(test)]
 mod testing;
 pub mod watch;

@@ -20,6 +20,7 @@ use crate::clocks::CopyClocks;
 use crate::evidence::Evidence;
 use crate::inbound::Dialects;
 use crate::journal::Journal;
+use crate::soundings::Soundings;
 
 /// All cameras, and who may see them.
 pub struct Cameras {
@@ -82,6 +83,8 @@ pub struct CameraEntry {
     pub live: bool,
     /// What was measured of its copies' clocks.
     pub clocks: Arc<CopyClocks>,
+    /// Who looks over copies that do not list what they hold.
+    pub soundings: Arc<Soundings>,
 }
 
 impl CameraEntry {
@@ -96,7 +99,19 @@ impl CameraEntry {
                 ..self.policy
             },
             live: true,
+            ..self.owned()
+        }
+    }
+
+    /// The same camera, for a task of its own.
+    #[must_use]
+    pub fn owned(&self) -> Self {
+        CameraEntry {
+            slot: Arc::clone(&self.slot),
+            policy: self.policy,
+            live: self.live,
             clocks: Arc::clone(&self.clocks),
+            soundings: Arc::clone(&self.soundings),
         }
     }
 

@@ -17,6 +17,7 @@ use crate::config::{Config, RecorderEntry};
 use crate::evidence::Evidence;
 use crate::inbound::{Faces, Listener};
 use crate::journal::Journal;
+use crate::soundings::Soundings;
 
 /// All parts of a running program.
 pub struct House {
@@ -51,6 +52,7 @@ impl House {
             .expect("a configuration names only recorders that it has");
         let (tokens, links) = (config.auth.tokens.clone(), config.auth.link_key.clone());
         let access = Access::new(config.auth.into_users()).with(tokens, links);
+        let soundings = Arc::<Soundings>::default();
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
             let clocks = CopyClocks::new(slot.camera().copies.len());
@@ -59,6 +61,7 @@ impl House {
                 policy,
                 live: false,
                 clocks,
+                soundings: Arc::clone(&soundings),
             })
         });
         let cameras = Cameras::new(entries, access, config.dialects, journal);

@@ -18,5 +18,6 @@ pub mod journal;
 pub mod outbound;
 pub mod playback;
 pub mod playing;
+pub mod soundings;
 pub mod spool;
 pub mod still;

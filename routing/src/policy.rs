@@ -33,6 +33,14 @@ pub struct Policy {
     pub tail_ttl: Duration,
     /// How long a question to a recorder may take before the best guess is used.
     pub probe_deadline: Duration,
+    /// How far ahead of a playback copies are looked over, by playing from them, whose recorders do not list what they hold.
+    /// `None`: [`Policy::SWEEP`] where a recorder should list and does not, nothing where it never does.
+    pub sweep: Option<Duration>,
+}
+
+impl Policy {
+    /// See [`Policy::sweep`].
+    pub const SWEEP: Duration = Duration::from_secs(600);
 }
 
 impl Default for Policy {
@@ -52,6 +60,7 @@ impl Default for Policy {
             ttl: Duration::from_secs(300),
             tail_ttl: Duration::from_secs(5),
             probe_deadline: Duration::from_secs(2),
+            sweep: None,
         }
     }
 }

@@ -10,7 +10,7 @@ use seamline_tests::{
     recorder::{Recorder, Setup},
     report::judge,
     rtsp::Client,
-    seamline::Config,
+    seamline::{Config, Seamline},
 };
 
 const SOON: Duration = Duration::from_secs(30);
@@ -20,7 +20,7 @@ const END: f64 = 11.8;
 struct Site {
     footage: Footage,
     device: Device,
-    _recorder: Recorder,
+    recorder: Recorder,
 }
 
 fn site(recipe: &Recipe, setup: &Setup, soap: Soap) -> Site {
@@ -29,7 +29,7 @@ fn site(recipe: &Recipe, setup: &Setup, soap: Soap) -> Site {
     Site {
         footage,
         device: soap.start(&recorder),
-        _recorder: recorder,
+        recorder,
     }
 }
 
@@ -47,7 +47,7 @@ fn secondary(soap: Soap) -> Site {
 
 /// Plays over the primary's gap with a player that cannot wait, as the first one ever; panics unless it saw primary,
 /// secondary and primary without a fault.
-fn assert_spliced(config: &Config, primary: &Site, secondary: &Site) {
+fn assert_spliced(config: &Config, primary: &Site, secondary: &Site) -> Seamline {
     let seamline = config.serve();
     let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(END))));
     player.watch_to_end(SOON);
@@ -64,6 +64,7 @@ fn assert_spliced(config: &Config, primary: &Site, secondary: &Site) {
     assert_eq!(report.runs[2].first, noon(9.52));
     assert_eq!(report.runs[2].last, noon(END) - FRAME_MS);
     assert_eq!(player.errors, [""; 0]);
+    seamline
 }
 
 fn proofs(asked: &[Asked], proof: &str) -> usize {
@@ -143,6 +144,36 @@ fn a_device_that_shows_no_gaps_is_found_out_by_playing() {
     println!("{report}");
     report.assert_nothing_lost(Duration::from_secs(1));
     assert_eq!(report.sites()[..2], ["primary", "secondary"]);
+}
+
+#[test]
+fn what_nobody_lists_is_looked_over_ahead_and_joined_exactly_at_first_sight() {
+    // It answers no search, and holds a hole; the other one neither.
+    let first = primary(Soap::default().quirk("no-search"));
+    let second = secondary(Soap::default().quirk("no-search"));
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .onvif("primary", &first.device)
+        .onvif("secondary", &second.device);
+    let by_soap = assert_spliced(&config, &first, &second);
+    // A recorder without SOAP, where it is wished for.
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .policy("sweep", "1m")
+        .site("primary", &first.recorder)
+        .site("secondary", &second.recorder);
+    let alone = assert_spliced(&config, &first, &second);
+    for seamline in [by_soap, alone] {
+        let log = seamline.log();
+        let line = |words: &[&str]| {
+            let says = |line: &String| words.iter().all(|word| line.contains(word));
+            let found = log.iter().position(says);
+            found.unwrap_or_else(|| panic!("no line with {words:?}"))
+        };
+        let from = "from=2026-01-01T12:00:04.000Z to=2026-01-01T12:00:09.520Z";
+        let found = line(&["gap found ahead", "primary", from]);
+        assert!(found < line(&["route", "to=\"secondary\""]), "{log:?}");
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use seamline_tests::{
     recorder,
     report::judge,
     seamline::Config,
-    vendor::Setup,
+    vendor::{Setup, Vendor},
 };
 
 const SOON: Duration = Duration::from_secs(60);
@@ -102,6 +102,27 @@ fn axis_and_nx_with_gaps_that_the_other_fills() {
             &["primary", "secondary", "primary"],
         );
     }
+}
+
+#[test]
+fn a_recorder_by_url_that_lists_nothing_is_looked_over_ahead() {
+    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    let of = |setup: Setup, footage| setup.tells("stamps").speed(20.0).start(footage);
+    let first = of(Setup::of("nx").without(noon(5.0), noon(9.6)), &primary);
+    let second = of(Setup::of("nx"), &secondary);
+    let url = |vendor: &Vendor| {
+        format!(
+            "rtsp://127.0.0.1:{}/{{camera}}?pos={{start:ms}}",
+            vendor.port()
+        )
+    };
+    let config = Config::default()
+        .policy("failback", "at-seam")
+        .policy("sweep", "30s")
+        .site_at("primary", &url(&first), 0)
+        .site_at("secondary", &url(&second), 0);
+    let sites = [("primary", &primary), ("secondary", &secondary)];
+    assert_seamless(&config, &sites, &["primary", "secondary", "primary"]);
 }
 
 #[test]

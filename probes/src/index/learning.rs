@@ -29,8 +29,12 @@ pub enum Lesson {
 /// Listings and lessons of one copy.
 #[derive(Debug, Clone)]
 pub(super) struct Learning {
-    /// What was listed or seen.
+    /// What was listed, or seen of a copy whose recorder lists.
     base: Coverage,
+    /// What was seen of one whose recorder does not: no listing will ever say that it was deleted. Lately, and before that.
+    seen: [Coverage; 2],
+    /// When what was seen lately is no longer that.
+    turns: Option<Instant>,
     /// What is doubted for a while: a listing that says otherwise does not change that, or each
     /// refresh would send playbacks back to footage that is not there.
     doubts: VecDeque<Doubt>,
@@ -46,6 +50,8 @@ impl Default for Learning {
     fn default() -> Self {
         Self {
             base: Coverage::unknown(),
+            seen: [Coverage::unknown(), Coverage::unknown()],
+            turns: None,
             doubts: VecDeque::new(),
         }
     }
@@ -64,7 +70,12 @@ impl Learning {
         let doubted = if lists { DOUBT_LISTED } else { DOUBT_LEARNED };
         match lesson {
             Lesson::Recorded(range) => {
-                self.base.learn_recorded(range);
+                if lists {
+                    self.base.learn_recorded(range);
+                } else {
+                    self.seen[0].learn_recorded(range);
+                    self.turns.get_or_insert(now + SEEN_KEPT);
+                }
                 self.doubts.retain(|doubt| !doubt.range.overlaps(range));
                 self.bound();
             }
@@ -81,6 +92,9 @@ impl Learning {
     /// What planning is to know.
     pub(super) fn coverage(&self) -> Coverage {
         let mut coverage = self.base.clone();
+        for period in self.seen.iter().rev().flat_map(Coverage::periods) {
+            coverage.learn_recorded(*period);
+        }
         for doubt in &self.doubts {
             coverage.learn_gap(doubt.range);
         }
@@ -90,11 +104,17 @@ impl Learning {
     /// Whether [`Learning::sweep`] would change something.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.doubts.iter().any(|doubt| doubt.until <= now)
+            || self.turns.is_some_and(|turns| turns <= now)
     }
 
     /// Forgets doubts whose time is over.
     pub(super) fn sweep(&mut self, now: Instant) {
         self.doubts.retain(|doubt| now < doubt.until);
+        if self.turns.is_some_and(|turns| turns <= now) {
+            let lately = std::mem::replace(&mut self.seen[0], Coverage::unknown());
+            self.turns = (!lately.periods().is_empty()).then_some(now + SEEN_KEPT);
+            self.seen[1] = lately;
+        }
     }
 
     fn doubt(&mut self, range: Option<TimeRange>, lasting: Duration, now: Instant) {
@@ -109,21 +129,22 @@ impl Learning {
 
     /// A client that seeks about for days must not make one copy's coverage grow without end.
     fn bound(&mut self) {
-        if let Some(keep) = self
-            .base
-            .periods()
-            .len()
-            .checked_sub(PERIODS_MAX)
-            .and_then(|over| self.base.periods().get(over + PERIODS_MAX / 4))
-        {
-            let recent = TimeRange::new(keep.start(), Timestamp::MAX);
-            if let Some(recent) = recent {
-                self.base = self.base.clip(recent);
+        for kept in [&mut self.base, &mut self.seen[0]] {
+            if let Some(keep) = kept
+                .periods()
+                .len()
+                .checked_sub(PERIODS_MAX)
+                .and_then(|over| kept.periods().get(over + PERIODS_MAX / 4))
+                && let Some(recent) = TimeRange::new(keep.start(), Timestamp::MAX)
+            {
+                *kept = kept.clip(recent);
             }
         }
     }
 }
 
+/// How long what was seen of a copy whose recorder lists nothing is believed at least; at most twice as long.
+const SEEN_KEPT: Duration = Duration::from_secs(3_600);
 /// How long a listing is doubted where a playback has found otherwise.
 const DOUBT_LISTED: Duration = Duration::from_secs(60);
 /// How long a gap is believed that no listing can confirm: it may be filled by a late upload.

@@ -1,6 +1,6 @@
 //! What is kept, corrected, doubted and read.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use futures::FutureExt;
 use seamline_routing::{CopyIx, Coverage, FailureKind, HealthState, Held, TimeRange};
@@ -226,4 +226,23 @@ async fn readers_always_see_one_whole_coverage() {
             });
         }
     });
+}
+
+#[tokio::test]
+async fn what_was_seen_of_a_recorder_that_lists_nothing_is_believed_for_a_while() {
+    let mut fake = Fake::new();
+    Arc::get_mut(&mut fake).unwrap().lists = false;
+    let recorders = [("a".into(), fake.client("a"))].into();
+    let index = Index::new([camera("gate", &["a"])], &recorders, monotonic()).unwrap();
+    let slot = index.camera("gate").unwrap();
+    let (start, hour) = (monotonic(), Duration::from_secs(3_600));
+    let periods = || slot.coverage(FIRST).unwrap().periods().to_vec();
+    slot.teach(FIRST, Lesson::Recorded(span(0, 10)), start);
+    slot.sweep(start + hour + Duration::from_secs(1));
+    slot.teach(FIRST, Lesson::Recorded(span(20, 30)), start + hour * 3 / 2);
+    assert_eq!(periods(), [span(0, 10), span(20, 30)]);
+    slot.sweep(start + hour * 2 + Duration::from_secs(2));
+    assert_eq!(periods(), [span(20, 30)]);
+    slot.sweep(start + hour * 4);
+    assert_eq!(periods(), []);
 }

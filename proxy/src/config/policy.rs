@@ -27,6 +27,7 @@ pub(super) struct PolicyTable {
     ttl: Option<Positive>,
     tail_ttl: Option<Positive>,
     probe_deadline: Option<Positive>,
+    sweep: Option<Humane>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -113,6 +114,7 @@ impl PolicyTable {
             &mut policy.probe_deadline,
             self.probe_deadline.map(|value| value.0),
         );
+        policy.sweep = self.sweep.map(|value| value.0).or(policy.sweep);
         policy
     }
 }
@@ -253,6 +255,7 @@ mod tests {
             ttl = '6s'
             tail_ttl = '7s'
             probe_deadline = '8s'
+            sweep = '15s'
             reaction = { stall_after = '9s', connect = '10s', response = '11s', first_unit = '12s' }
             flap = { switches_max = 13, window = '14s' }
         ";
@@ -286,6 +289,7 @@ mod tests {
             (Holes::Wait, Mismatch::Skip, 13)
         );
         assert_eq!(turned.clock_skew, ClockSkew::Measured);
+        assert_eq!(turned.sweep, Some(s(15)));
     }
 
     #[test]

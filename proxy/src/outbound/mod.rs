@@ -273,6 +273,19 @@ impl Leg {
         }
     }
 
+    /// Whether the recorder itself says when each picture was taken.
+    pub fn is_stamped(&self) -> bool {
+        match self {
+            Leg::Rtsp(leg) => leg.is_stamped(),
+            Leg::Strung(leg) => leg.is_stamped(),
+            Leg::Rewind(_)
+            | Leg::Archive(_)
+            | Leg::Clips(_)
+            | Leg::ClipsBack(_)
+            | Leg::XProtect(_) => false,
+        }
+    }
+
     /// Bytes that came and wait in the kernel; 0 where that is not known.
     pub fn backlog(&self) -> usize {
         match self {

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use seamline_media::{Flags, How, OutQueue, Refused, Unit, Written};
 use seamline_routing::director::{End, Event, Failure, Head, LegId, Outlook, Verdict};
+use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
 
@@ -358,6 +359,8 @@ impl Playback {
             && let Some(range) = leg.count(head.capture, now)
         {
             self.camera.teach_recorded(leg.copy, range);
+            let soundings = &self.camera.soundings;
+            soundings.ahead(&self.camera, range.end(), Direction::Forward);
         }
     }
 

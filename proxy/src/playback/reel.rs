@@ -112,6 +112,8 @@ impl Reel {
         copy: Option<CopyIx>,
     ) -> Result<Self, NoReel> {
         camera.look_up(wanted.from).await;
+        let soundings = &camera.soundings;
+        soundings.ahead(camera, wanted.from, wanted.direction);
         let request = Request {
             at: wanted.from,
             until: wanted.until,
@@ -145,13 +147,11 @@ impl Reel {
             return Err(NoReel::NoTrack);
         }
         let camera = Arc::new(CameraEntry {
-            slot: Arc::clone(&camera.slot),
             policy: Policy {
                 holes: wanted.holes.unwrap_or(camera.policy.holes),
                 ..camera.policy
             },
-            live: camera.live,
-            clocks: Arc::clone(&camera.clocks),
+            ..camera.owned()
         });
         let splice = Splice::new(tracks.iter().map(out_track).collect());
         let mut playback = Playback::new(camera, journal, tracks, set_up, splice);

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use seamline_media::{Flags, How, OutQueue, Unit};
 use seamline_routing::director::{LegId, Outlook, Seam, Verdict};
+use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 
 use super::Playback;
@@ -117,6 +118,8 @@ impl Playback {
         }
         if let Some((copy, range)) = told {
             self.camera.teach_recorded(copy, range);
+            let soundings = &self.camera.soundings;
+            soundings.ahead(&self.camera, range.start(), Direction::Reverse);
         }
         if comes_too_soon(self.delivery.frames, self.last_key, last) {
             return;

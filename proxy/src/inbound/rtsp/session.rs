@@ -515,6 +515,8 @@ impl Session {
         let camera = &live.presentation.camera;
         // No network when the index is fresh.
         camera.look_up(play.request.at).await;
+        let soundings = &camera.soundings;
+        soundings.ahead(camera, play.request.at, play.request.direction);
         // A refused PLAY leaves what plays alone (RFC 2326 Appendix A).
         if camera.holds_nothing(&play.request) {
             return Some(live.answer(request, 457));

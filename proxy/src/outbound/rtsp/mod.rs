@@ -17,7 +17,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 use seamline_media::rtp::Packet;
-use seamline_media::{Assembler, Ending, Flags, LegFormat, Unit, rtcp};
+use seamline_media::{Assembler, Ending, Flags, LegFormat, Source, Unit, rtcp};
 use seamline_probes::MediaSource;
 use seamline_probes::replay::ByUrl;
 use seamline_probes::rtsp::RtspSource;
@@ -171,6 +171,11 @@ impl RtspLeg {
     /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
         self.wire.peer_closed(cx)
+    }
+
+    /// See [`super::Leg::is_stamped`].
+    pub fn is_stamped(&self) -> bool {
+        self.assembler.source() == Some(Source::Extension)
     }
 
     /// Bytes that came and wait in the kernel.

@@ -90,6 +90,11 @@ impl StrungLeg {
         }))
     }
 
+    /// See [`crate::outbound::Leg::is_stamped`].
+    pub fn is_stamped(&self) -> bool {
+        self.leg.is_stamped()
+    }
+
     /// What the splice must know of the units' format.
     pub fn format(&self) -> LegFormat {
         self.leg.format()
