@@ -6,6 +6,7 @@ that does not follow the wire to the byte ends it with {"error": ...}: header na
 colon, exactly so many bytes as announced, the trailer behind each body and the right end of a multipart.
 
 {"do": "open", "port": 7563, "tls": "ca.pem" | null}          a connection; several may be open, the newest is used
+{"do": "use", "index": 0}                                     another one of them, in the order in which they were opened
 {"do": "connect", "camera": GUID, "token": T, ...}            jpeg, allframes, multipart, mask, stream, raw (more XML)
 {"do": "ask", "method": "goto", "time": ms, ...}              any other element by its name; the answer is waited for
 {"do": "pipeline", "calls": [{...}, ...]}                     all are sent at once, all answers are waited for
@@ -314,7 +315,11 @@ def obey(order, state):
     do = order["do"]
     if do == "open":
         state["connection"] = Connection(order["port"], order.get("tls"))
+        state.setdefault("all", []).append(state["connection"])
         return {"opened": True}
+    if do == "use":
+        state["connection"] = state["all"][order["index"]]
+        return {"used": order["index"]}
     if do == "crowd":
         return crowd(order)
     connection = state["connection"]

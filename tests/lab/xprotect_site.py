@@ -491,6 +491,24 @@ class Handler(socketserver.BaseRequestHandler):
             told += [span for span in spans if span[1] > center][: int(values["maxCountAfter"])]
             entries = "".join(f"<SequenceEntry><TimeBegin>{date_time(a)}</TimeBegin><TimeTrigged>{date_time(a)}</TimeTrigged><TimeEnd>{date_time(b)}</TimeEnd></SequenceEntry>" for a, b in told)
             return soap(RECORDER, operation, entries)
+        if operation == "TimeLineInformationGet":
+            begin, count = from_date_time(values["timeLineInformationBeginTime"]), int(values["timeLineInformationCount"])
+            interval = int(parameters.find(f"{{{RECORDER}}}timeLineInformationInterval/{{{RECORDER}}}MicroSeconds").text) // 1000
+            kinds = [guid.text for guid in parameters.iter("{http://microsoft.com/wsdl/types/}guid")]
+            bits = bytearray((count + 7) // 8)
+            for bit in range(count):
+                at = begin + bit * interval
+                if any(start < at + interval and at < end for start, end in site.spans):
+                    bits[bit // 8] |= 1 << bit % 8
+            data = base64.b64encode(bits).decode()
+            rows = "".join(
+                f"<TimeLineInformationData><DeviceId>{values['deviceId']}</DeviceId><Type>{kind}</Type><BeginTime>{date_time(begin)}</BeginTime>"
+                f"<Interval><MicroSeconds>{interval * 1000}</MicroSeconds></Interval><Count>{count}</Count><Data>{data}</Data></TimeLineInformationData>"
+                for kind in kinds
+            )
+            return soap(RECORDER, operation, rows)
+        if operation == "GetRetentionTimeLimit":
+            return soap(RECORDER, operation, date_time(site.spans[0][0]))
         if operation.startswith("JPEGGetAt"):
             frames.emit(event="call", name="still")
             groups = site.readable()

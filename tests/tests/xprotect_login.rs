@@ -188,6 +188,19 @@ fn while_the_primary_is_down_users_see_what_it_told_them_and_no_more() {
         monotonic().saturating_sub(begun)
     );
     house.primary.kill();
+    // What services are like, the secondary says as well.
+    let described = raw(
+        house.management,
+        &format!(
+            "GET /ManagementServer/ServerCommandService.svc?wsdl HTTP/1.1\r\nHost: localhost:{}\r\nConnection: close\r\n\r\n",
+            house.management
+        ),
+    );
+    assert!(described.starts_with("HTTP/1.1 200"), "{described}");
+    assert!(
+        described.contains(&house.url()) && !described.contains("vmshost"),
+        "{described}"
+    );
     // Who is in stays in.
     assert_eq!(viewer.ask(), house.expected(&["Gate", "Yard"]));
     // Who comes is vouched for by the secondary, or by the primary a moment ago, and has a token of the house's.

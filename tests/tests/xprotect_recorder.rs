@@ -10,7 +10,7 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::{monotonic, noon},
+    clock::{iso, monotonic, noon},
     imageserver::Client,
     pair::{Pair, THERE, TOKEN, Union, holding, place},
     program::{lab_folder, venv},
@@ -174,30 +174,28 @@ fn the_primary_may_die_between_any_two_requests() {
             .iter()
             .map(|(a, b)| (i64::from(*a), i64::from(*b)))
             .collect();
-        // A client for each request before which it dies, the last one for none: it is up for all of the table.
-        let step = |client: &mut Client, step: usize, expected: (i64, i64, i64), why: &str| {
-            let (method, at, _) = table[step];
-            let answer = asked(client, method, at);
-            assert_eq!(
-                place(&answer),
-                expected,
-                "{why} {step}, {method} {at}: {answer}"
-            );
-            assert_eq!(answer["pictures"], 25, "{answer}");
-        };
-        let mut clients: Vec<Client> = (0..=table.len()).map(|_| pair.client()).collect();
-        for (dies_at, client) in clients.iter_mut().enumerate() {
-            for (index, (_, _, expected)) in table.iter().enumerate().take(dies_at) {
-                step(client, index, *expected, "up");
+        // A connection for each request before which it dies, the last one for none: it is up for all of the table.
+        let mut client = pair.client();
+        for _ in 0..table.len() {
+            client.order(&json!({ "do": "open", "port": pair.port }));
+            assert_eq!(client.connect(CAMERA, TOKEN)["connected"], "yes");
+        }
+        for dies_at in 0..=table.len() {
+            client.order(&json!({ "do": "use", "index": dies_at }));
+            for (method, at, expected) in table.into_iter().take(dies_at) {
+                let answer = asked(&mut client, method, at);
+                assert_eq!(place(&answer), expected, "up, {method} {at}: {answer}");
+                assert_eq!(answer["pictures"], 25, "{answer}");
             }
         }
         pair.primary.kill();
-        for (dies_at, client) in clients.iter_mut().enumerate() {
+        for dies_at in 0..=table.len() {
+            client.order(&json!({ "do": "use", "index": dies_at }));
             let mut last = dies_at
                 .checked_sub(1)
                 .map_or((0, 0, 0), |before| table[before].2);
             for (index, (method, at, before)) in table.into_iter().enumerate().skip(dies_at) {
-                let answer = asked(client, method, at);
+                let answer = asked(&mut client, method, at);
                 let told = place(&answer);
                 // Where the one that died need not be asked, nobody knows yet that it did.
                 let unnoticed = index == dies_at && told == before;
@@ -502,6 +500,61 @@ fn listings_and_stills_over_soap_are_those_of_all_sites() {
     let told = zeep(pair.port, 7.0);
     assert_eq!(told["still"], json!([second(7), THERE]), "{told}");
     assert_eq!(told["stranger"], "Token invalid", "{told}");
+}
+
+/// The answer to a call by SOAP on the recorder's port.
+fn soap(port: u16, operation: &str, more: &str) -> String {
+    let space = "http://videoos.net/2/XProtectCSRecorderCommand";
+    let body = format!(
+        "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'><s:Body><{operation} xmlns='{space}'><token>{TOKEN}</token>\
+         <deviceId>{CAMERA}</deviceId>{more}</{operation}></s:Body></s:Envelope>"
+    );
+    let request = format!(
+        "POST /RecorderCommandService/RecorderCommandService.asmx HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the face listens");
+    let patient = stream.set_read_timeout(Some(SOON));
+    patient.expect("a socket has a patience");
+    stream.write_all(request.as_bytes()).expect("it is read");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("it is answered");
+    answer
+}
+
+#[test]
+fn a_time_line_is_that_of_all_sites() {
+    let mut pair = Pair::new(&[(0, 10), (40, 50)], &[(5, 45)]);
+    let more = format!(
+        "<timeLineInformationTypes><guid xmlns='http://microsoft.com/wsdl/types/'>78289503-cbf4-43be-9dc3-9f34a8b60e6d</guid></timeLineInformationTypes>\
+         <timeLineInformationBeginTime>{}</timeLineInformationBeginTime><timeLineInformationInterval><MicroSeconds>1000000</MicroSeconds>\
+         </timeLineInformationInterval><timeLineInformationCount>48</timeLineInformationCount>",
+        iso(noon(0.0))
+    );
+    let told = |pair: &Pair| soap(pair.port, "TimeLineInformationGet", &more);
+    let answer = told(&pair);
+    // All of 48 seconds, one bit each.
+    assert!(answer.contains("<Data>////////</Data>"), "{answer}");
+    assert!(
+        answer.contains(&format!("<DeviceId>{CAMERA}</DeviceId>")),
+        "{answer}"
+    );
+    // Who is let in by the recorder is known when that is gone.
+    pair.client().goto(noon(3.0));
+    pair.primary.kill();
+    let answer = told(&pair);
+    // From the fifth to the 45th.
+    assert!(answer.contains("<Data>4P////8f</Data>"), "{answer}");
+    assert!(
+        answer.contains(&format!("<DeviceId>{CAMERA}</DeviceId>")),
+        "{answer}"
+    );
+    let answer = soap(pair.port, "GetRetentionTimeLimit", "");
+    assert!(
+        answer.contains("<GetRetentionTimeLimitResult>2026-"),
+        "{answer}"
+    );
 }
 
 /// What is no client of an ImageServer costs little and disturbs nobody.

@@ -21,6 +21,7 @@ pub mod rights;
 pub mod sequences;
 pub mod soap;
 pub mod stretches;
+pub mod timeline;
 pub mod wsdl;
 
 pub use answer::{Answer, Connected, Span};

@@ -33,8 +33,19 @@ pub enum About {
     },
     /// A still, about then.
     Still(Timestamp),
-    /// Of which kinds it has stretches: the same at every recorder.
+    /// Of which kinds it has stretches, how long they are kept: every recorder has an answer.
     Types,
+    /// What is recorded, one bit an interval.
+    TimeLine {
+        /// Kinds of information, by GUID.
+        kinds: Vec<String>,
+        /// The start of the first interval.
+        begin: Timestamp,
+        /// The length of one, µs.
+        interval_us: i64,
+        /// How many.
+        count: i64,
+    },
 }
 
 /// Which stretches are wanted.
@@ -97,7 +108,20 @@ impl Question {
                 before: (count("maxCountBefore"), micros("maxTimeBefore")),
                 after: (count("maxCountAfter"), micros("maxTimeAfter")),
             }),
-            "SequencesGetTypes" => About::Types,
+            "SequencesGetTypes" | "GetRetentionTimeLimit" => About::Types,
+            "TimeLineInformationGet" => About::TimeLine {
+                kinds: asked
+                    .child("timeLineInformationTypes")
+                    .into_iter()
+                    .flat_map(Element::children)
+                    .filter_map(Element::value)
+                    .map(str::to_owned)
+                    .take(KINDS_MAX)
+                    .collect(),
+                begin: at("timeLineInformationBeginTime")?,
+                interval_us: micros("timeLineInformationInterval").unwrap_or(0),
+                count: count("timeLineInformationCount") as i64,
+            },
             _ => About::Still(at("time")?),
         };
         Ok(Some(Self {
@@ -137,6 +161,23 @@ impl Question {
         };
         match &self.about {
             About::Types => {}
+            About::TimeLine {
+                kinds,
+                begin,
+                interval_us,
+                count: most,
+            } => {
+                let kinds = kinds.iter().map(|kind| {
+                    let space = [("xmlns", "http://microsoft.com/wsdl/types/")];
+                    Markup::text_with("guid", &space, kind)
+                });
+                said.extend([
+                    Markup::node("timeLineInformationTypes", kinds),
+                    at("timeLineInformationBeginTime", *begin),
+                    span("timeLineInformationInterval", Some(*interval_us)),
+                    Markup::text("timeLineInformationCount", &most.to_string()),
+                ]);
+            }
             About::Still(time) => said.push(at("time", *time)),
             About::Sequences { kind, wanted } => {
                 said.push(Markup::text("sequenceType", kind));
@@ -224,17 +265,21 @@ impl Wanted {
 }
 
 /// What is read here.
-const OPERATIONS: [&str; 7] = [
+const OPERATIONS: [&str; 9] = [
     "SequencesGet",
     "SequencesGetAround",
     "SequencesGetAroundWithSpan",
     "SequencesGetTypes",
+    "GetRetentionTimeLimit",
+    "TimeLineInformationGet",
     "JPEGGetAt",
     "JPEGGetAtOrBefore",
     "JPEGGetAtOrAfter",
 ];
 /// More than any client asks for.
 const COUNT_MAX: i64 = 100_000;
+/// Kinds of information about time lines.
+const KINDS_MAX: usize = 64;
 
 #[cfg(test)]
 mod tests {

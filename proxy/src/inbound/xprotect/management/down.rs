@@ -44,6 +44,8 @@ impl Visit {
         let lets_in = settings.sessions_while_down && self.face.cache.is_some();
         match call.errand {
             Errand::Discovery => self.face.cache.is_some() || settings.secondary.is_some(),
+            // Services are described alike everywhere.
+            Errand::Description => settings.secondary.is_some(),
             Errand::Token => lets_in && settings.secondary.is_some(),
             Errand::Soap { .. } => {
                 let operation = call.asked.as_ref().map(|asked| asked.operation.as_str());
@@ -119,6 +121,7 @@ impl Visit {
                 Some(answer) => Ok(answer),
                 None => self.secondary_document(call).await,
             },
+            (Errand::Description, _) => self.secondary_document(call).await,
             (Errand::Token, _) => {
                 self.token_while_down(call, at_hand.unwrap_or_default())
                     .await

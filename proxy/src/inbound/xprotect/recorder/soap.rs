@@ -14,7 +14,7 @@ use seamline_xprotect::recorder::{About, Question, Wanted};
 use seamline_xprotect::relay;
 use seamline_xprotect::sequences::{self, Entry};
 use seamline_xprotect::soap::{self as envelope, Fault, RECORDER_PATH};
-use seamline_xprotect::{stretches, wsdl};
+use seamline_xprotect::{stretches, timeline, wsdl};
 
 use super::super::Face;
 use super::super::passes::{Issuer, Key, Pass, Wish, origin_of};
@@ -76,6 +76,7 @@ pub(super) async fn answer(visit: &Visit, recorder: &Proxied, asked: &Asked) -> 
         About::Sequences { wanted, .. } => case.sequences(wanted).await,
         About::Still(at) => case.still(Some(at)).await,
         About::Types => case.still(None).await,
+        About::TimeLine { .. } => case.timeline().await,
     })
 }
 
@@ -177,6 +178,46 @@ impl Case<'_> {
         let merged = if recording { joined(&merged) } else { merged };
         let answer = self.question.answer(&wanted.of(&merged));
         xml(StatusCode::OK, answer)
+    }
+
+    /// What is recorded at all sites, laid over each other.
+    async fn timeline(&self) -> Answer {
+        let mut told = Vec::new();
+        for copy in &self.device.copies {
+            let answer = self.ask(copy, &self.question).await;
+            match answer {
+                Told::Answer(_, body) => told.extend(self.rows(&body, copy)),
+                // It says whether this client may know.
+                Told::Refused(answer) if copy.is_primary => return answer,
+                Told::Gone(why) => {
+                    tracing::warn!(peer = %self.peer, camera = %self.device.id, site = %copy.site, why, "a time line without this site");
+                    if copy.is_primary && !self.is_allowed(Wish::List) {
+                        let number = Some((Fault::TOKEN, 2));
+                        return fault("soap:Client", "Token invalid", number);
+                    }
+                }
+                Told::Refused(_) => {}
+            }
+        }
+        if told.is_empty() {
+            let why = "No recorder of this camera can be reached";
+            return fault("soap:Server", why, None);
+        }
+        let rows = timeline::merged(told);
+        xml(
+            StatusCode::OK,
+            timeline::answer(&self.question.device, &rows),
+        )
+    }
+
+    fn rows(&self, body: &Bytes, copy: &CopyAt) -> Option<Vec<timeline::Row>> {
+        let limits = envelope::ANSWER_LIMITS;
+        let result = envelope::result(body, self.question.operation, limits).ok()?;
+        let mut rows = timeline::Row::read(result.as_ref())?;
+        for row in &mut rows {
+            row.begin = row.begin.shift(self.home_us() - copy.clock_offset_us);
+        }
+        Some(rows)
     }
 
     /// What another site answers to the same question.
