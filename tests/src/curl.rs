@@ -7,7 +7,10 @@ use std::{
     process::Command,
 };
 
+use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::program::{lab_folder, npm};
 
 /// What curl was answered.
 #[derive(Clone, Debug)]
@@ -141,6 +144,25 @@ impl Clip {
             let back = packets.windows(2).find(|pair| pair[1].dts <= pair[0].dts);
             assert_eq!(back, None, "decode times of {stream} do not rise");
         }
+    }
+
+    /// Panics unless mp4box.js finds nothing odd in its boxes, and takes as many samples of each track out of it as FFmpeg does.
+    pub fn assert_well_formed(&self) {
+        let output = Command::new("node")
+            .arg(lab_folder().join("boxes.mjs"))
+            .arg(npm("mp4box"))
+            .arg(&self.path)
+            .output()
+            .expect("node runs");
+        assert!(output.status.success(), "{output:?}");
+        let told: Value = serde_json::from_slice(&output.stdout).expect("a line of JSON");
+        assert_eq!(told["odd"], json!([]), "{told}");
+        let tracks = told["tracks"].as_array().expect("a list");
+        let samples = |track: &Value| track["samples"].as_u64();
+        let taken: Vec<_> = tracks.iter().filter_map(samples).collect();
+        let packets = ["v:0", "a:0"].map(|stream| self.packets(stream).len() as u64);
+        let packets = packets.into_iter().filter(|packets| *packets > 0);
+        assert_eq!(taken, packets.collect::<Vec<_>>(), "{told}");
     }
 
     /// Pictures that GStreamer decodes out of it: their number.

@@ -4,7 +4,7 @@ use std::{process::Command, time::Duration};
 
 use crate::{
     clock::{self, monotonic},
-    program::{Event, Picture, Program, built, lab_folder, venv},
+    program::{Event, Picture, Program, built, lab_folder, npm, venv},
 };
 
 /// A running player and all it said so far.
@@ -53,8 +53,7 @@ impl Player {
 
     /// As [`Self::chromium`], where hls.js plays a playlist.
     pub fn chromium_hls_js(page: &str, playlist: &str) -> Self {
-        let script = venv().with_file_name("hls.min.js");
-        assert!(script.exists(), "no hls.js: tests/run scripts");
+        let script = npm("hls.js").join("dist/hls.min.js");
         let script = format!("--script={}", script.display());
         let arguments = [page.to_owned(), format!("--video={playlist}"), script];
         Self::start("chromium.py", &arguments)

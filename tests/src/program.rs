@@ -259,6 +259,16 @@ pub fn venv() -> PathBuf {
     lab_folder().with_file_name(".lab").join("venv")
 }
 
+/// Where `tests/run scripts` puts a package from npm.
+pub fn npm(package: &str) -> PathBuf {
+    let folder = venv().with_file_name("npm").join(package);
+    assert!(
+        folder.exists(),
+        "no {package}: tests/run scripts fetches it"
+    );
+    folder
+}
+
 /// Where footage is kept that was made once: `SEAMLINE_LAB_CACHE`, or beside the tests.
 pub fn cache_folder() -> PathBuf {
     env::var_os("SEAMLINE_LAB_CACHE")

@@ -98,6 +98,7 @@ fn a_clip_across_a_seam_is_one_clean_file_of_either_kind() {
         assert_eq!(answer.header("content-type"), "video/mp4");
         let clip = Clip::of(&answer.body);
         clip.assert_clean();
+        clip.assert_well_formed();
         let report = shown(&clip, &scenario.sites());
         report.assert_seamless();
         assert_eq!(report.sites(), ["primary", "secondary", "primary"]);
@@ -168,6 +169,7 @@ fn reordered_pictures_and_h265_keep_their_order() {
         for format in ["", "&format=mp4"] {
             let clip = Clip::of(&fetched(&clip_url(&seamline, from, until, format)).body);
             clip.assert_clean();
+            clip.assert_well_formed();
             let report = shown(&clip, &scenario.sites());
             // What reordered pictures refer to across the seam is decoded again, squeezed into its instant.
             report.assert_nothing_lost(Duration::from_secs(1));
