@@ -2,8 +2,8 @@
 
 use mp4_atom::{
     Audio, Avc1, Avcc, AvccExt, Codec as SampleEntry, Compressor, Dinf, Dops, Dref, Edts, Elst,
-    ElstEntry, FixedPoint, FourCC, Ftyp, Hdlr, Hvc1, HvcCArray, Hvcc, Jpeg, Mdhd, Mdia, Minf, Mp4a,
-    Opus, Pasp, Smhd, Stbl, Tkhd, Trak, Url, Visual, Vmhd,
+    ElstEntry, Encode, FixedPoint, Fl32, Fl64, FourCC, Ftyp, Hdlr, Hvc1, HvcCArray, Hvcc, Jpeg,
+    Mdhd, Mdia, Minf, Moov, Mp4a, Opus, Pasp, Smhd, Stbl, Tkhd, Trak, Url, Visual, Vmhd,
 };
 
 use crate::sps::{Sps, profile_tier_level};
@@ -285,12 +285,61 @@ fn mp4a(config: &[u8], sample_rate: u32, channels: u16) -> Mp4a {
     }
 }
 
-/// `ulaw` and `alaw` of `QuickTime`, which players of MP4 know too.
+/// Stands for `ulaw` and `alaw`, which the library reads as unknown and does not write, until [`encode`] names them.
 fn companded(a_law: bool, sample_rate: u32, channels: u16) -> SampleEntry {
-    use mp4_atom::Encode;
-    let mut fields = Vec::new();
-    audio(sample_rate, channels)
-        .encode(&mut fields)
-        .expect(super::UNENCODABLE);
-    SampleEntry::Unknown(FourCC::new(if a_law { b"alaw" } else { b"ulaw" }), fields)
+    let audio = audio(sample_rate, channels);
+    let (pcmc, chnl, btrt) = (None, None, None);
+    if a_law {
+        SampleEntry::Fl64(Fl64 {
+            audio,
+            pcmc,
+            chnl,
+            btrt,
+        })
+    } else {
+        SampleEntry::Fl32(Fl32 {
+            audio,
+            pcmc,
+            chnl,
+            btrt,
+        })
+    }
 }
+
+/// Sample entries that stand for others: `ulaw` and `alaw` of `QuickTime`, which players of MP4 know too.
+const NAMES: [(&[u8; 4], &[u8; 4]); 2] = [(b"fl32", b"ulaw"), (b"fl64", b"alaw")];
+
+/// Writes `moov` behind what is there.
+pub(super) fn encode(moov: &Moov, bytes: &mut Vec<u8>) {
+    let start = bytes.len();
+    moov.encode(bytes).expect(super::UNENCODABLE);
+    name(bytes.get_mut(start..).unwrap_or_default());
+}
+
+/// Gives sample entries their names.
+fn name(boxes: &mut [u8]) {
+    let mut rest = boxes;
+    while let Some(&[s0, s1, s2, s3, kind @ ..]) = rest.first_chunk::<BOX_HEAD_BYTES>() {
+        let length = u32::from_be_bytes([s0, s1, s2, s3]) as usize;
+        let length = length.max(BOX_HEAD_BYTES);
+        let Some((whole, behind)) = std::mem::take(&mut rest).split_at_mut_checked(length) else {
+            return;
+        };
+        let (head, content) = whole.split_at_mut(BOX_HEAD_BYTES);
+        match &kind {
+            b"moov" | b"trak" | b"mdia" | b"minf" | b"stbl" => name(content),
+            // Version, flags and a count come first.
+            b"stsd" => name(content.get_mut(8..).unwrap_or_default()),
+            _ => {}
+        }
+        if let Some((_, name)) = NAMES.iter().find(|(stand_in, _)| **stand_in == kind)
+            && let Some(field) = head.get_mut(4..)
+        {
+            field.copy_from_slice(*name);
+        }
+        rest = behind;
+    }
+}
+
+/// Length and name of a box.
+const BOX_HEAD_BYTES: usize = 8;

@@ -9,7 +9,7 @@ use mp4_atom::{
 };
 
 use super::UNENCODABLE;
-use super::boxes::{MOVIE_TICKS, TrackHead, ftyp, sample_entry, trak};
+use super::boxes::{MOVIE_TICKS, TrackHead, encode, ftyp, sample_entry, trak};
 use super::parts::{Part, Parts, Placed, Settings};
 use crate::{Entry, Sample, ntp};
 
@@ -164,7 +164,7 @@ impl Fragmented {
         };
         let mut bytes = Vec::new();
         ftyp(true).encode(&mut bytes).expect(UNENCODABLE);
-        moov.encode(&mut bytes).expect(UNENCODABLE);
+        encode(&moov, &mut bytes);
         bytes.into()
     }
 

@@ -10,7 +10,7 @@ use mp4_atom::{
 use thiserror::Error;
 
 use super::UNENCODABLE;
-use super::boxes::{MOVIE_TICKS, TrackHead, ftyp, sample_entry, trak};
+use super::boxes::{MOVIE_TICKS, TrackHead, encode, ftyp, sample_entry, trak};
 use super::parts::{Part, Parts, Placed, Settings};
 use crate::{Entry, Sample};
 
@@ -129,11 +129,11 @@ impl Whole {
         let mut bytes = Vec::new();
         ftyp(false).encode(&mut bytes).expect(UNENCODABLE);
         let ftyp_bytes = bytes.len();
-        moov.encode(&mut bytes).expect(UNENCODABLE);
+        encode(&moov, &mut bytes);
         // Offsets have 64 bits: the box is as long whatever they say.
         moov = self.moov(bytes.len() as u64 + MDAT_HEAD_BYTES);
         bytes.truncate(ftyp_bytes);
-        moov.encode(&mut bytes).expect(UNENCODABLE);
+        encode(&moov, &mut bytes);
         bytes.put_u32(1);
         bytes.put_slice(b"mdat");
         bytes.put_u64(self.media_bytes + MDAT_HEAD_BYTES);

@@ -106,6 +106,64 @@ fn without_parameter_sets_there_is_no_sample() {
     assert!(taken.is_err());
 }
 
+/// The sound of most cameras, which the library behind the boxes reads and does not write.
+#[test]
+fn companded_sound_has_its_name_in_either_kind_of_file() {
+    for (encoding, name) in [("PCMU", b"ulaw"), ("PCMA", b"alaw")] {
+        let mut sampler = Sampler::new([Kind::of(encoding, 8_000, 1, &[])]);
+        let settings = Settings {
+            origin: Origin::First,
+            holes: Holes::Close,
+            master: 0,
+        };
+        let (mut fragments, mut whole) = (Fragmented::new(settings), Whole::new(settings));
+        let mut taken: Vec<Taken> = sampler.formats().into_iter().collect();
+        for nth in 0..50 {
+            let frame = Frame {
+                data: &[0x55; 160],
+                framing: Framing::Raw,
+                capture_us: START_US + nth * 20_000,
+                rtp_time: (nth * 160) as u32,
+                sync: true,
+                flags: Flags::NONE,
+            };
+            let unit = Packetizer::new(0, Codec::G711, 0).unit(&frame).unwrap();
+            taken.extend(sampler.take(&unit, false).unwrap());
+        }
+        for taken in taken {
+            match taken {
+                Taken::Format { track, entry } => {
+                    fragments.format(track, entry.clone());
+                    whole.format(track, entry);
+                }
+                Taken::Sample(sample) => {
+                    fragments.push(sample.clone());
+                    whole.push(sample);
+                }
+            }
+        }
+        let pieces = fragments.finish();
+        let Some(Piece::Head(fragmented)) = pieces.first() else {
+            panic!("no head");
+        };
+        let (_, plain) = whole.finish().unwrap().unwrap();
+        for head in [fragmented, &plain] {
+            let mut rest = &head[..];
+            let moov = std::iter::from_fn(|| Any::decode_maybe(&mut rest).unwrap_or(None));
+            let moov = moov.filter_map(|any| match any {
+                Any::Moov(moov) => Some(moov),
+                _ => None,
+            });
+            let [track] = &moov.last().unwrap().trak[..] else {
+                panic!("one track");
+            };
+            let told = format!("{:?}", track.mdia.minf.stbl.stsd.codecs);
+            let name = std::str::from_utf8(name).unwrap();
+            assert!(told.contains(name), "{name}: {told}");
+        }
+    }
+}
+
 #[test]
 fn frames_of_aac_come_out_of_their_packets() {
     let fmtp = vec![("config".to_owned(), "1190".to_owned())];
