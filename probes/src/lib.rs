@@ -42,8 +42,8 @@ pub use http::{Body, HttpConfig, Relay, RelayBody, RelayError, RelayHead, Stream
 pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
 pub use kinds::{BuildError, RecorderConfig, Secret};
 pub use recorder::{
-    Answer, ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera,
-    ReplayAddresses,
+    Answer, ClockOffset, CoverageQuery, FormatSpan, MediaSource, ProbeError, Recorder,
+    RemoteCamera, ReplayAddresses,
 };
 pub use service::{ClientOptions, RecorderClient, hedged};
 pub use watch::{Watch, WatchOptions};

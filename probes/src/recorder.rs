@@ -46,6 +46,11 @@ pub trait Recorder: Send + Sync {
         Vec::new()
     }
 
+    /// The formats in which it holds a camera's pictures, as far as it told with its listings, on its own clock.
+    fn formats(&self, _remote: &str) -> Arc<[FormatSpan]> {
+        Arc::default()
+    }
+
     /// How far its clock is ahead of ours; `None` when this kind cannot be asked.
     fn clock_offset(&self) -> Option<Answer<'_, ClockOffset>> {
         None
@@ -55,6 +60,15 @@ pub trait Recorder: Send + Sync {
     fn inventory(&self) -> Option<Answer<'_, Vec<RemoteCamera>>> {
         None
     }
+}
+
+/// A stretch of a recording in one format.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FormatSpan {
+    /// The encoding of its pictures, as the recorder calls it, such as `H264`.
+    pub encoding: Arc<str>,
+    /// From when to when.
+    pub range: TimeRange,
 }
 
 /// How far a recorder's clock is ahead of ours.

@@ -26,7 +26,8 @@ use crate::{
     clock::monotonic,
     health::RecorderHealth,
     recorder::{
-        Answer, ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera,
+        Answer, ClockOffset, CoverageQuery, FormatSpan, MediaSource, ProbeError, Recorder,
+        RemoteCamera,
     },
 };
 
@@ -112,6 +113,11 @@ impl RecorderClient {
     /// The Seamlines that its footage of a camera comes from, as far as they are known.
     pub fn behind(&self, remote: &str) -> Vec<Arc<str>> {
         self.recorder.behind(remote)
+    }
+
+    /// The formats of its footage of a camera, as far as they are known; on its own clock.
+    pub fn formats(&self, remote: &str) -> Arc<[FormatSpan]> {
+        self.recorder.formats(remote)
     }
 
     /// Whether its listings show where nothing was recorded.

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use seamline_probes::{Lesson, MediaSource, ProbeError, Slot};
+use seamline_media::Codec;
+use seamline_probes::{FormatSpan, Lesson, MediaSource, ProbeError, Slot};
 use seamline_routing::director::{Failure, Lesson as Learned};
 use seamline_routing::health::FailureKind;
 use seamline_routing::plan::{Request, Step, next_step};
@@ -290,6 +291,25 @@ impl CameraEntry {
             HeldBefore::Recorded { since } if since != Timestamp::MIN => Some(since),
             _ => None,
         }
+    }
+
+    /// Where a copy is told to hold pictures of another codec than this, of those that it tells of a change: one codec
+    /// throughout is what its description says, and that is believed.
+    pub fn unfit(&self, copy: CopyIx, codec: Codec) -> Vec<TimeRange> {
+        let Some(recorder) = self.slot.recorder(copy) else {
+            return Vec::new();
+        };
+        let spans = recorder.formats(&self.remote(copy));
+        let fits = |span: &&FormatSpan| Codec::from_encoding(&span.encoding) == codec;
+        if !spans.iter().any(|span| fits(&span)) {
+            return Vec::new();
+        }
+        let moved = |at: Timestamp| at.shift(-self.clock_offset_us(copy));
+        spans
+            .iter()
+            .filter(|span| !fits(span))
+            .filter_map(|span| TimeRange::new(moved(span.range.start()), moved(span.range.end())))
+            .collect()
     }
 
     /// From when to when a recording lasts that one of the recorders calls `id`, by what was listed last.

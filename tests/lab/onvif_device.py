@@ -87,7 +87,9 @@ class Recording:
         self.token = fields["token"]
         self.source, self.name = fields.get("source", f"urn:lab:{self.token}"), fields.get("name", self.token)
         self.address = fields.get("address", "")
-        self.encoding = fields.get("encoding", "H264")
+        # One, or `H264+2026-01-01T12:00:06Z+H265`: the second from that time on.
+        told = fields.get("encoding", "H264").split("+")
+        self.encodings = list(zip([0, *map(clock.parse_iso, told[1::2])], told[::2]))
         spans = fields.get("spans", "").split("+") if fields.get("spans") else []
         self.spans = sorted(tuple(map(clock.parse_iso, span.split("/"))) for span in spans)
 
@@ -246,11 +248,15 @@ class Device:
 
     def tse_GetMediaAttributes(self, request):
         recording = self.recording(find(request, "tse", "RecordingTokens"))
+        asked = clock.parse_iso(find(request, "tse", "Time"))
+        ends = [start for start, _ in recording.encodings[1:]] + [recording.spans[-1][1]]
+        spans = [(max(start, recording.spans[0][0]), end, encoding) for (start, encoding), end in zip(recording.encodings, ends)]
+        begins, until, encoding = next((span for span in spans if asked < span[1]), spans[-1])
         bounds = text("tt:DataFrom", clock.iso(recording.spans[0][0])) + text("tt:DataTo", clock.iso(recording.spans[-1][1]))
         track = tag("tt:TrackInformation", text("tt:TrackToken", "VIDEO001"), text("tt:TrackType", "Video"), text("tt:Description", ""), bounds)
-        video = tag("tt:VideoAttributes", text("tt:Width", 640), text("tt:Height", 360), text("tt:Encoding", recording.encoding), text("tt:Framerate", 25))
+        video = tag("tt:VideoAttributes", text("tt:Width", 640), text("tt:Height", 360), text("tt:Encoding", encoding), text("tt:Framerate", 25))
         attributes = tag("tt:TrackAttributes", track, video)
-        span = text("tt:From", clock.iso(recording.spans[0][0])) + text("tt:Until", clock.iso(recording.spans[-1][1]))
+        span = text("tt:From", clock.iso(begins)) + text("tt:Until", clock.iso(until))
         return tag("tse:MediaAttributes", text("tt:RecordingToken", recording.token), attributes, span)
 
     def begin(self, results):

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use seamline_tests::{
-    clock::{FRAME_MS, noon},
+    clock::{FRAME_MS, iso, noon},
     footage::{Footage, Recipe},
     onvif::{Asked, Device, Setup as Soap},
     player::Player,
@@ -174,6 +174,39 @@ fn what_nobody_lists_is_looked_over_ahead_and_joined_exactly_at_first_sight() {
         let found = line(&["gap found ahead", "primary", from]);
         assert!(found < line(&["route", "to=\"secondary\""]), "{log:?}");
     }
+}
+
+#[test]
+fn where_the_codec_of_a_recording_changes_is_known_ahead() {
+    // It lists all of it, and what comes from 6 s on is no H.264.
+    let footage = Recipe::default().make();
+    let recorder = Setup::default()
+        .without(noon(6.0), noon(70.0))
+        .start(&footage);
+    let spans = "spans=2026-01-01T11:59:50Z/2026-01-01T12:01:10Z";
+    let change = iso(noon(6.0));
+    let described = format!("token=REC1,encoding=H264+{change}+H265,{spans}");
+    let device = Soap::default().recording(&described).start(&recorder);
+    let second = secondary(Soap::default());
+    let config = Config::default().onvif("primary", &device);
+    let seamline = config.clone().onvif("secondary", &second.device).serve();
+    let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(END))));
+    player.watch_to_end(SOON);
+    let sites = [("primary", &footage), ("secondary", &second.footage)];
+    let report = judge(&player.pictures, &sites);
+    println!("{report}");
+    report.assert_seamless();
+    assert_eq!(report.sites(), ["primary", "secondary"]);
+    // The other one's last key frame before the change.
+    assert_eq!(report.runs[1].first, noon(5.72));
+    // Where nobody has it in the session's codec, that is the end and its reason.
+    let seamline = config.serve();
+    let mut player = Player::ffmpeg(&seamline.url_from(noon(2.0), Some(noon(END))));
+    player.watch_to_end(SOON);
+    let report = judge(&player.pictures, &sites);
+    assert_eq!(report.sites(), ["primary"]);
+    assert_eq!(report.runs[0].last, noon(6.0) - FRAME_MS);
+    seamline.await_log(&["ended", "format differs"], SOON);
 }
 
 #[test]

@@ -11,6 +11,7 @@ mod times;
 mod transport;
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -35,8 +36,8 @@ use crate::{
     http::{Connections, HttpConfig, address},
     kinds::BuildError,
     recorder::{
-        Answer, ClockOffset, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera,
-        ReplayAddresses,
+        Answer, ClockOffset, CoverageQuery, FormatSpan, MediaSource, ProbeError, Recorder,
+        RemoteCamera, ReplayAddresses,
     },
     rtsp::RtspSource,
 };
@@ -57,6 +58,14 @@ struct Inner {
     has_shown_gaps: AtomicBool,
     /// The latest listing could tell the bounds of a recording only.
     tells_bounds_only: AtomicBool,
+    formats: Mutex<HashMap<Arc<str>, Formats>>,
+}
+
+/// What was told of a recording's formats, and when it was asked.
+#[derive(Debug)]
+struct Formats {
+    spans: Arc<[FormatSpan]>,
+    asked: Instant,
 }
 
 impl OnvifRecorder {
@@ -79,6 +88,7 @@ impl OnvifRecorder {
             recordings: Mutex::default(),
             has_shown_gaps: AtomicBool::new(false),
             tells_bounds_only: AtomicBool::new(false),
+            formats: Mutex::default(),
         })))
     }
 }
@@ -120,9 +130,41 @@ impl Inner {
             now,
             learned: self.clock.now(),
         };
-        let (coverage, shows_gaps) = self.listed(&token, &information, asked).await?;
+        let (listed, ()) = tokio::join!(
+            self.listed(&token, &information, asked),
+            self.learn_formats(&query.remote, &token, &information, now),
+        );
+        let (coverage, shows_gaps) = listed?;
         self.tells_bounds_only.store(!shows_gaps, Ordering::Relaxed);
         Ok(coverage)
+    }
+
+    /// Asks for the formats of a recording, now and then, and for no longer than a listing mostly takes. That of all of it is
+    /// told by its description; a change is told here alone.
+    async fn learn_formats(
+        &self,
+        remote: &Arc<str>,
+        token: &str,
+        information: &Information,
+        now: Timestamp,
+    ) {
+        let asked = monotonic();
+        let known = || self.formats.lock().unwrap_or_else(PoisonError::into_inner);
+        let recent =
+            |formats: &Formats| asked.saturating_duration_since(formats.asked) < FORMATS_KEPT;
+        let latest = information.latest.unwrap_or(now).min(now);
+        let window = information
+            .earliest
+            .and_then(|earliest| TimeRange::new(earliest, latest));
+        let Some(window) = window.filter(|_| !known().get(remote).is_some_and(recent)) else {
+            return;
+        };
+        let spans = timeout(FORMATS_WITHIN, self.device.formats(token, window)).await;
+        let spans = spans.ok().and_then(Result::ok).unwrap_or_default().into();
+        let mut known = known();
+        if known.len() < FORMATS_MAX || known.contains_key(remote) {
+            known.insert(Arc::clone(remote), Formats { spans, asked });
+        }
     }
 
     /// What the device lists by the best way it offers, and whether that shows gaps.
@@ -281,6 +323,17 @@ impl Recorder for OnvifRecorder {
         MediaSource::RtspOnRequest(Arc::<Inner>::clone(&self.0))
     }
 
+    fn formats(&self, remote: &str) -> Arc<[FormatSpan]> {
+        let known = self
+            .0
+            .formats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        known
+            .get(remote)
+            .map_or_else(Arc::default, |formats| Arc::clone(&formats.spans))
+    }
+
     fn clock_offset(&self) -> Option<Answer<'_, ClockOffset>> {
         Some(Box::pin(async { Ok(self.0.device.ask_clock().await?) }))
     }
@@ -332,6 +385,10 @@ fn entry(text: &str) -> Result<Url, BuildError> {
     Ok(url)
 }
 
+/// How long what was told of a recording's formats is believed, and how long telling it may take.
+const FORMATS_KEPT: Duration = Duration::from_secs(600);
+const FORMATS_WITHIN: Duration = Duration::from_secs(1);
+const FORMATS_MAX: usize = 4_096;
 /// How long a listing may take altogether.
 const LISTING: Duration = Duration::from_secs(30);
 /// How long the pages of one search are read.

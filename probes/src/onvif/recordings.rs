@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use seamline_routing::Timestamp;
+use seamline_routing::{TimeRange, Timestamp};
 
 use super::{
     device::{ANSWER, CallError, Device, is_refusal_of_call},
@@ -10,7 +10,7 @@ use super::{
     soap::Service,
     times,
 };
-use crate::recorder::ProbeError;
+use crate::recorder::{FormatSpan, ProbeError};
 use crate::xml::{Element, Markup};
 
 /// A recording: what one source left, in tracks.
@@ -146,6 +146,41 @@ impl Device {
         }
     }
 }
+
+impl Device {
+    /// The encodings of a recording's pictures from one instant to another, span by span; what the device does not tell is
+    /// not in them.
+    pub(super) async fn formats(
+        &self,
+        token: &str,
+        window: TimeRange,
+    ) -> Result<Vec<FormatSpan>, CallError> {
+        let mut spans: Vec<FormatSpan> = Vec::new();
+        let mut at = window.start();
+        for _ in 0..SPANS_MAX {
+            let Some(span) = self.codec(token, at).await? else {
+                break;
+            };
+            let Some(until) = span.until else { break };
+            let encoding = span.format.split(' ').next().unwrap_or_default();
+            let from = span.from.unwrap_or(at);
+            spans.extend(TimeRange::new(from, until).map(|range| FormatSpan {
+                encoding: encoding.into(),
+                range,
+            }));
+            // Some count a span's last instant to it.
+            at = if until > at { until } else { at + SPAN_MIN };
+            if at >= window.end() {
+                break;
+            }
+        }
+        Ok(spans)
+    }
+}
+
+/// Formats of one recording that are asked for.
+const SPANS_MAX: usize = 64;
+const SPAN_MIN: Duration = Duration::from_secs(1);
 
 /// Reads all that any answer of these services may hold; how much there was.
 pub(super) fn read_all(answer: &Element) -> usize {

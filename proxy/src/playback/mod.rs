@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use seamline_media::{OutQueue, Pacing, Play, Splice};
+use seamline_media::{Codec, OutQueue, Pacing, Play, Splice};
 use seamline_probes::Changes;
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::{Action, Director, End, Event, Lesson};
@@ -258,7 +258,19 @@ impl Playback {
             Frames::Intra { .. } => self.spacing(),
             Frames::All | Frames::Predicted => Duration::ZERO,
         });
+        self.tell_formats();
         self.direct(Event::Play(request), now);
+    }
+
+    /// Where copies are known to hold what the session cannot show.
+    pub(super) fn tell_formats(&mut self) {
+        let Some(track) = self.tracks.get(self.master).filter(|_| !self.camera.live) else {
+            return;
+        };
+        let codec = Codec::from_encoding(&track.encoding);
+        for (copy, _) in self.camera.slot.camera().copies() {
+            self.director.unfit(copy, self.camera.unfit(copy, codec));
+        }
     }
 
     /// How far apart two pictures may be that are to be sent.

@@ -74,6 +74,7 @@ impl Playback {
         self.pace.release(self.delivery.speed);
         self.idle_since = Some(now);
         self.reviving = Some(awaiting.at);
+        self.tell_formats();
         self.direct(Event::Play(request), now);
         None
     }

@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 use crate::camera::CopyIx;
 use crate::plan::{CopyFacts, Direction, Reason, Request};
 use crate::policy::Policy;
-use crate::time::Timestamp;
+use crate::time::{TimeRange, Timestamp};
 use handover::{Goal, Handover};
 use seen::Seen;
 use veto::Vetoes;
@@ -179,6 +179,12 @@ impl Director {
             legs_opened: 0,
             preferred: None,
         }
+    }
+
+    /// A copy is known to hold footage in these stretches whose format does not fit the session, and none that does. Stays so
+    /// until it is said anew.
+    pub fn unfit(&mut self, copy: CopyIx, ranges: impl IntoIterator<Item = TimeRange>) {
+        self.vetoes.unfit(copy, ranges);
     }
 
     /// What plays next goes on where this copy played before: it is chosen as if it still did.

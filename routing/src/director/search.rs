@@ -198,7 +198,9 @@ impl Director {
 
     /// Whether a copy that does not fit may hold what comes at this progress, and the policy ends playback there.
     pub(super) fn misfit_ends(&self, at: i64, facts: &[CopyFacts<'_>]) -> bool {
-        self.policy.mismatch == Mismatch::End && self.vetoes.misfit_holds(facts, self.time(at))
+        let next = self.time(at.saturating_add(self.interval_us));
+        self.policy.mismatch == Mismatch::End
+            && self.vetoes.misfit_holds(facts, self.time(at), next)
     }
 
     /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.

@@ -26,6 +26,8 @@ struct Veto {
     misfit: bool,
     /// Its windows, which hold no periods, are where the copy proved to hold nothing, whatever it lists.
     empty: Coverage,
+    /// The same, for where it is known ahead to hold footage of another format.
+    unfit: Coverage,
     /// Grows with each change of what was disproved; zero as long as there was none.
     revision: u32,
 }
@@ -37,6 +39,7 @@ impl Veto {
             failures: 0,
             misfit: false,
             empty: Coverage::unknown(),
+            unfit: Coverage::unknown(),
             revision: 0,
         }
     }
@@ -92,8 +95,13 @@ impl Vetoes {
                 .map(|all| Coverage::new(all, [], Timestamp::MIN, false));
         }
         let admitted = |empty: &TimeRange| matches!(listed.held(empty.start()), Held::Gap { until } if until >= empty.end());
-        let news = !veto.empty.windows().iter().all(admitted);
-        news.then(|| listed.merge(&veto.empty))
+        let mut disproved = veto.empty.windows().iter().chain(veto.unfit.windows());
+        let news = !disproved.all(admitted);
+        let corrected = news.then(|| listed.merge(&veto.empty))?;
+        Some(match veto.unfit.windows() {
+            [] => corrected,
+            _ => corrected.merge(&veto.unfit),
+        })
     }
 
     pub(super) fn barred(&self, ix: usize, now: Instant) -> bool {
@@ -169,6 +177,25 @@ impl Vetoes {
         }
     }
 
+    /// The copy holds footage of another format in these stretches, and nothing that is of use.
+    pub(super) fn unfit(&mut self, copy: CopyIx, ranges: impl IntoIterator<Item = TimeRange>) {
+        let ix = copy.index();
+        if self.0.len() <= ix {
+            self.resize(ix + 1);
+        }
+        let Some(veto) = self.0.get_mut(ix) else {
+            return;
+        };
+        let mut unfit = Coverage::unknown();
+        for range in ranges {
+            unfit.learn_gap(range);
+        }
+        if unfit.windows() != veto.unfit.windows() {
+            veto.unfit = unfit;
+            veto.revision = veto.revision.wrapping_add(1);
+        }
+    }
+
     /// A new play may ask again what an earlier one found empty.
     pub(super) fn forget_empty(&mut self) {
         for veto in self.0.iter_mut().filter(|veto| veto.revision > 0) {
@@ -177,12 +204,18 @@ impl Vetoes {
         }
     }
 
-    /// Whether a copy of another format holds footage at `at`.
-    pub(super) fn misfit_holds(&self, facts: &[CopyFacts<'_>], at: Timestamp) -> bool {
-        self.0
-            .iter()
-            .zip(facts)
-            .any(|(veto, copy)| veto.misfit && !matches!(copy.coverage.held(at), Held::Gap { .. }))
+    /// Whether a copy of another format holds footage at `at`, or from the picture on that comes `next`.
+    pub(super) fn misfit_holds(
+        &self,
+        facts: &[CopyFacts<'_>],
+        at: Timestamp,
+        next: Timestamp,
+    ) -> bool {
+        let is_gap = |coverage: &Coverage, at| matches!(coverage.held(at), Held::Gap { .. });
+        self.0.iter().zip(facts).any(|(veto, copy)| {
+            let unfit = |at| is_gap(&veto.unfit, at) && !is_gap(copy.coverage, at);
+            veto.misfit && !is_gap(copy.coverage, at) || unfit(at) || unfit(next)
+        })
     }
 }
 
@@ -241,6 +274,32 @@ mod tests {
         let vetoes = disproved(ranges.iter().copied(), -1, Direction::Forward);
         assert_eq!(empty(&vetoes).len(), EMPTY_MAX);
         assert_eq!(empty(&vetoes).last(), ranges.last());
+    }
+
+    #[test]
+    fn footage_of_another_format_is_of_no_use_and_yet_there() {
+        let mut vetoes = Vetoes::default();
+        vetoes.unfit(CopyIx(1), [seconds(4, 6)]);
+        vetoes.resize(2);
+        let listed = Coverage::new(seconds(0, 10), [seconds(0, 10)], Timestamp::MIN, false);
+        let corrected = vetoes.corrected(1, &listed).expect("a correction");
+        assert_eq!(corrected.periods(), [seconds(0, 4), seconds(6, 10)]);
+        assert_eq!(vetoes.corrected(0, &listed), None);
+        let facts = [&listed, &listed].map(|coverage| CopyFacts {
+            coverage,
+            health: crate::health::HealthState::Up,
+            healthy_for: None,
+            lists: true,
+            barred: false,
+        });
+        assert!(vetoes.misfit_holds(&facts, second(5), second(5)));
+        assert!(!vetoes.misfit_holds(&facts, second(7), second(8)));
+        // It stays so for the next play, until something else is known.
+        vetoes.forget_empty();
+        assert!(vetoes.misfit_holds(&facts, second(5), second(5)));
+        let before = vetoes.revision(1);
+        vetoes.unfit(CopyIx(1), []);
+        assert!(!vetoes.misfit_holds(&facts, second(5), second(5)) && vetoes.revision(1) != before);
     }
 
     #[test]
