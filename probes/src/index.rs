@@ -49,7 +49,7 @@ impl Index {
     }
 
     /// Takes other cameras in their place, whole or not at all. Copies that stay as they were keep
-    /// what is known of them.
+    /// what is known of them; of cameras whose recorders stay as well, those who play them learn on.
     pub fn replace(
         &self,
         cameras: impl IntoIterator<Item = Camera>,
@@ -58,10 +58,18 @@ impl Index {
         let before = self.slots.load_full();
         let mut slots = HashMap::new();
         for camera in cameras {
-            let known = before.get(&camera.id).map(|slot| &**slot);
+            let known = before.get(&camera.id);
             let id = camera.id.clone();
-            let slot = Slot::new(camera, recorders, known, self.origin)?;
-            slots.insert(id, Arc::new(slot));
+            let slot = match known.filter(|slot| slot.is_of(&camera, recorders)) {
+                Some(slot) => Arc::clone(slot),
+                None => Arc::new(Slot::new(
+                    camera,
+                    recorders,
+                    known.map(|slot| &**slot),
+                    self.origin,
+                )?),
+            };
+            slots.insert(id, slot);
         }
         self.slots.store(Arc::new(slots));
         Ok(())

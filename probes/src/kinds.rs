@@ -93,6 +93,24 @@ impl RecorderConfig {
         }
     }
 
+    /// Whether files besides the configuration say how it is asked; what is in them may change.
+    pub fn reads_files(&self) -> bool {
+        match self {
+            Self::Archive(_) => false,
+            Self::Rtsp(config) => config.password_file.is_some(),
+            Self::Axis(config)
+            | Self::Dahua(config)
+            | Self::Files(config)
+            | Self::Hikvision(config)
+            | Self::Hls(config)
+            | Self::MediaMtx(config)
+            | Self::Nx(config)
+            | Self::Onvif(config)
+            | Self::Seamline(config)
+            | Self::XProtect(config) => config.password_file.is_some() || config.ca_file.is_some(),
+        }
+    }
+
     /// Where it is, for people: a folder, or a URL without what may be secret in it: user, password and query.
     pub fn address(&self) -> String {
         let url = match self {

@@ -92,6 +92,11 @@ impl RecorderClient {
         &self.health
     }
 
+    /// Whether both ask the same recorder by the same settings, and share what is known of its health.
+    pub fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.health, &other.health)
+    }
+
     /// Whether it can list what it holds.
     pub fn lists_coverage(&self) -> bool {
         self.recorder.lists_coverage()

@@ -4,10 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use seamline_evidence::RecorderFacts;
-use seamline_probes::{ClientOptions, Clock, Index, RecorderClient, Watch, WatchOptions};
+use seamline_probes::{
+    ClientOptions, Clock, Index, RecorderClient, RecorderConfig, Watch, WatchOptions,
+};
 use seamline_routing::{Policy, RecorderId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 
 use crate::access::Access;
 use crate::cameras::{CameraEntry, Cameras};
@@ -15,7 +17,7 @@ use crate::clock;
 use crate::clocks::CopyClocks;
 use crate::config::{Config, RecorderEntry};
 use crate::evidence::Evidence;
-use crate::inbound::{Faces, Listener};
+use crate::inbound::{Faces, Listener, Offer, Settings};
 use crate::journal::Journal;
 use crate::soundings::Soundings;
 
@@ -24,21 +26,40 @@ pub struct House {
     cameras: Arc<Cameras>,
     index: Arc<Index>,
     recorders: HashMap<RecorderId, RecorderClient>,
+    /// How each of them is asked.
+    asked: HashMap<RecorderId, RecorderConfig>,
     policy: Policy,
 }
 
 impl House {
     /// Makes the parts and joins them; asks nobody yet.
     pub fn build(config: Config, journal: Journal) -> Self {
+        Self::furnish(config, journal, None)
+    }
+
+    /// The same house by another configuration. Recorders, and cameras, that are configured as before stay what they are: who plays
+    /// them by the old configuration shares with who does by the new one what is known of them.
+    #[must_use]
+    pub fn rebuilt(&self, config: Config) -> Self {
+        let journal = self.cameras.journal.clone();
+        Self::furnish(config, journal, Some(self))
+    }
+
+    fn furnish(config: Config, journal: Journal, before: Option<&House>) -> Self {
         let told = config.recorders.iter();
         let told = told.map(|entry| (entry.id.clone(), facts(entry)));
         let evidence = Evidence::new(config.evidence_key, told.collect());
+        let asked = config.recorders.iter();
+        let asked = asked.map(|entry| (entry.id.clone(), entry.config.clone()));
+        let asked: HashMap<RecorderId, RecorderConfig> = asked.collect();
         let recorders: HashMap<RecorderId, RecorderClient> = config
             .recorders
             .into_iter()
             .map(|entry| {
-                let client =
-                    RecorderClient::new(entry.id.clone(), entry.recorder, ClientOptions::default());
+                let stays = before.and_then(|before| before.same_recorder(&entry));
+                let client = stays.cloned().unwrap_or_else(|| {
+                    RecorderClient::new(entry.id.clone(), entry.recorder, ClientOptions::default())
+                });
                 (entry.id, client)
             })
             .collect();
@@ -48,14 +69,29 @@ impl House {
             .map(|settings| (settings.camera.id.clone(), settings.policy))
             .collect();
         let cameras = config.cameras.into_iter().map(|settings| settings.camera);
-        let index = Index::new(cameras, &recorders, clock::now())
-            .expect("a configuration names only recorders that it has");
+        let index = match before {
+            Some(before) => {
+                let replaced = before.index.replace(cameras, &recorders);
+                replaced.map(|()| Arc::clone(&before.index))
+            }
+            None => Index::new(cameras, &recorders, clock::now()).map(Arc::new),
+        };
+        let index = index.expect("a configuration names only recorders that it has");
         let (tokens, links) = (config.auth.tokens.clone(), config.auth.link_key.clone());
         let access = Access::new(config.auth.into_users()).with(tokens, links);
+        let access = match before {
+            Some(before) => access.after(&before.cameras.access),
+            None => access,
+        };
         let soundings = Arc::<Soundings>::default();
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
-            let clocks = CopyClocks::new(slot.camera().copies.len());
+            let known = before.and_then(|before| before.cameras.get(&id));
+            let known = known.filter(|known| Arc::ptr_eq(&known.slot, &slot));
+            let clocks = known.map_or_else(
+                || CopyClocks::new(slot.camera().copies.len()),
+                |known| Arc::clone(&known.clocks),
+            );
             Some(CameraEntry {
                 slot,
                 policy,
@@ -68,8 +104,9 @@ impl House {
         let cameras = Arc::new(cameras.with_evidence(evidence));
         House {
             cameras,
-            index: Arc::new(index),
+            index,
             recorders,
+            asked,
             policy: config.policy,
         }
     }
@@ -96,16 +133,70 @@ impl House {
         faces: Faces,
         shutdown: watch::Receiver<bool>,
     ) {
+        let _watch = self.watch();
+        let (_offer, offers) = watch::channel(self.offer(listener.settings().clone()));
+        tokio::join!(
+            listener.serve(offers, shutdown.clone()),
+            faces.serve(self.cameras.clone(), shutdown),
+        );
+    }
+
+    /// As [`Self::serve_with`], and by each configuration that comes, from then on. What plays goes on by the one that it began
+    /// with. Clients of XProtect are served by the first.
+    pub async fn serve_renewed(
+        self,
+        listener: Listener,
+        faces: Faces,
+        mut renewals: mpsc::Receiver<Config>,
+        shutdown: watch::Receiver<bool>,
+    ) {
+        let (offer, offers) = watch::channel(self.offer(listener.settings().clone()));
+        let cameras = Arc::clone(&self.cameras);
+        let renewing = async {
+            let mut house = self;
+            let mut watching = house.watch();
+            while let Some(config) = renewals.recv().await {
+                let settings = config.inbound.clone();
+                house = house.rebuilt(config);
+                watching = house.watch();
+                offer.send_replace(house.offer(settings));
+            }
+            // Nobody is left who could renew it.
+            let _stays = (house, watching);
+            std::future::pending::<()>().await;
+        };
+        let serving = async {
+            tokio::join!(
+                listener.serve(offers, shutdown.clone()),
+                faces.serve(cameras, shutdown),
+            )
+        };
+        tokio::select! {
+            _ = serving => {}
+            () = renewing => {}
+        }
+    }
+
+    fn offer(&self, settings: Settings) -> Offer {
+        Offer {
+            cameras: Arc::clone(&self.cameras),
+            settings,
+        }
+    }
+
+    fn watch(&self) -> Watch {
         let options = WatchOptions {
             ttl: self.policy.ttl,
             tail_ttl: self.policy.tail_ttl,
             ..WatchOptions::default()
         };
-        let _watch = Watch::start(&self.index, &self.recorders, options, Clock::System);
-        tokio::join!(
-            listener.serve(self.cameras.clone(), shutdown.clone()),
-            faces.serve(self.cameras.clone(), shutdown),
-        );
+        Watch::start(&self.index, &self.recorders, options, Clock::System)
+    }
+
+    /// The client of a recorder that is configured as it was.
+    fn same_recorder(&self, entry: &RecorderEntry) -> Option<&RecorderClient> {
+        let stays = self.asked.get(&entry.id) == Some(&entry.config) && !entry.config.reads_files();
+        self.recorders.get(&entry.id).filter(|_| stays)
     }
 }
 

@@ -201,6 +201,11 @@ impl Program {
         self.signal(Signal::CONT);
     }
 
+    /// `SIGHUP`.
+    pub fn hang_up(&self) {
+        self.signal(Signal::HUP);
+    }
+
     /// `SIGTERM`.
     pub fn terminate(&self) {
         self.signal(Signal::TERM);

@@ -407,6 +407,23 @@ impl Seamline {
         format!("{}?start={}{end}", self.url(), iso(start))
     }
 
+    /// Reads another configuration in place of the one it was started with, and a new certificate where it has one.
+    pub fn reload(&self, config: &Config) {
+        self.reload_text(&config.toml(self.port, self.folder()));
+    }
+
+    /// As [`Self::reload`], whatever the file says.
+    pub fn reload_text(&self, text: &str) {
+        let file = self.folder().join("seamline.toml");
+        fs::write(file, text).expect("the temporary folder can be written");
+        self.program.hang_up();
+    }
+
+    /// Where its configuration and its certificate are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port

@@ -5,6 +5,7 @@ use std::{thread, time::Duration};
 
 use seamline_tests::{
     clock::{FRAME_MS, monotonic, noon},
+    curl::curl,
     footage::Recipe,
     probe::Probe,
     recorder::{Recorder, Setup},
@@ -100,4 +101,79 @@ fn who_is_silent_is_let_go_and_who_takes_a_byte_a_second_costs_little() {
     assert_served(&seamline);
     let lived = idle.join().expect("the idle one is let go");
     assert!((55..75).contains(&lived.as_secs()), "it lived {lived:?}");
+}
+
+/// Sessions that come and go, and how many are there at a time.
+const SESSIONS: usize = 10_000;
+const AT_ONCE: usize = 16;
+/// Sessions until buffers and caches have the size that they keep.
+const WARM: usize = 1_600;
+
+/// A figure of the program's own.
+fn figure(seamline: &Seamline, name: &str) -> usize {
+    let metrics = curl(
+        &format!("http://127.0.0.1:{}/metrics", seamline.port()),
+        &[],
+    );
+    let metrics = String::from_utf8(metrics.body).expect("the figures are text");
+    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+    let figure = line.and_then(|figure| figure.trim().parse().ok());
+    figure.unwrap_or_else(|| panic!("no {name} in {metrics}"))
+}
+
+#[test]
+#[ignore = "takes minutes: row 29"]
+fn ten_thousand_sessions_leave_the_house_as_it_was() {
+    let (_recorder, seamline) = house(Config::serve);
+    let url = seamline.url();
+    let come_and_go = |sessions: usize| {
+        thread::scope(|scope| {
+            for one in 0..AT_ONCE {
+                let url = &url;
+                scope.spawn(move || {
+                    for nth in 0..sessions / AT_ONCE {
+                        let mut probe = Probe::open(url);
+                        assert_eq!(probe.play(noon(0.0), Some(noon(4.0)), &[]).status, 200);
+                        match (one + nth) % 3 {
+                            0 => assert_eq!(probe.request("TEARDOWN", &[]).status, 200),
+                            1 => probe.receive_until(noon(0.1), SOON),
+                            _ => {}
+                        }
+                    }
+                });
+            }
+        });
+    };
+    let standing = || {
+        let tasks = figure(&seamline, "seamline_tasks");
+        (seamline.descriptors(), tasks, seamline.resident())
+    };
+    let settled = |descriptors: usize, tasks: usize| {
+        let deadline = monotonic() + SOON;
+        loop {
+            let now = standing();
+            if now.0 <= descriptors && now.1 <= tasks {
+                return now;
+            }
+            assert!(
+                monotonic() < deadline,
+                "{now:?}, not {descriptors} and {tasks}"
+            );
+            thread::sleep(Duration::from_millis(100));
+        }
+    };
+    let idle = standing();
+    come_and_go(WARM);
+    let warm = settled(idle.0, idle.1);
+    let begun = monotonic();
+    come_and_go(SESSIONS);
+    let took = monotonic().saturating_sub(begun);
+    let left = settled(idle.0, idle.1);
+    println!(
+        "descriptors, tasks, resident bytes: {idle:?} idle, {warm:?} warm, {left:?} after {SESSIONS} sessions in {took:?}"
+    );
+    assert_eq!(figure(&seamline, "seamline_playbacks"), 0);
+    let grown = left.2.saturating_sub(warm.2);
+    assert!(grown < 4 << 20, "{grown} bytes more");
+    assert_served(&seamline);
 }

@@ -267,6 +267,19 @@ impl Slot {
         })
     }
 
+    /// Whether it is this camera's, at these recorders.
+    pub(super) fn is_of(
+        &self,
+        camera: &Camera,
+        recorders: &HashMap<RecorderId, RecorderClient>,
+    ) -> bool {
+        self.camera == *camera
+            && self.copies.iter().all(|copy| {
+                let recorder = recorders.get(copy.recorder.id());
+                recorder.is_some_and(|recorder| recorder.is(&copy.recorder))
+            })
+    }
+
     /// The same camera at the same recorders, of which nothing is known: what is live has no past to know of, and what a
     /// playback of it sees says nothing of what is recorded.
     #[must_use]

@@ -9,6 +9,7 @@ mod web;
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub use self::tokens::{Claims, KeyProblem, TokenProblem, Tokens};
 /// The users, and what keeps strangers from guessing their passwords.
 pub struct Access {
     users: Users,
-    damper: Damper,
+    damper: Arc<Damper>,
     hashing: Hashing,
     /// What bearer tokens are checked with, where they are taken.
     tokens: Option<Tokens>,
@@ -64,7 +65,7 @@ impl Access {
     pub fn new(users: Users) -> Self {
         Access {
             users,
-            damper: Damper::default(),
+            damper: Arc::default(),
             hashing: Hashing::default(),
             tokens: None,
             links: None,
@@ -79,6 +80,18 @@ impl Access {
         Access {
             tokens,
             links,
+            ..self
+        }
+    }
+
+    /// The same, which forgets no wrong answer that `before` was given.
+    #[must_use]
+    pub fn after(self, before: &Self) -> Self {
+        let refused = before.refused();
+        Access {
+            damper: Arc::clone(&before.damper),
+            wrong: AtomicU64::new(refused.wrong),
+            damped: AtomicU64::new(refused.damped),
             ..self
         }
     }

@@ -7,6 +7,7 @@ mod export;
 mod logs;
 mod map;
 mod probe;
+mod reload;
 mod serve;
 mod sign;
 mod table;

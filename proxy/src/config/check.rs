@@ -230,6 +230,7 @@ impl Checker<'_> {
             dialect,
             kind: config.kind(),
             address: config.address(),
+            config,
             recorder,
         })
     }

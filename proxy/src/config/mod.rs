@@ -19,11 +19,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use seamline_evidence::SigningKey;
-use seamline_probes::{Clock, Recorder, Zone};
+use seamline_probes::{Clock, Recorder, RecorderConfig, Zone};
 use seamline_routing::{Camera, Policy, RecorderId, SiteId};
 use serde::Deserialize;
 
-use crate::inbound::{Dialects, FaceSettings, Settings};
+use crate::inbound::{Dialects, FaceSettings, Limits, Settings};
 pub use auth::Auth;
 pub(crate) use auth::is_user_name;
 pub use problems::{LoadError, Problem, Problems};
@@ -60,6 +60,19 @@ pub struct Config {
 }
 
 impl Config {
+    /// What of this configuration cannot take the place of `before` while the program runs, by the names that the file has.
+    pub fn needs_restart(&self, before: &Fixed) -> Vec<&'static str> {
+        let now = Fixed::of(self);
+        let same = [
+            ("listen", now.listen == before.listen),
+            ("[limits]", now.limits == before.limits),
+            ("[log]", now.log == before.log),
+            ("[[xprotect]]", now.faces == before.faces),
+        ];
+        let differs = same.into_iter().filter(|(_, same)| !same);
+        differs.map(|(name, _)| name).collect()
+    }
+
     /// What an operator should know about who can come in how, and to what.
     pub fn remarks(&self) -> Vec<String> {
         let mut remarks = self.auth.remarks(self.inbound.certificates.is_some());
@@ -68,6 +81,27 @@ impl Config {
             remarks.push(open.to_owned());
         }
         remarks
+    }
+}
+
+/// What a program that runs keeps as it was when it was started.
+#[derive(Debug)]
+pub struct Fixed {
+    listen: Vec<SocketAddr>,
+    limits: Limits,
+    log: Log,
+    faces: Vec<FaceSettings>,
+}
+
+impl Fixed {
+    /// That of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Fixed {
+            listen: config.listen.clone(),
+            limits: config.inbound.limits,
+            log: config.log.clone(),
+            faces: config.faces.clone(),
+        }
     }
 }
 
@@ -84,6 +118,8 @@ pub struct RecorderEntry {
     pub kind: &'static str,
     /// Where it is, without credentials.
     pub address: String,
+    /// How it is asked, as it is configured.
+    pub config: RecorderConfig,
     /// What asks it.
     pub recorder: Arc<dyn Recorder>,
 }

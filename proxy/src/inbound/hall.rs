@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::http::{Service, Tunnels};
+use super::listener::Offer;
 use super::rtsp::{Sessions, UdpSettings};
 use super::tls::Certificates;
 use crate::cameras::Cameras;
@@ -22,4 +23,35 @@ pub(super) struct Hall {
     pub(super) udp: UdpSettings,
     /// Sessions over UDP, with or without a connection.
     pub(super) sessions: Sessions,
+}
+
+impl Hall {
+    pub(super) fn new(offer: &Offer) -> Self {
+        Hall::with(
+            offer,
+            Service::new(offer),
+            Tunnels::default(),
+            Sessions::default(),
+        )
+    }
+
+    /// The hall of connections to come. Those that are open keep the one that they came into, and find each other in both.
+    pub(super) fn renewed(&self, offer: &Offer) -> Self {
+        self.service.renew(offer);
+        let (service, tunnels) = (self.service.clone(), self.tunnels.clone());
+        Hall::with(offer, service, tunnels, self.sessions.clone())
+    }
+
+    fn with(offer: &Offer, service: Service, tunnels: Tunnels, sessions: Sessions) -> Self {
+        let Offer { cameras, settings } = offer;
+        Hall {
+            cameras: Arc::clone(cameras),
+            certificates: settings.certificates.clone(),
+            tunnels,
+            service,
+            http_refused: settings.http.refused,
+            udp: settings.udp.clone(),
+            sessions,
+        }
+    }
 }

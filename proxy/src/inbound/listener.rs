@@ -14,9 +14,9 @@ use tokio::task::JoinSet;
 
 use super::greet::greet;
 use super::hall::Hall;
-use super::http::{HttpSettings, Service, Tunnels};
+use super::http::HttpSettings;
 use super::link::Link;
-use super::rtsp::{Sessions, UdpSettings};
+use super::rtsp::UdpSettings;
 use super::tls::Certificates;
 use crate::cameras::Cameras;
 
@@ -52,6 +52,15 @@ pub struct Settings {
     pub udp: UdpSettings,
     /// What is served by HTTP.
     pub http: HttpSettings,
+}
+
+/// What connections are served by from the next one on, and requests over HTTP from the next one on.
+#[derive(Clone)]
+pub struct Offer {
+    /// The cameras, and who may see them.
+    pub cameras: Arc<Cameras>,
+    /// What clients may have. Limits are those that the listener was bound with.
+    pub settings: Settings,
 }
 
 /// Somebody else listens there, or we may not.
@@ -101,23 +110,28 @@ impl Listener {
         self.sockets.iter().map(TcpListener::local_addr).collect()
     }
 
-    /// Serves until `shutdown` turns true; then lets playbacks go on for [`Limits::drain`].
-    pub async fn serve(self, cameras: Arc<Cameras>, mut shutdown: watch::Receiver<bool>) {
-        let hall = Arc::new(Hall {
-            service: Service::new(cameras.clone(), &self.settings.http),
-            cameras,
-            http_refused: self.settings.http.refused,
-            certificates: self.settings.certificates.clone(),
-            tunnels: Tunnels::default(),
-            udp: self.settings.udp.clone(),
-            sessions: Sessions::default(),
-        });
+    /// What clients may have.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Serves by the newest of `offers` until `shutdown` turns true; then lets playbacks go on for [`Limits::drain`].
+    pub async fn serve(
+        self,
+        mut offers: watch::Receiver<Offer>,
+        mut shutdown: watch::Receiver<bool>,
+    ) {
+        let mut hall = Arc::new(Hall::new(&offers.borrow_and_update()));
         let mut connections = JoinSet::new();
         let seats = Seats::new(self.settings.limits);
         loop {
             let accepted = tokio::select! {
                 _ = shutdown.wait_for(|down| *down) => break,
                 Some(_) = connections.join_next() => continue,
+                Ok(()) = offers.changed() => {
+                    hall = Arc::new(hall.renewed(&offers.borrow_and_update()));
+                    continue;
+                }
                 accepted = poll_fn(|cx| self.poll_accept(cx)) => accepted,
             };
             match accepted {

@@ -11,7 +11,7 @@ mod tls;
 mod xprotect;
 
 pub use http::{Cors, HttpSettings, Rule, Target};
-pub use listener::{BindError, Limits, Listener, Settings};
+pub use listener::{BindError, Limits, Listener, Offer, Settings};
 pub use rtsp::UdpSettings;
 pub use rtsp::{Alias, Dialects};
 pub(crate) use rtsp::{is_reserved, vendors};

@@ -18,9 +18,15 @@ use rustls::sign::CertifiedKey;
 use rustls::{ServerConfig, ServerConnection};
 use thiserror::Error;
 use tokio::net::TcpStream;
+use x509_parser::prelude::{FromDer, X509Certificate};
+
+use crate::clock;
 
 /// How often the files are looked at for a renewed certificate.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// It is told that a certificate expires when so many days are left; renewal by ACME is due at thirty.
+const WARNED_DAYS: [i64; 4] = [1, 3, 7, 21];
+const DAY_S: i64 = 86_400;
 /// Plaintext is handed out in pieces of this size.
 const PIECE_BYTES: usize = 4096;
 
@@ -56,7 +62,14 @@ pub struct Certificates {
     config: Arc<ServerConfig>,
 }
 
-struct Current(ArcSwap<CertifiedKey>);
+struct Current(ArcSwap<Pair>);
+
+/// A certificate chain with its key.
+struct Pair {
+    key: Arc<CertifiedKey>,
+    /// When the server's own certificate expires, seconds since 1970.
+    expires_s: i64,
+}
 
 impl Certificates {
     /// Reads both files: the chain with the server's own certificate first, and the key in PKCS #8, PKCS #1 or SEC 1.
@@ -86,10 +99,26 @@ impl Certificates {
         Ok(())
     }
 
-    /// Reloads whenever the files change; never returns.
+    /// When the certificate expires, seconds since 1970.
+    pub fn expires_s(&self) -> i64 {
+        self.current.0.load().expires_s
+    }
+
+    /// Whether both read the same files.
+    pub fn are_from_files_of(&self, other: &Self) -> bool {
+        self.certificate == other.certificate && self.key == other.key
+    }
+
+    /// Reloads whenever the files change, and tells when the certificate comes to expire; never returns.
     pub async fn follow(&self) {
         let mut seen = self.modified();
+        let mut told = None;
         loop {
+            let warned = (self.expires_s(), Warning::at(self.expires_s(), wall_s()));
+            if told != Some(warned) {
+                told = Some(warned);
+                self.warn(warned.1);
+            }
             tokio::time::sleep(LOOK_EVERY).await;
             let modified = self.modified();
             if modified == seen {
@@ -106,9 +135,46 @@ impl Certificates {
         }
     }
 
+    fn warn(&self, warning: Option<Warning>) {
+        let certificate = self.certificate.display();
+        match warning {
+            None => {}
+            Some(Warning::Days(days)) => {
+                tracing::warn!(%certificate, "the certificate expires within {days} days");
+            }
+            Some(Warning::Expired) => {
+                tracing::error!(%certificate, "the certificate has expired: clients that check it do not come in");
+            }
+        }
+    }
+
     fn modified(&self) -> [Option<SystemTime>; 2] {
         [&self.certificate, &self.key].map(|path| std::fs::metadata(path).ok()?.modified().ok())
     }
+}
+
+/// What is to be said of a certificate's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Warning {
+    /// It is within so many days.
+    Days(i64),
+    Expired,
+}
+
+impl Warning {
+    /// `None` while there is time.
+    fn at(expires_s: i64, now_s: i64) -> Option<Self> {
+        let left_s = expires_s.saturating_sub(now_s);
+        if left_s <= 0 {
+            return Some(Warning::Expired);
+        }
+        let near = WARNED_DAYS.into_iter().find(|days| left_s <= days * DAY_S);
+        near.map(Warning::Days)
+    }
+}
+
+fn wall_s() -> i64 {
+    clock::wall().as_micros().div_euclid(1_000_000)
 }
 
 impl fmt::Debug for Certificates {
@@ -121,7 +187,7 @@ impl fmt::Debug for Certificates {
 
 impl ResolvesServerCert for Current {
     fn resolve(&self, _: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        Some(self.0.load_full())
+        Some(Arc::clone(&self.0.load().key))
     }
 }
 
@@ -131,7 +197,7 @@ impl fmt::Debug for Current {
     }
 }
 
-fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
+fn read(certificate: &Path, key: &Path) -> Result<Pair, TlsError> {
     let wrong_certificate = |source| TlsError::Certificate {
         path: certificate.to_owned(),
         source,
@@ -149,11 +215,17 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
         ));
     }
     let key = PrivateKeyDer::from_pem_file(key).map_err(wrong_key)?;
-    Ok(CertifiedKey::from_der(
-        chain,
-        key,
-        &ring::default_provider(),
-    )?)
+    let own = chain.first().map(|own| X509Certificate::from_der(own));
+    let Some(Ok((_, own))) = own else {
+        let malformed = rustls::Error::InvalidCertificate(rustls::CertificateError::BadEncoding);
+        return Err(TlsError::Pair(malformed));
+    };
+    let expires_s = own.validity().not_after.timestamp();
+    let key = CertifiedKey::from_der(chain, key, &ring::default_provider())?;
+    Ok(Pair {
+        key: Arc::new(key),
+        expires_s,
+    })
 }
 
 /// One connection inside TLS.
@@ -341,7 +413,7 @@ mod tests {
 
     fn own(certificates: &Certificates) -> CertificateDer<'static> {
         let pair = certificates.current.0.load_full();
-        pair.cert.first().unwrap().clone()
+        pair.key.cert.first().unwrap().clone()
     }
 
     #[test]
@@ -360,6 +432,29 @@ mod tests {
             Err(TlsError::Certificate { .. })
         ));
         assert_eq!(own(&certificates), two);
+    }
+
+    #[test]
+    fn the_end_of_a_certificate_is_told_ahead() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut params = rcgen::CertificateParams::new(["one.test".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(2030, 1, 1);
+        let pair = rcgen::KeyPair::generate().unwrap();
+        let (certificate, key) = (
+            folder.path().join("cert.pem"),
+            folder.path().join("key.pem"),
+        );
+        std::fs::write(&certificate, params.self_signed(&pair).unwrap().pem()).unwrap();
+        std::fs::write(&key, pair.serialize_pem()).unwrap();
+        let expires_s = Certificates::load(&certificate, &key).unwrap().expires_s();
+        assert_eq!(expires_s, 1_893_456_000);
+        let at =
+            |days: i64, seconds: i64| Warning::at(expires_s, expires_s - days * DAY_S - seconds);
+        assert_eq!(at(21, 1), None);
+        assert_eq!(at(21, 0), Some(Warning::Days(21)));
+        assert_eq!(at(3, 1), Some(Warning::Days(7)));
+        assert_eq!(at(0, 1), Some(Warning::Days(1)));
+        assert_eq!(at(0, 0), Some(Warning::Expired));
     }
 
     #[test]

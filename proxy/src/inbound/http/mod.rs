@@ -12,6 +12,7 @@ mod head;
 mod health;
 mod hls;
 mod list;
+mod metrics;
 mod page;
 mod passthrough;
 mod patience;

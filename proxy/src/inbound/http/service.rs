@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
@@ -19,15 +20,16 @@ use tower::ServiceExt as _;
 use utoipa_axum::router::OpenApiRouter;
 
 use super::super::link::Link;
+use super::super::listener::Offer;
+use super::super::tls::Certificates;
 use super::errors::{Problem, Refused};
 use super::gate::AskedFor;
 use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
 use super::passthrough::{self, Passthrough};
 use super::patience::Patient;
-use super::settings::HttpSettings;
 use super::{
-    cameras, description, events, export, get, health, hls, list, page, scrub, sessions, snapshot,
-    timeline,
+    cameras, description, events, export, get, health, hls, list, metrics, page, scrub, sessions,
+    snapshot, timeline,
 };
 use crate::cameras::Cameras;
 use crate::spool::Spool;
@@ -43,20 +45,22 @@ const BUFFER_BYTES_MAX: usize = 64 * 1024;
 pub(in crate::inbound) struct Face {
     pub(super) cameras: Arc<Cameras>,
     pub(super) passthrough: Passthrough,
-    pub(super) hls: hls::Store,
+    pub(super) hls: Arc<hls::Store>,
     /// Clips of footage as files.
     pub(super) spool: Arc<Spool>,
     /// What a proxy in front says of the host that clients asked for is believed.
     pub(super) trust_forwarded: bool,
-    counts: Counts,
+    /// What TLS is answered with, where it is.
+    pub(super) certificates: Option<Arc<Certificates>>,
+    pub(super) counts: Arc<Counts>,
 }
 
 /// What was asked since the start.
 #[derive(Debug, Default)]
-struct Counts {
-    answered: AtomicU64,
-    refused: AtomicU64,
-    failed: AtomicU64,
+pub(super) struct Counts {
+    pub(super) answered: AtomicU64,
+    pub(super) refused: AtomicU64,
+    pub(super) failed: AtomicU64,
 }
 
 /// Whom a request comes from; every request carries it as an extension.
@@ -82,33 +86,30 @@ impl Guest {
     }
 }
 
-/// The routes, ready to answer.
+/// The routes, ready to answer by the configuration of the moment.
 #[derive(Clone)]
-pub(in crate::inbound) struct Service(Router);
+pub(in crate::inbound) struct Service {
+    router: Arc<ArcSwap<Router>>,
+    hls: Arc<hls::Store>,
+    counts: Arc<Counts>,
+}
 
 impl Service {
-    /// A service over these cameras.
-    pub(in crate::inbound) fn new(cameras: Arc<Cameras>, settings: &HttpSettings) -> Self {
-        let face = Arc::new(Face {
-            passthrough: Passthrough::new(&settings.passthrough, &cameras),
-            cameras,
-            hls: hls::Store::default(),
-            spool: Spool::new(&settings.spool),
-            trust_forwarded: settings.trust_forwarded,
-            counts: Counts::default(),
-        });
-        let (router, openapi) = routes().split_for_parts();
-        let router = router
-            .merge(description::routes(openapi))
-            .merge(page::routes())
-            .fallback(passthrough::relay)
-            .method_not_allowed_fallback(not_allowed);
-        let router = match settings.cors.layer() {
-            Some(cors) => router.layer(cors),
-            None => router,
-        };
-        let router = router.layer(from_fn_with_state(face.clone(), front));
-        Service(router.with_state(face))
+    /// A service by this offer.
+    pub(in crate::inbound) fn new(offer: &Offer) -> Self {
+        let (hls, counts) = (Arc::default(), Arc::default());
+        let router = router(offer, Arc::clone(&hls), Arc::clone(&counts));
+        Service {
+            router: Arc::new(ArcSwap::from_pointee(router)),
+            hls,
+            counts,
+        }
+    }
+
+    /// Answers by another offer from the next request on, on all connections.
+    pub(in crate::inbound) fn renew(&self, offer: &Offer) {
+        let router = router(offer, Arc::clone(&self.hls), Arc::clone(&self.counts));
+        self.router.store(Arc::new(router));
     }
 
     /// Serves a connection whose first head was read, to its end; after `shutdown` only the request that runs.
@@ -126,10 +127,24 @@ impl Service {
         };
         let peer = guest.peer;
         link.unread(head.raw);
-        let router = self.0.clone();
+        let (current, proved) = (
+            Arc::clone(&self.router),
+            ArcSwap::from_pointee((self.router.load_full(), guest)),
+        );
         let answer =
             hyper::service::service_fn(move |request: hyper::Request<hyper::body::Incoming>| {
-                let (router, guest) = (router.clone(), guest.clone());
+                let router = current.load_full();
+                // What was proved to another configuration is to be proved again.
+                if !Arc::ptr_eq(&proved.load().0, &router) {
+                    let login = Arc::default();
+                    let guest = Guest {
+                        login,
+                        ..proved.load().1.clone()
+                    };
+                    proved.store(Arc::new((Arc::clone(&router), guest)));
+                }
+                let guest = proved.load().1.clone();
+                let router = Router::clone(&router);
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(guest);
                 router.oneshot(request)
@@ -164,6 +179,31 @@ async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|down| *down).await;
 }
 
+fn router(offer: &Offer, hls: Arc<hls::Store>, counts: Arc<Counts>) -> Router {
+    let settings = &offer.settings.http;
+    let face = Arc::new(Face {
+        passthrough: Passthrough::new(&settings.passthrough, &offer.cameras),
+        cameras: Arc::clone(&offer.cameras),
+        certificates: offer.settings.certificates.clone(),
+        hls,
+        spool: Spool::new(&settings.spool),
+        trust_forwarded: settings.trust_forwarded,
+        counts,
+    });
+    let (router, openapi) = routes().split_for_parts();
+    let router = router
+        .merge(description::routes(openapi))
+        .merge(page::routes())
+        .fallback(passthrough::relay)
+        .method_not_allowed_fallback(not_allowed);
+    let router = match settings.cors.layer() {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    let router = router.layer(from_fn_with_state(face.clone(), front));
+    router.with_state(face)
+}
+
 /// All routes with their descriptions. A route file gives its own as `routes()`; it is merged here.
 fn routes() -> OpenApiRouter<Arc<Face>> {
     OpenApiRouter::with_openapi(description::head())
@@ -172,6 +212,7 @@ fn routes() -> OpenApiRouter<Arc<Face>> {
         .merge(sessions::routes())
         .merge(events::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
         .merge(hls::routes())
         .merge(scrub::routes())
         .merge(get::routes())

@@ -33,7 +33,7 @@ struct Key {
 }
 
 /// Tunnels that are open, and halves that wait.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::inbound) struct Tunnels(Arc<DashMap<Key, Pair>>);
 
 #[derive(Debug)]

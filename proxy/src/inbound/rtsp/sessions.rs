@@ -24,7 +24,7 @@ const CLAIMS_MAX: usize = 4;
 type Table = Arc<DashMap<String, mpsc::Sender<Claim>>>;
 
 /// All such sessions, by id. Each is owned by one task, which gives it up to who may have it.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::inbound) struct Sessions(Table);
 
 /// Somebody who names the id of a session.

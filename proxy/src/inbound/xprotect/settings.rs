@@ -11,7 +11,7 @@ use seamline_routing::{RecorderId, SiteId};
 ///
 /// A single site is one of these without a secondary, or with the secondary's `[[recorder]]` at the same URL; two sites that know
 /// nothing of each other are one with a secondary; parent and child are two of these, each with the other as its secondary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FaceSettings {
     /// The management server that is relayed.
     pub primary: Server,
@@ -40,6 +40,13 @@ pub struct Server {
     pub site: SiteId,
     /// Who we are there.
     pub server: Arc<Site>,
+}
+
+/// By name: how a recorder is asked is written at the recorder.
+impl PartialEq for Server {
+    fn eq(&self, other: &Self) -> bool {
+        self.recorder == other.recorder && self.site == other.site
+    }
 }
 
 /// A recorder of the primary, and its port here.
