@@ -8,6 +8,8 @@ mod demands;
 mod farend;
 mod footage;
 mod http;
+mod image_player;
+mod image_site;
 mod index;
 mod login;
 mod message;
@@ -66,6 +68,9 @@ enum Scenario {
     ColdStart(scenario::cold_start::Options),
     /// Many players of the same camera and second.
     FanOut(scenario::fan_out::Options),
+    /// Clients of XProtect that scrub one camera.
+    #[command(name = "imageserver")]
+    ImageServer(scenario::imageserver::Options),
     /// Memory of the proxy for each paced session.
     Memory(scenario::memory::Options),
     /// Time to the first frame, direct and through the proxy.
@@ -138,6 +143,7 @@ async fn measure(scenario: Scenario) -> anyhow::Result<(Files, Outcome)> {
         Scenario::Growth(o) => (o.common.files(), scenario::growth::run(&o).await?),
         Scenario::ColdStart(o) => (o.common.files(), scenario::cold_start::run(&o).await?),
         Scenario::FanOut(o) => (o.common.files(), scenario::fan_out::run(&o).await?),
+        Scenario::ImageServer(o) => (o.common.files(), scenario::imageserver::run(&o).await?),
         Scenario::Memory(o) => (o.common.files(), scenario::memory::run(&o).await?),
         Scenario::FirstFrame(o) => (o.common.files(), scenario::first_frame::run(&o).await?),
         Scenario::Decision(o) => (o.common.files(), scenario::decision::run(&o)?),

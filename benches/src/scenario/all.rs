@@ -16,7 +16,7 @@ use crate::{
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// As they are run for the page: under twelve minutes on two cores.
-const LINES: [&str; 13] = [
+const LINES: [&str; 14] = [
     "compare --rounds 5 --seconds 3",
     "memory --sessions 300 --seconds 10 --ramp 100",
     "slow-readers --slow 100 --seconds 15",
@@ -29,11 +29,12 @@ const LINES: [&str; 13] = [
     "growth",
     "cold-start",
     "fan-out",
+    "imageserver",
     "decision",
 ];
 
 /// The same, small: to see that all of them work.
-const SMALL: [&str; 13] = [
+const SMALL: [&str; 14] = [
     "compare --rounds 1 --seconds 1 --sessions 10",
     "memory --sessions 10 --seconds 2",
     "slow-readers --slow 5 --quick 2 --seconds 4",
@@ -46,6 +47,7 @@ const SMALL: [&str; 13] = [
     "growth --sessions 5,10 --seconds 2",
     "cold-start --cameras 500 --runs 2",
     "fan-out --sessions 10 --seconds 2",
+    "imageserver --sessions 10 --seconds 2 --runs 10",
     "decision --cameras 100 --periods 100 --decisions 10000",
 ];
 

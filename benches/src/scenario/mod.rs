@@ -12,6 +12,7 @@ pub(crate) mod decision;
 pub(crate) mod fan_out;
 pub(crate) mod first_frame;
 pub(crate) mod growth;
+pub(crate) mod imageserver;
 pub(crate) mod memory;
 pub(crate) mod outage;
 pub(crate) mod play;
