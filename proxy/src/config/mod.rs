@@ -205,6 +205,13 @@ impl Config {
         clock: Clock,
         wants_cameras: bool,
     ) -> Result<Self, Problems> {
+        if let Some(document) = document::read_by_cameras(text) {
+            let mut problems = Problems::new("", "");
+            let config = check::check(document, clock, &mut problems);
+            if problems.is_empty() {
+                return Ok(config);
+            }
+        }
         let mut problems = Problems::new(name, text);
         let Some(document) = document::read(text, &mut problems) else {
             return Err(problems);

@@ -653,3 +653,48 @@ recorders = 3
         assert!(told.contains(&wanted), "{wanted}\n{told}");
     }
 }
+
+#[test]
+fn cameras_that_are_read_one_by_one_are_those_of_the_whole() {
+    let mut text = HOUSE.to_owned();
+    for n in 0..20 {
+        text += &format!(
+            "[[camera]]\nid = \"cam{n}\"\ncopies = [{{ recorder = \"archive\", remote = \"{n}\" }}]\n"
+        );
+        if n % 3 == 0 {
+            text += "priority = [\"secondary\"]\n[camera.policy]\nholes = \"wait\"\n";
+        }
+    }
+    assert!(document::read_by_cameras(&text).is_some());
+    let one_by_one = parse(&text).unwrap().cameras;
+    // Anything else behind the first camera is read as a whole.
+    let whole = text.replacen("listen", "#", 1) + "[limits]\nconnections_max = 7\n";
+    assert!(document::read_by_cameras(&whole).is_none());
+    let whole = parse(&whole).unwrap().cameras;
+    assert_eq!(format!("{one_by_one:?}"), format!("{whole:?}"));
+    assert_eq!(whole.len(), 20);
+    // Errors have their lines.
+    let lines = text.lines().count();
+    let double = format!("{text}[[camera]]\nid = \"cam3\"\ncopies = []\n");
+    let told = problems(&double);
+    assert!(
+        told.contains(&format!("seamline.toml:{}:", lines + 2)),
+        "{told}"
+    );
+    assert!(told.contains("is already on line"), "{told}");
+    let broken = text.replacen("id = \"cam7\"", "id = cam7", 1);
+    let at = 1 + broken[..broken.find("id = cam7").unwrap()]
+        .matches('\n')
+        .count();
+    assert!(
+        problems(&broken).contains(&format!(":{at}:")),
+        "{}",
+        problems(&broken)
+    );
+    for odd in [
+        "x = \"\"\"\n[[camera]]\n\"\"\"\n",
+        "[[camera]]\n[[camera]]\n",
+    ] {
+        assert!(document::read_by_cameras(odd).is_none(), "{odd}");
+    }
+}
