@@ -165,18 +165,31 @@ impl AsyncRead for Link {
 
 impl AsyncWrite for Link {
     fn poll_write(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         loop {
-            match self.try_write(&[IoSlice::new(buf)]) {
+            match self.try_write(slices) {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     ready!(self.poll_write_ready(cx))?;
                 }
                 done => return Poll::Ready(done),
             }
         }
+    }
+
+    // Whoever believes otherwise copies all that is written into one buffer.
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

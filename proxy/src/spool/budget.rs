@@ -46,6 +46,16 @@ impl Budget {
             .is_ok()
     }
 
+    /// Takes bytes that are there already, whether they fit or not.
+    pub(super) fn take_anyway(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// More is taken than there is.
+    pub(super) fn is_short(&self) -> bool {
+        self.used.load(Ordering::Relaxed) > self.max
+    }
+
     pub(super) fn give_back(&self, bytes: u64) {
         self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -61,6 +71,10 @@ mod tests {
         assert!(budget.take(6) && !budget.take(5) && budget.take(4) && !budget.take(1));
         budget.give_back(4);
         assert!(budget.take(4) && !budget.take(u64::MAX));
+        assert!(!budget.is_short());
+        budget.take_anyway(1);
+        assert!(budget.is_short());
+        budget.give_back(1);
         let seat = budget.seat();
         assert_eq!(budget.fillings(), 1);
         drop(seat);

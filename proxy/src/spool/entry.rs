@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,13 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
 use super::budget::{Budget, Seat};
+use super::store::{Audience, Relief, Store};
 use crate::clock;
 
 /// Bytes that a reader takes at a time.
 const READ_BYTES: usize = 64 * 1024;
+/// A reader that is so far behind when all has come is slow.
+const LAG_BYTES: u64 = 256 * 1024;
 /// Bytes that are given back to the file system at a time.
 const PUNCH_BYTES: u64 = 1024 * 1024;
 
@@ -68,12 +71,26 @@ pub struct Progress {
     pub stage: Stage,
     /// Bytes that can be read.
     pub readable: u64,
+    /// The time of the footage in them, as far as it is known.
+    pub footage: Duration,
 }
 
 /// A clip.
 #[derive(Debug)]
 pub struct Entry {
     file: Arc<File>,
+    /// What is not in the file: the latest bytes.
+    store: Mutex<Store>,
+    /// Memory of all clips.
+    memory: Arc<Budget>,
+    /// Bytes before this can no longer be had.
+    gone: AtomicU64,
+    /// Somebody writes what is in memory into the file.
+    spilling: AtomicBool,
+    /// It was asked for more than once.
+    shared: AtomicBool,
+    /// Somebody has read it to its end.
+    served: AtomicBool,
     /// What goes ahead of the file's bytes.
     head: OnceLock<Bytes>,
     progress: watch::Sender<Progress>,
@@ -102,18 +119,26 @@ struct Readers {
 
 impl Drop for Entry {
     fn drop(&mut self) {
+        self.memory.give_back(self.store().held());
         self.budget.give_back(self.taken.load(Ordering::Relaxed));
     }
 }
 
 impl Entry {
-    pub(super) fn new(file: File, budget: &Arc<Budget>) -> Arc<Self> {
+    pub(super) fn new(file: File, budget: &Arc<Budget>, memory: &Arc<Budget>) -> Arc<Self> {
         let progress = Progress {
             stage: Stage::Opening,
             readable: 0,
+            footage: Duration::ZERO,
         };
         Arc::new(Entry {
             file: Arc::new(file),
+            store: Mutex::default(),
+            memory: Arc::clone(memory),
+            gone: AtomicU64::new(0),
+            spilling: AtomicBool::new(false),
+            shared: AtomicBool::new(false),
+            served: AtomicBool::new(false),
             head: OnceLock::new(),
             progress: watch::channel(progress).0,
             delivery_tag: format!("\"d-{:016x}\"", rand::random::<u64>()),
@@ -167,8 +192,120 @@ impl Entry {
         matches!(self.progress.borrow().stage, Stage::Failed(_))
     }
 
-    pub(super) fn is_passing(&self) -> bool {
-        self.passing.get().is_some()
+    /// The first byte that can be had by those who come now; `None` where what they would read goes as they read it.
+    pub(super) fn begins(&self) -> Option<u64> {
+        let lasts = self.passing.get().is_none();
+        lasts.then(|| self.gone.load(Ordering::Relaxed))
+    }
+
+    /// Whether a tag names it.
+    pub fn is_named(&self, named: impl Fn(&str) -> bool) -> bool {
+        named(&self.delivery_tag)
+            || matches!(&self.progress.borrow().stage, Stage::Whole { tag, .. } if named(tag))
+    }
+
+    /// Somebody else asks for it.
+    pub(super) fn share(&self) {
+        self.shared.store(true, Ordering::Relaxed);
+    }
+
+    /// Bytes in memory that begin before `upto`.
+    pub(super) fn held_before(&self, upto: u64) -> u64 {
+        let (_, pieces) = self.store().before(upto);
+        pieces.iter().map(|piece| piece.len() as u64).sum()
+    }
+
+    /// It lies in memory, whole, and who asked for it has it.
+    pub(super) fn is_had(&self) -> bool {
+        self.rests_in_memory()
+            && self.readers().at.is_empty()
+            && self.served.load(Ordering::Relaxed)
+            && !self.shared.load(Ordering::Relaxed)
+    }
+
+    /// It is whole, and nothing moves what is in memory of it.
+    pub(super) fn rests_in_memory(&self) -> bool {
+        self.is_whole() && self.store().held() > 0 && !self.spilling.load(Ordering::Relaxed)
+    }
+
+    /// What has to be done about the memory that it takes.
+    pub(super) fn relief(&self) -> Relief {
+        let audience = {
+            let readers = self.readers();
+            let slowest = readers.at.values().copied().min();
+            Audience {
+                count: readers.at.len(),
+                slowest: slowest.unwrap_or(0),
+                once: !self.shared.load(Ordering::Relaxed),
+            }
+        };
+        self.store().relief(audience, self.memory.is_short())
+    }
+
+    /// Lets go of what lies before `upto` in memory and no reader wants.
+    pub(super) fn forget(&self, upto: u64) {
+        let readers = self.readers();
+        let slowest = readers.at.values().copied().min();
+        let mut store = self.store();
+        let freed = store.forget(slowest.map_or(0, |slowest| slowest.min(upto)));
+        if freed > 0 {
+            self.gone.fetch_max(store.from(), Ordering::Relaxed);
+        }
+        drop((store, readers));
+        self.memory.give_back(freed);
+    }
+
+    /// What a reader that does not keep up has not read yet, in memory.
+    pub(super) fn lags(&self) -> bool {
+        let slowest = self.readers().at.values().copied().min();
+        let until = self.progress.borrow().readable;
+        self.rests_in_memory()
+            && slowest.is_some_and(|slowest| until.saturating_sub(slowest) > LAG_BYTES)
+    }
+
+    /// What lies before `upto` in memory, and where it begins, for who writes it into the file and then says so to
+    /// [`Self::spilled`]. `None` while another does.
+    pub(super) fn to_spill(&self, upto: u64) -> Option<(u64, Vec<Bytes>)> {
+        let busy = self.spilling.swap(true, Ordering::Acquire);
+        (!busy).then(|| self.store().before(upto))
+    }
+
+    /// What lies before `upto` in memory is in the file, or nothing more is where that is `None`.
+    pub(super) fn spilled(&self, upto: Option<u64>) {
+        if let Some(upto) = upto {
+            let freed = self.store().forget(upto);
+            self.memory.give_back(freed);
+        }
+        self.spilling.store(false, Ordering::Release);
+    }
+
+    /// Takes in what comes next.
+    pub(super) fn append(&self, pieces: Vec<Bytes>, footage: Duration) {
+        let mut store = self.store();
+        let before = store.until();
+        for piece in pieces {
+            store.push(piece);
+        }
+        let until = store.until();
+        drop(store);
+        self.memory.take_anyway(until - before);
+        self.progress.send_modify(|progress| {
+            progress.stage = Stage::Growing;
+            progress.readable = until;
+            progress.footage = footage;
+        });
+    }
+
+    /// Whether a reader that has begun is further behind than what is worth to be at hand for it.
+    pub(super) fn outruns(&self) -> bool {
+        let readers = self.readers();
+        let quickest = readers.at.values().copied().max().filter(|at| *at > 0);
+        let until = self.progress.borrow().readable;
+        quickest.is_some_and(|at| until.saturating_sub(at) > LAG_BYTES)
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        self.store.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// It was made while a site was down, longer ago than this.
@@ -226,14 +363,6 @@ impl Entry {
         Arc::clone(&self.file)
     }
 
-    /// So many bytes of the file can be read.
-    pub(super) fn grown(&self, readable: u64) {
-        self.progress.send_modify(|progress| {
-            progress.stage = Stage::Growing;
-            progress.readable = readable;
-        });
-    }
-
     pub(super) fn whole(&self, head: Option<Bytes>, tag: &str, len: u64) {
         if let Some(head) = head {
             let _ = self.head.set(head);
@@ -288,6 +417,9 @@ impl Reading {
         if self.end.is_some_and(|end| self.at >= end) {
             return None;
         }
+        if let Some(bytes) = self.in_memory() {
+            return Some(Ok(self.took(bytes)));
+        }
         let at = self.at;
         let known = self
             .entry
@@ -298,34 +430,57 @@ impl Reading {
         if known.readable <= at {
             return match known.stage {
                 Stage::Failed(fault) => Some(Err(Cut(fault.to_string()))),
-                _ => None,
+                _ => {
+                    self.entry.served.store(true, Ordering::Relaxed);
+                    None
+                }
             };
+        }
+        if let Some(bytes) = self.in_memory() {
+            return Some(Ok(self.took(bytes)));
         }
         let until = self
             .end
             .map_or(known.readable, |end| end.min(known.readable));
         let bytes = READ_BYTES.min((until - at) as usize);
-        let read = self.read_at(at, bytes).await;
-        match read {
-            Ok(read) => {
-                self.at += read.len() as u64;
-                self.entry.readers().at.insert(self.id, self.at);
-                self.entry.moved.notify_one();
-                Some(Ok(read))
-            }
+        match self.read_at(at, bytes).await {
+            Ok(read) => Some(Ok(self.took(read))),
             Err(error) => Some(Err(Cut(error.to_string()))),
         }
     }
 
-    async fn read_at(&self, at: u64, bytes: usize) -> std::io::Result<Bytes> {
+    /// What comes next, by reference, where it is at hand.
+    fn in_memory(&self) -> Option<Bytes> {
         let head = self.entry.head.get();
         let head_bytes = head.map_or(0, |head| head.len() as u64);
-        if let Some(head) = head
-            && at < head_bytes
-        {
-            let from = at as usize;
-            return Ok(head.slice(from..(from + bytes).min(head.len())));
+        let mut bytes = match head {
+            Some(head) if self.at < head_bytes => head.slice(self.at as usize..),
+            _ => self.entry.store().get(self.at - head_bytes)?,
+        };
+        if let Some(end) = self.end {
+            bytes.truncate(usize::try_from(end - self.at).unwrap_or(usize::MAX));
         }
+        Some(bytes)
+    }
+
+    fn took(&mut self, bytes: Bytes) -> Bytes {
+        self.at += bytes.len() as u64;
+        self.entry.readers().at.insert(self.id, self.at);
+        self.entry.moved.notify_one();
+        if self.end.is_some_and(|end| self.at >= end) && self.entry.is_whole() {
+            self.entry.served.store(true, Ordering::Relaxed);
+        }
+        bytes
+    }
+
+    async fn read_at(&self, at: u64, bytes: usize) -> std::io::Result<Bytes> {
+        let head_bytes = self.entry.head.get().map_or(0, |head| head.len() as u64);
+        if at < self.entry.gone.load(Ordering::Relaxed) {
+            return Err(std::io::Error::other("what was read is gone"));
+        }
+        // What is no longer in memory is in the file.
+        let from = self.entry.store().from() + head_bytes;
+        let bytes = bytes.min(usize::try_from(from.saturating_sub(at)).unwrap_or(bytes));
         let file = self.entry.file();
         let read = spawn_blocking(move || {
             let mut buffer = BytesMut::zeroed(bytes);

@@ -5,16 +5,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use seamline_routing::Held;
 use seamline_routing::director::End;
 use seamline_routing::plan::Trouble;
-use sha2::{Digest, Sha256};
+use seamline_routing::{Held, Timestamp};
 use tokio::task::spawn_blocking;
-use tokio::time::{interval, timeout};
+use tokio::time::{interval, sleep, timeout};
+use twox_hash::XxHash3_128;
 
 use super::Spool;
 use super::clip::{Clip, Writer};
 use super::entry::{Entry, Fault};
+use super::store::Relief;
 use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
@@ -24,8 +25,10 @@ use crate::playback::{Item, NoReel, Reel};
 const LINGER: Duration = Duration::from_secs(60);
 /// How often it is looked whether anybody is there.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Characters of a tag: half of a digest is more than enough to tell clips apart.
-const TAG_BYTES: usize = 16;
+/// A reader that keeps up is waited for this long.
+const GIVE_WAY: Duration = Duration::from_millis(20);
+/// Readers of a clip that is whole may keep up for so long; for those who do not it is moved into its file.
+const SETTLE: Duration = Duration::from_secs(1);
 /// A clip that does not fit waits so long for its readers to take what lies in its way.
 const ROOM_WAIT_MAX: Duration = Duration::from_secs(120);
 
@@ -44,6 +47,17 @@ pub(super) fn start(
             let (from, until, bytes) = (clip.from, clip.until, progress.readable);
             tracing::info!(camera = %clip.camera, capture = %from, %until, bytes, reason = %fault, "clip not made");
             entry.failed(fault);
+            return;
+        }
+        // Who lets go of it meanwhile has its memory back.
+        let made = Arc::downgrade(&entry);
+        drop(entry);
+        sleep(SETTLE).await;
+        let Some(entry) = made.upgrade().filter(|entry| entry.lags()) else {
+            return;
+        };
+        if let Err(fault) = spill(&spool, &entry).await {
+            tracing::warn!(camera = %clip.camera, reason = %fault, "clip stays in memory");
         }
     });
 }
@@ -80,6 +94,7 @@ async fn fill(
         match item {
             Some(Item::Format { track, entry }) => writer.format(track, entry),
             Some(Item::Sample(sample)) => {
+                sink.footage = Timestamp::from_micros(sample.capture_us).since(clip.from);
                 let bytes = writer.push(sample).map_err(|_| Fault::TooLong)?;
                 sink.put(bytes, &mut reel).await?;
             }
@@ -130,12 +145,14 @@ async fn fill(
     Ok(())
 }
 
-/// The file being written, and the digest of it.
+/// What takes in the bytes, and their digest.
 struct Sink<'a> {
     spool: &'a Arc<Spool>,
     entry: &'a Arc<Entry>,
-    digest: Sha256,
+    digest: XxHash3_128,
     written: u64,
+    /// From the clip's beginning to the latest sample.
+    footage: Duration,
 }
 
 impl<'a> Sink<'a> {
@@ -143,39 +160,68 @@ impl<'a> Sink<'a> {
         Sink {
             spool,
             entry,
-            digest: Sha256::new(),
+            digest: XxHash3_128::new(),
             written: 0,
+            footage: Duration::ZERO,
         }
     }
 
-    async fn put(&mut self, bytes: Vec<Bytes>, reel: &mut Reel) -> Result<(), Fault> {
-        let length: u64 = bytes.iter().map(|bytes| bytes.len() as u64).sum();
+    async fn put(&mut self, pieces: Vec<Bytes>, reel: &mut Reel) -> Result<(), Fault> {
+        let length: u64 = pieces.iter().map(|piece| piece.len() as u64).sum();
         if length == 0 {
             return Ok(());
         }
-        self.room(length, reel).await?;
-        let (file, at) = (self.entry.file(), self.written);
-        let mut digest = std::mem::take(&mut self.digest);
-        let written = spawn_blocking(move || {
-            let mut at = at;
-            for bytes in bytes {
-                file.write_all_at(&bytes, at)?;
-                digest.update(&bytes);
-                at += bytes.len() as u64;
-            }
-            Ok::<_, std::io::Error>(digest)
-        });
-        self.digest = written
-            .await
-            .map_err(std::io::Error::other)
-            .and_then(|written| written)
-            .map_err(|error| Fault::Disk(error.to_string()))?;
+        for piece in &pieces {
+            self.digest.write(piece);
+        }
         self.written += length;
-        self.entry.grown(self.written);
+        self.entry.append(pieces, self.footage);
+        self.relieve(reel).await?;
+        self.give_way().await;
         Ok(())
     }
 
-    /// Makes room for so many bytes more: by letting other clips go, else as the readers of this one take what lies there.
+    /// Lets a reader take what has come, while it is in the processor's cache.
+    async fn give_way(&self) {
+        let taken = async {
+            while self.entry.outruns() {
+                self.entry.moved.notified().await;
+            }
+        };
+        timeout(GIVE_WAY, taken).await.ok();
+    }
+
+    /// Makes room in memory: of what others have, else of what the reader has, else by the file.
+    async fn relieve(&self, reel: &mut Reel) -> Result<(), Fault> {
+        loop {
+            let relief = self.entry.relief();
+            if relief != Relief::Enough && self.spool.memory.is_short() {
+                if self.spool.let_go_had() {
+                    continue;
+                }
+                if let Some(resting) = self.spool.resting() {
+                    if !spill(self.spool, &resting).await? {
+                        self.spool.forget(&resting);
+                    }
+                    continue;
+                }
+            }
+            match relief {
+                Relief::Enough => return Ok(()),
+                Relief::Forget(upto) => {
+                    self.entry.forget(upto);
+                    return Ok(());
+                }
+                Relief::Spill(upto) => {
+                    self.room(self.entry.held_before(upto), reel).await?;
+                    write_out(self.entry, upto).await?;
+                }
+            }
+        }
+    }
+
+    /// Makes room on the disk for so many bytes more: by letting other clips go, else as the readers of this one take what lies
+    /// there.
     async fn room(&self, bytes: u64, reel: &mut Reel) -> Result<(), Fault> {
         let began = clock::now();
         while !self.entry.reserve(bytes) {
@@ -207,16 +253,52 @@ impl<'a> Sink<'a> {
 
     fn finish(self, head: Option<Bytes>) {
         let head_bytes = head.as_ref().map_or(0, |head| head.len() as u64);
-        let media = self.digest.finalize();
+        let media = self.digest.finish_128();
         let digest = match &head {
             None => media,
-            Some(head) => Sha256::new()
-                .chain_update(head)
-                .chain_update(media)
-                .finalize(),
+            Some(head) => {
+                let mut digest = XxHash3_128::new();
+                digest.write(head);
+                digest.write(&media.to_be_bytes());
+                digest.finish_128()
+            }
         };
-        let hex = digest.iter().take(TAG_BYTES);
-        let tag = hex.fold("\"".to_owned(), |tag, byte| format!("{tag}{byte:02x}")) + "\"";
+        let tag = format!("\"{digest:032x}\"");
         self.entry.whole(head, &tag, head_bytes + self.written);
     }
+}
+
+/// Moves what is in memory of a clip that is whole into its file; false where there is no room.
+async fn spill(spool: &Arc<Spool>, entry: &Arc<Entry>) -> Result<bool, Fault> {
+    while !entry.reserve(entry.held_before(u64::MAX)) {
+        if !spool.evict() {
+            return Ok(false);
+        }
+    }
+    write_out(entry, u64::MAX).await?;
+    Ok(true)
+}
+
+/// Writes what lies before `upto` in memory into the file.
+async fn write_out(entry: &Arc<Entry>, upto: u64) -> Result<(), Fault> {
+    let Some((at, pieces)) = entry.to_spill(upto) else {
+        return Ok(());
+    };
+    let file = entry.file();
+    let written = spawn_blocking(move || {
+        let mut at = at;
+        for piece in pieces {
+            file.write_all_at(&piece, at)?;
+            at += piece.len() as u64;
+        }
+        Ok::<_, std::io::Error>(at)
+    });
+    let written = written
+        .await
+        .map_err(std::io::Error::other)
+        .and_then(|at| at);
+    entry.spilled(written.as_ref().ok().copied());
+    written
+        .map(|_| ())
+        .map_err(|error| Fault::Disk(error.to_string()))
 }

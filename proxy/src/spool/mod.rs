@@ -1,4 +1,7 @@
-//! Clips of footage as files of fixed bytes: made once however many ask, kept for a while in a bounded folder.
+//! Clips of footage as files of fixed bytes: made once however many ask, kept for a while in memory and in a bounded folder.
+//!
+//! Bytes go from recorder to reader by reference. Into a file goes what memory has no room for: of readers that do not keep up, of
+//! clips that were asked for more than once or left in the middle.
 //!
 //! A clip that lies in the past is a pure function of the footage, and so is its tag, a digest of its bytes: replicas that made
 //! it from the same elementary stream answer each other's byte ranges, and where they did not, the tags differ. The files have
@@ -8,6 +11,7 @@ mod budget;
 mod clip;
 mod entry;
 mod filling;
+mod store;
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -41,6 +45,8 @@ impl Default for SpoolSettings {
 
 /// Clips that are made at the same time.
 const FILLINGS_MAX: usize = 256;
+/// Memory of all clips together, beyond [`store::CLIP_BYTES_MIN`] for each that is being made.
+const MEMORY_MAX: u64 = 32 * 1024 * 1024;
 /// Clips that are kept.
 const KEPT_MAX: usize = 4096;
 /// A clip that nobody asked for in this time is let go.
@@ -53,6 +59,7 @@ const FLAWED_MAX: Duration = Duration::from_secs(30);
 pub struct Spool {
     folder: PathBuf,
     budget: Arc<Budget>,
+    memory: Arc<Budget>,
     kept: Mutex<HashMap<Clip, Kept>>,
 }
 
@@ -79,25 +86,29 @@ impl Spool {
         Arc::new(Spool {
             folder: settings.folder.clone(),
             budget: Budget::new(settings.max_bytes),
+            memory: Budget::new(MEMORY_MAX),
             kept: Mutex::default(),
         })
     }
 
     /// The clip, which is made from now on unless it is there. One that goes on growing (`passing`) is nobody else's. Who goes on
-    /// with what they have (`resuming`) get the clip that is kept, even if a better one could be made by now.
+    /// with what they have (`resuming` behind some bytes) get the clip that is kept, even if a better one could be made by now.
     pub fn open(
         self: &Arc<Self>,
         camera: &Arc<CameraEntry>,
         journal: &Journal,
         clip: &Clip,
         passing: bool,
-        resuming: bool,
+        resuming: Option<&dyn Fn(&Entry) -> u64>,
     ) -> Result<Arc<Entry>, Unspooled> {
         let now = clock::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if !passing && let Some(found) = kept.get_mut(clip) {
-            let outdated = found.entry.is_flawed_since(now, FLAWED_MAX) && !resuming;
-            if !found.entry.has_failed() && !found.entry.is_passing() && !outdated {
+            let outdated = found.entry.is_flawed_since(now, FLAWED_MAX) && resuming.is_none();
+            let wished = resuming.map_or(0, |from| from(&found.entry));
+            let there = found.entry.begins().is_some_and(|begins| wished >= begins);
+            if !found.entry.has_failed() && there && !outdated {
+                found.entry.share();
                 found.used = now;
                 return Ok(Arc::clone(&found.entry));
             }
@@ -109,7 +120,7 @@ impl Spool {
         }
         std::fs::create_dir_all(&self.folder)?;
         let file = tempfile::tempfile_in(&self.folder)?;
-        let entry = Entry::new(file, &self.budget);
+        let entry = Entry::new(file, &self.budget, &self.memory);
         if !passing {
             kept.insert(
                 clip.clone(),
@@ -132,14 +143,32 @@ impl Spool {
 
     /// Lets the clip go that was asked for least recently, of those that are whole; false when there is none.
     fn evict(&self) -> bool {
-        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let oldest = kept
-            .iter()
-            .filter(|(_, kept)| kept.entry.is_whole())
-            .min_by_key(|(_, kept)| kept.used)
-            .map(|(clip, _)| clip.clone());
-        oldest.is_some_and(|clip| kept.remove(&clip).is_some())
+        self.let_go(Entry::is_whole)
     }
+
+    /// The same, of those that lie in memory and that who asked for them has; they are kept for nobody known.
+    fn let_go_had(&self) -> bool {
+        self.let_go(Entry::is_had)
+    }
+
+    fn let_go(&self, may_go: impl Fn(&Entry) -> bool) -> bool {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let clip = oldest(&kept, may_go).map(|(clip, _)| clip.clone());
+        clip.is_some_and(|clip| kept.remove(&clip).is_some())
+    }
+
+    /// The clip that was asked for least recently, of those that are whole and in memory.
+    fn resting(&self) -> Option<Arc<Entry>> {
+        let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = oldest(&kept, Entry::rests_in_memory);
+        found.map(|(_, kept)| Arc::clone(&kept.entry))
+    }
+}
+
+fn oldest(kept: &HashMap<Clip, Kept>, fits: impl Fn(&Entry) -> bool) -> Option<(&Clip, &Kept)> {
+    kept.iter()
+        .filter(|(_, kept)| fits(&kept.entry))
+        .min_by_key(|(_, kept)| kept.used)
 }
 
 fn sweep(kept: &mut HashMap<Clip, Kept>, now: Instant) {

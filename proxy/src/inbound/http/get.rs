@@ -39,6 +39,8 @@ const WHOLE_WAIT: Duration = Duration::from_millis(1500);
 const SHORT_MAX: Duration = Duration::from_secs(300);
 /// More bytes than this are not waited for.
 const WHOLE_BYTES_MAX: u64 = 8 * 1024 * 1024;
+/// Less footage does not tell how many bytes the rest will have.
+const TELLING_MIN: Duration = Duration::from_secs(1);
 /// Who asks for a byte range waits so long for the clip to be whole.
 const RANGE_WAIT: Duration = Duration::from_secs(30);
 /// Who asks for a plain file waits so long for it.
@@ -121,7 +123,11 @@ async fn get(
         user: visitor.name().map(str::to_owned),
         transport: "http/get",
     });
-    let resuming = conditions.wish.is_some();
+    let begins = |entry: &Entry| conditions.begins(entry);
+    let resuming: Option<&dyn Fn(&Entry) -> u64> = match conditions.wish {
+        Some(_) => Some(&begins),
+        None => None,
+    };
     let entry = face
         .spool
         .open(&camera, &journal, &clip, !lasting, resuming)
@@ -213,6 +219,18 @@ impl Conditions {
     }
 }
 
+impl Conditions {
+    /// The first byte that the answer has of a clip.
+    fn begins(&self, entry: &Entry) -> u64 {
+        let goes_on = match &self.if_range {
+            Some(list) => entry.is_named(|tag| names(list, &[tag], false)),
+            None => true,
+        };
+        let begins = self.wish.as_ref().and_then(Wish::begins);
+        begins.filter(|_| goes_on).unwrap_or(0)
+    }
+}
+
 /// The answer of a clip that is the same a second time.
 async fn answer(
     entry: &Arc<Entry>,
@@ -235,7 +253,7 @@ async fn answer(
     let part = part.filter(|_| clip.format == Format::Fragmented);
     let enough = |known: &Progress| {
         !matches!(known.stage, Stage::Opening | Stage::Growing)
-            || (only_short && known.readable > WHOLE_BYTES_MAX)
+            || (only_short && will_be_long(known, clip))
             || part.as_ref().is_some_and(|part| part.end <= known.readable)
     };
     let known = timeout(patience, entry.until(enough)).await;
@@ -296,6 +314,15 @@ async fn answer(
             _ => multipart(entry, &parts, tag, *len),
         },
     }
+}
+
+/// Whether a clip has, or by the footage that is there will have, more bytes than are waited for.
+fn will_be_long(known: &Progress, clip: &Clip) -> bool {
+    let whole = clip.until.since(clip.from);
+    let telling = known.footage >= TELLING_MIN;
+    let times = whole.as_secs_f64() / known.footage.as_secs_f64();
+    known.readable > WHOLE_BYTES_MAX
+        || telling && known.readable as f64 * times > WHOLE_BYTES_MAX as f64
 }
 
 /// Headers of a file whose bytes are known.

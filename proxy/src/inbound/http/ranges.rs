@@ -54,6 +54,14 @@ impl Wish {
         self.0 == [Spec::From(0, None)]
     }
 
+    /// Where the one part that it wishes for begins, where that can be told without the length.
+    pub(super) fn begins(&self) -> Option<u64> {
+        match self.0[..] {
+            [Spec::From(first, _)] => Some(first),
+            _ => None,
+        }
+    }
+
     /// The one part that it wishes for, where that can be told without the length.
     pub(super) fn bounded(&self) -> Option<Range<u64>> {
         match self.0[..] {
