@@ -21,6 +21,7 @@ use crate::clocks::CopyClocks;
 use crate::evidence::Evidence;
 use crate::inbound::Dialects;
 use crate::journal::Journal;
+use crate::outbound::shared::Hub;
 use crate::soundings::Soundings;
 
 /// All cameras, and who may see them.
@@ -86,6 +87,8 @@ pub struct CameraEntry {
     pub clocks: Arc<CopyClocks>,
     /// Who looks over copies that do not list what they hold.
     pub soundings: Arc<Soundings>,
+    /// Legs that players may have in common.
+    pub legs: Arc<Hub>,
 }
 
 impl CameraEntry {
@@ -113,6 +116,7 @@ impl CameraEntry {
             live: self.live,
             clocks: Arc::clone(&self.clocks),
             soundings: Arc::clone(&self.soundings),
+            legs: Arc::clone(&self.legs),
         }
     }
 

@@ -98,6 +98,7 @@ impl House {
                 live: false,
                 clocks,
                 soundings: Arc::clone(&soundings),
+                legs: Arc::default(),
             })
         });
         let cameras = Cameras::new(entries, access, config.dialects, journal);

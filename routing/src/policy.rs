@@ -27,6 +27,8 @@ pub struct Policy {
     pub outage_wait: Duration,
     /// How many switches are too many.
     pub flap: Flap,
+    /// Whether players who ask for the same footage at about the same time have one session at its recorder.
+    pub share_legs: bool,
     /// How long what was learned of finished footage is believed.
     pub ttl: Duration,
     /// How long what was learned of the end that is still growing is believed.
@@ -57,6 +59,7 @@ impl Default for Policy {
             prefetch: Duration::from_secs(10),
             outage_wait: Duration::from_secs(30),
             flap: Flap::default(),
+            share_legs: true,
             ttl: Duration::from_secs(300),
             tail_ttl: Duration::from_secs(5),
             probe_deadline: Duration::from_secs(2),

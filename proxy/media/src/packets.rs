@@ -115,6 +115,22 @@ impl Packets {
         Some(frame)
     }
 
+    /// The same bytes once more, in one buffer of their own.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        let mut bytes = BytesMut::with_capacity(self.bytes);
+        for chunk in &self.chunks {
+            bytes.extend_from_slice(chunk);
+        }
+        Self {
+            chunks: smallvec::smallvec![bytes],
+            bytes: self.bytes,
+            count: self.count,
+            stamped: self.stamped,
+            longest: self.longest,
+        }
+    }
+
     /// Total length, frame headers included.
     pub fn len_bytes(&self) -> usize {
         self.bytes

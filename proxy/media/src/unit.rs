@@ -35,3 +35,14 @@ pub struct Unit {
     /// The bytes.
     pub packets: Packets,
 }
+
+impl Unit {
+    /// The same once more, in a buffer of its own.
+    #[must_use]
+    pub fn copied(&self) -> Self {
+        Self {
+            packets: self.packets.copied(),
+            ..*self
+        }
+    }
+}

@@ -24,6 +24,7 @@ pub(super) struct PolicyTable {
     prefetch: Option<Humane>,
     outage_wait: Option<Humane>,
     flap: FlapTable,
+    share_legs: Option<bool>,
     ttl: Option<Positive>,
     tail_ttl: Option<Positive>,
     probe_deadline: Option<Positive>,
@@ -108,6 +109,7 @@ impl PolicyTable {
             &mut policy.flap.window,
             self.flap.window.map(|value| value.0),
         );
+        set(&mut policy.share_legs, self.share_legs);
         set(&mut policy.ttl, self.ttl.map(|value| value.0));
         set(&mut policy.tail_ttl, self.tail_ttl.map(|value| value.0));
         set(
@@ -256,6 +258,7 @@ mod tests {
             tail_ttl = '7s'
             probe_deadline = '8s'
             sweep = '15s'
+            share_legs = false
             reaction = { stall_after = '9s', connect = '10s', response = '11s', first_unit = '12s' }
             flap = { switches_max = 13, window = '14s' }
         ";
@@ -290,6 +293,7 @@ mod tests {
         );
         assert_eq!(turned.clock_skew, ClockSkew::Measured);
         assert_eq!(turned.sweep, Some(s(15)));
+        assert!(!turned.share_legs);
     }
 
     #[test]

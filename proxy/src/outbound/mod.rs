@@ -6,6 +6,7 @@ mod format;
 mod on_request;
 mod packing;
 pub mod rtsp;
+pub mod shared;
 pub mod xprotect;
 
 pub use format::parameter_sets;
@@ -170,6 +171,8 @@ pub enum Leg {
     ClipsBack(Box<clips::ClipRewind>),
     /// Groups of pictures of an XProtect recorder.
     XProtect(Box<xprotect::XProtectLeg>),
+    /// A part in any of these.
+    Shared(Box<shared::SharedLeg>),
 }
 
 impl Leg {
@@ -257,6 +260,7 @@ impl Leg {
             Leg::Clips(leg) => leg.poll_next(cx),
             Leg::ClipsBack(leg) => leg.poll_next(cx),
             Leg::XProtect(leg) => leg.poll_next(cx),
+            Leg::Shared(leg) => leg.poll_next(cx),
         }
     }
 
@@ -265,6 +269,7 @@ impl Leg {
         match self {
             Leg::Rtsp(leg) => leg.peer_closed(cx),
             Leg::XProtect(leg) => leg.peer_closed(cx),
+            Leg::Shared(leg) => leg.peer_closed(cx),
             Leg::Rewind(_)
             | Leg::Strung(_)
             | Leg::Archive(_)
@@ -290,6 +295,7 @@ impl Leg {
     pub fn backlog(&self) -> usize {
         match self {
             Leg::Rtsp(leg) => leg.backlog(),
+            Leg::Shared(leg) => leg.backlog(),
             Leg::Rewind(_)
             | Leg::Strung(_)
             | Leg::Archive(_)
@@ -301,8 +307,10 @@ impl Leg {
 
     /// Wishes that one read takes about so many bytes.
     pub fn read_in(&mut self, bytes: usize) {
-        if let Leg::Rtsp(leg) = self {
-            leg.read_in(bytes);
+        match self {
+            Leg::Rtsp(leg) => leg.read_in(bytes),
+            Leg::Shared(leg) => leg.read_in(bytes),
+            _ => {}
         }
     }
 
@@ -316,6 +324,7 @@ impl Leg {
             Leg::Clips(leg) => leg.format(),
             Leg::ClipsBack(leg) => leg.format(),
             Leg::XProtect(leg) => leg.format(),
+            Leg::Shared(leg) => leg.format(),
         }
     }
 
@@ -326,6 +335,7 @@ impl Leg {
             Leg::Rewind(leg) => leg.keep_alive(now),
             Leg::Strung(leg) => leg.keep_alive(now),
             Leg::XProtect(leg) => leg.keep_alive(now),
+            Leg::Shared(leg) => leg.keep_alive(now),
             Leg::Archive(_) | Leg::Clips(_) | Leg::ClipsBack(_) => {}
         }
     }

@@ -1,5 +1,6 @@
 //! What the director is told, and what is done for it: legs opened, watched and closed, seams taken.
 
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -47,7 +48,13 @@ impl Playback {
             master: self.master,
             reaction: self.camera.policy.reaction,
         };
-        let opening = tokio::spawn(Leg::open(self.camera.media(copy), order));
+        let source = self.camera.media(copy);
+        let opening = if self.shares() {
+            let legs = Arc::clone(&self.camera.legs);
+            tokio::spawn(async move { legs.open(copy, source, order).await })
+        } else {
+            tokio::spawn(Leg::open(source, order))
+        };
         let pictures_only = self.reverse() || matches!(self.delivery.frames, Frames::Intra { .. });
         let wanted = match self.wanted.iter().filter(|wanted| **wanted).count() {
             _ if pictures_only => 1,

@@ -305,8 +305,7 @@ impl Playback {
     fn demand(&self) -> Demand {
         match self.delivery.pacing {
             Some(_) => Demand::Paced,
-            // What leaves as samples is a file, which is better cut where it need not repeat a picture.
-            None if self.alone() && !self.reverse() && self.samples.is_none() => Demand::BulkAlone,
+            None if self.alone() && !self.reverse() => Demand::BulkAlone,
             None => Demand::Bulk,
         }
     }
@@ -334,6 +333,11 @@ impl Playback {
     /// Whether the camera has one copy only: an outage of its recorder cannot be played over.
     fn alone(&self) -> bool {
         self.camera.slot.camera().copies.len() < 2
+    }
+
+    /// Whether its legs may be those of other players too. A file is made once however many ask for it.
+    fn shares(&self) -> bool {
+        self.camera.policy.share_legs && self.samples.is_none()
     }
 
     /// Whether nothing but an outage is to be expected while the footage at hand is played.

@@ -1,0 +1,518 @@
+//! One leg for all players of a copy who ask for the same footage at about the same time: it is opened and read once.
+//!
+//! There is no task between leg and players: whoever wants more first reads it, and what comes is kept for the others in a ring. Who
+//! falls out of the ring, because it was paused or takes its footage too slowly, goes on in a leg of its own, behind the last unit
+//! that it took. Who may watch was decided before any leg is wanted.
+
+mod rejoin;
+mod ring;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use seamline_media::{LegFormat, Unit};
+use seamline_probes::MediaSource;
+use seamline_routing::camera::CopyIx;
+use seamline_routing::director::Failure;
+use seamline_routing::plan::Direction;
+use seamline_routing::time::Timestamp;
+use seamline_rtsp::headers::Frames;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::{Arrival, Leg, LegFailure, Order};
+use crate::clock;
+use rejoin::{Place, Rejoin, Taken};
+use ring::{Kept, Ring, Taker};
+
+/// Takers may join for so long after a leg was opened, and for longer where some have.
+const JOIN_ALONE: Duration = Duration::from_millis(300);
+const JOIN_SHARED: Duration = Duration::from_secs(1);
+/// Most that is kept for all takers of one leg, and while others may join.
+const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Footage wanted from so much apart is likely to begin at the same random access point: worth to wait for a leg that is being
+/// opened.
+const NEAR: Duration = Duration::from_secs(1);
+
+/// Legs of one camera that others may join.
+#[derive(Debug, Default)]
+pub struct Hub {
+    legs: Mutex<Vec<Listed>>,
+}
+
+/// What legs must have in common to be one.
+#[derive(Clone, Debug, PartialEq)]
+struct Kind {
+    copy: CopyIx,
+    until: Option<Timestamp>,
+    frames: Frames,
+    rate: f64,
+    clock_offset_us: i64,
+    wanted: Arc<[bool]>,
+    tracks: Arc<[seamline_rtsp::sdp::Track]>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    kind: Kind,
+    from: Timestamp,
+    state: watch::Receiver<State>,
+}
+
+#[derive(Clone, Debug)]
+enum State {
+    Opening,
+    Open(Weak<Shared>),
+    Failed(LegFailure),
+}
+
+enum Found {
+    Leg(SharedLeg),
+    Opening(watch::Receiver<State>),
+    Nothing(watch::Sender<State>),
+}
+
+impl Hub {
+    /// Opens a leg, or joins one.
+    pub async fn open(
+        &self,
+        copy: CopyIx,
+        source: MediaSource,
+        order: Order,
+    ) -> Result<Leg, LegFailure> {
+        if order.live || order.direction == Direction::Reverse {
+            return Leg::open(source, order).await;
+        }
+        let kind = Kind {
+            copy,
+            until: order.until,
+            frames: order.frames,
+            rate: order.rate,
+            clock_offset_us: order.clock_offset_us,
+            wanted: Arc::clone(&order.wanted),
+            tracks: Arc::clone(&order.tracks),
+        };
+        let mut waits = true;
+        loop {
+            match self.find(&kind, &source, &order, waits) {
+                Found::Leg(leg) => return Ok(Leg::Shared(Box::new(leg))),
+                Found::Opening(mut state) => {
+                    waits = false;
+                    let opened = state.wait_for(|state| !matches!(state, State::Opening));
+                    let failure = opened.await.ok().and_then(|state| match &*state {
+                        State::Failed(failure) => Some(failure.clone()),
+                        State::Opening | State::Open(_) => None,
+                    });
+                    // Who was opening it may have left.
+                    if let Some(failure) = failure {
+                        return Err(failure);
+                    }
+                }
+                Found::Nothing(told) => {
+                    let opened = Leg::open(source.clone(), order.clone()).await;
+                    return match opened {
+                        Err(failure) => {
+                            told.send_replace(State::Failed(failure.clone()));
+                            Err(failure)
+                        }
+                        Ok(leg) => {
+                            let (shared, leg) = Shared::begin(leg, source, order);
+                            told.send_replace(State::Open(Arc::downgrade(&shared)));
+                            Ok(Leg::Shared(Box::new(leg)))
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    fn find(&self, kind: &Kind, source: &MediaSource, order: &Order, waits: bool) -> Found {
+        let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
+        legs.retain(|listed| listed.may_be_joined());
+        let apart =
+            |from: Timestamp| Duration::from_micros(from.micros_since(order.from).unsigned_abs());
+        for listed in legs.iter().filter(|listed| listed.kind == *kind) {
+            let open = match &*listed.state.borrow() {
+                State::Open(shared) => shared.upgrade(),
+                State::Opening if waits && apart(listed.from) <= NEAR => {
+                    return Found::Opening(listed.state.clone());
+                }
+                State::Opening | State::Failed(_) => None,
+            };
+            let joined = open.and_then(|shared| {
+                SharedLeg::join(&shared, listed.from == order.from, source, order)
+            });
+            if let Some(leg) = joined {
+                return Found::Leg(leg);
+            }
+        }
+        let (told, state) = watch::channel(State::Opening);
+        legs.push(Listed {
+            kind: kind.clone(),
+            from: order.from,
+            state,
+        });
+        Found::Nothing(told)
+    }
+}
+
+impl Listed {
+    fn may_be_joined(&self) -> bool {
+        match &*self.state.borrow() {
+            State::Opening => self.state.has_changed().is_ok(),
+            State::Open(shared) => shared
+                .upgrade()
+                .is_some_and(|shared| shared.lock().ring.is_open()),
+            State::Failed(_) => false,
+        }
+    }
+}
+
+/// A leg and its takers.
+#[derive(Debug)]
+struct Shared {
+    inner: Mutex<Inner>,
+    bell: Arc<Bell>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    leg: Leg,
+    /// The track that seams are cut on.
+    master: usize,
+    ring: Ring<Held>,
+    over: Option<Over>,
+    opened: Instant,
+    joined: bool,
+}
+
+#[derive(Clone, Debug)]
+enum Over {
+    Ended,
+    Failed(LegFailure),
+}
+
+impl From<Over> for Arrival {
+    fn from(over: Over) -> Self {
+        match over {
+            Over::Ended => Arrival::Ended,
+            Over::Failed(failure) => Arrival::Failed(failure),
+        }
+    }
+}
+
+/// A unit, and whether seams are cut on its track.
+#[derive(Debug)]
+struct Held {
+    unit: Unit,
+    master: bool,
+}
+
+impl Kept for Held {
+    fn bytes(&self) -> usize {
+        self.unit.packets.len_bytes()
+    }
+
+    fn begins(&self) -> Option<i64> {
+        self.captured().filter(|_| self.unit.random_access)
+    }
+
+    fn captured(&self) -> Option<i64> {
+        self.master.then_some(self.unit.capture_us)
+    }
+}
+
+/// Wakes all takers that wait.
+#[derive(Debug, Default)]
+struct Bell(Mutex<HashMap<Taker, Waker>>);
+
+impl Bell {
+    fn wait(&self, taker: Taker, waker: &Waker) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting
+            .entry(taker)
+            .and_modify(|known| known.clone_from(waker))
+            .or_insert_with(|| waker.clone());
+    }
+
+    fn leave(&self, taker: Taker) {
+        let mut waiting = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        waiting.remove(&taker);
+    }
+
+    fn ring(&self) {
+        let waiting = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_values().for_each(Waker::wake);
+    }
+}
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.ring();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ring();
+    }
+}
+
+impl Shared {
+    fn begin(leg: Leg, source: MediaSource, order: Order) -> (Arc<Self>, SharedLeg) {
+        let mut ring = Ring::new();
+        let taker = ring.join().expect("a new ring is open");
+        let shared = Arc::new(Shared {
+            inner: Mutex::new(Inner {
+                leg,
+                master: order.master,
+                ring,
+                over: None,
+                opened: clock::now(),
+                joined: false,
+            }),
+            bell: Arc::default(),
+        });
+        let leg = SharedLeg::new(&shared, taker, source, order);
+        (shared, leg)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One player's part in a shared leg.
+#[derive(Debug)]
+pub struct SharedLeg {
+    via: Via,
+    taken: Taken,
+    source: MediaSource,
+    order: Order,
+}
+
+#[derive(Debug)]
+enum Via {
+    Shared(Arc<Shared>, Taker),
+    /// A leg of its own is being opened.
+    Opening(Own),
+    Own(Box<Leg>, Rejoin),
+}
+
+/// Given up when dropped.
+#[derive(Debug)]
+struct Own(JoinHandle<Result<Leg, LegFailure>>);
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Drop for SharedLeg {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+impl SharedLeg {
+    fn new(shared: &Arc<Shared>, taker: Taker, source: MediaSource, order: Order) -> Self {
+        SharedLeg {
+            via: Via::Shared(Arc::clone(shared), taker),
+            taken: Taken::default(),
+            source,
+            order,
+        }
+    }
+
+    fn join(shared: &Arc<Shared>, same: bool, source: &MediaSource, order: &Order) -> Option<Self> {
+        let mut inner = shared.lock();
+        let first = if same { inner.ring.join() } else { None };
+        let taker = first.or_else(|| inner.ring.join_at(order.from.as_micros()))?;
+        inner.joined = true;
+        drop(inner);
+        Some(Self::new(shared, taker, source.clone(), order.clone()))
+    }
+
+    fn leave(&self) {
+        if let Via::Shared(shared, taker) = &self.via {
+            shared.bell.leave(*taker);
+            shared.lock().ring.leave(*taker);
+            // It may have been the one that was to read on.
+            shared.bell.ring();
+        }
+    }
+
+    /// See [`Leg::poll_next`].
+    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
+        loop {
+            match &mut self.via {
+                Via::Shared(shared, taker) => {
+                    let taker = *taker;
+                    let Some(came) = shared.poll_next(cx, taker) else {
+                        self.part();
+                        continue;
+                    };
+                    if let Poll::Ready(Arrival::Unit(unit)) = &came {
+                        self.taken.note(unit);
+                    }
+                    return came;
+                }
+                Via::Opening(own) => {
+                    let opened = std::task::ready!(Pin::new(&mut own.0).poll(cx));
+                    match opened {
+                        Ok(Ok(leg)) => {
+                            let rejoin = Rejoin::new(self.taken.clone(), self.order.master);
+                            self.via = Via::Own(Box::new(leg), rejoin);
+                        }
+                        Ok(Err(failure)) => return Poll::Ready(Arrival::Failed(failure)),
+                        Err(_) => {
+                            let detail = "the opening of the leg was given up";
+                            return Poll::Ready(Arrival::Failed(LegFailure::new(
+                                Failure::Lost,
+                                detail,
+                            )));
+                        }
+                    }
+                }
+                Via::Own(leg, rejoin) => {
+                    let came = std::task::ready!(leg.poll_next(cx));
+                    let Arrival::Unit(unit) = came else {
+                        return Poll::Ready(came);
+                    };
+                    match rejoin.place(unit.track, unit.capture_us) {
+                        Place::Before => {}
+                        Place::Behind => return Poll::Ready(Arrival::Unit(unit)),
+                        Place::Missing => {
+                            return Poll::Ready(Arrival::Failed(LegFailure::new(
+                                Failure::Lost,
+                                "does not go on where it was left",
+                            )));
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Goes on in a leg of its own.
+    fn part(&mut self) {
+        let mut order = self.order.clone();
+        if let Some(last_us) = self.taken.last_us(order.master) {
+            order.from = Timestamp::from_micros(last_us);
+        }
+        tracing::info!(remote = %order.remote, capture = %order.from, "a player that fell behind goes on in a leg of its own");
+        let opening = tokio::spawn(Leg::open(self.source.clone(), order));
+        self.via = Via::Opening(Own(opening));
+    }
+
+    /// See [`Leg::peer_closed`].
+    pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
+        match &self.via {
+            Via::Shared(shared, taker) => {
+                shared.bell.wait(*taker, cx.waker());
+                let waker = Waker::from(Arc::clone(&shared.bell));
+                let inner = shared.lock();
+                inner.leg.peer_closed(&mut Context::from_waker(&waker))
+            }
+            Via::Opening(_) => false,
+            Via::Own(leg, _) => leg.peer_closed(cx),
+        }
+    }
+
+    /// See [`Leg::backlog`].
+    pub fn backlog(&self) -> usize {
+        match &self.via {
+            Via::Shared(shared, taker) => {
+                let inner = shared.lock();
+                inner.leg.backlog() + inner.ring.ahead_of(*taker)
+            }
+            Via::Opening(_) => 0,
+            Via::Own(leg, _) => leg.backlog(),
+        }
+    }
+
+    /// See [`Leg::read_in`].
+    pub fn read_in(&mut self, bytes: usize) {
+        match &mut self.via {
+            Via::Shared(shared, _) => shared.lock().leg.read_in(bytes),
+            Via::Opening(_) => {}
+            Via::Own(leg, _) => leg.read_in(bytes),
+        }
+    }
+
+    /// See [`Leg::format`].
+    pub fn format(&self) -> LegFormat {
+        match &self.via {
+            Via::Shared(shared, _) => shared.lock().leg.format(),
+            Via::Opening(_) => LegFormat::default(),
+            Via::Own(leg, _) => leg.format(),
+        }
+    }
+
+    /// See [`Leg::keep_alive`].
+    pub fn keep_alive(&mut self, now: Instant) {
+        match &mut self.via {
+            Via::Shared(shared, _) => shared.lock().leg.keep_alive(now),
+            Via::Opening(_) => {}
+            Via::Own(leg, _) => leg.keep_alive(now),
+        }
+    }
+}
+
+impl Shared {
+    /// The next arrival for a taker; `None` where it was left behind.
+    fn poll_next(&self, cx: &mut Context<'_>, taker: Taker) -> Option<Poll<Arrival>> {
+        let mut inner = self.lock();
+        let inner = &mut *inner;
+        if inner.ring.is_open() {
+            let join = if inner.joined {
+                JOIN_SHARED
+            } else {
+                JOIN_ALONE
+            };
+            if clock::now().saturating_duration_since(inner.opened) >= join {
+                inner.ring.close();
+            }
+        }
+        loop {
+            match inner.ring.take(taker) {
+                ring::Taken::Lost => return None,
+                ring::Taken::Unit(held) => {
+                    let unit = held.unit.copied();
+                    inner.ring.took(taker);
+                    return Some(Poll::Ready(Arrival::Unit(unit)));
+                }
+                ring::Taken::Nothing => {}
+            }
+            if let Some(over) = &inner.over {
+                return Some(Poll::Ready(over.clone().into()));
+            }
+            let waker = Waker::from(Arc::clone(&self.bell));
+            self.bell.wait(taker, cx.waker());
+            let Poll::Ready(came) = inner.leg.poll_next(&mut Context::from_waker(&waker)) else {
+                return Some(Poll::Pending);
+            };
+            match came {
+                Arrival::Unit(unit) if inner.ring.is_alone(taker) => {
+                    self.bell.leave(taker);
+                    return Some(Poll::Ready(Arrival::Unit(unit)));
+                }
+                Arrival::Unit(unit) => {
+                    let master = unit.track == inner.master;
+                    inner.ring.push(Held { unit, master });
+                    inner.ring.shrink(RING_BYTES_MAX, taker);
+                }
+                Arrival::Ended => inner.over = Some(Over::Ended),
+                Arrival::Failed(failure) => inner.over = Some(Over::Failed(failure)),
+                came @ (Arrival::Alive | Arrival::Group(_)) => {
+                    return Some(Poll::Ready(came));
+                }
+            }
+            // It is at hand for those who wait.
+            self.bell.leave(taker);
+            self.bell.ring();
+        }
+    }
+}
