@@ -48,6 +48,8 @@ pub(crate) struct House {
     pub(crate) recorders: Vec<SocketAddr>,
     /// They say what they hold.
     pub(crate) listing: bool,
+    /// Players have legs in common.
+    pub(crate) shares: bool,
     pub(crate) cameras: usize,
     pub(crate) players: usize,
     pub(crate) core: Option<usize>,
@@ -59,6 +61,7 @@ impl House {
         Self {
             recorders: vec![recorder],
             listing: false,
+            shares: false,
             cameras: 1,
             players,
             core: None,
@@ -153,6 +156,9 @@ key = "{folder}/key.pem"
 spool = {{ folder = "{folder}" }}
 "#
     );
+    if house.shares {
+        text.push_str("[policy]\nshare_legs = true\n");
+    }
     let mut copies = Vec::new();
     for (index, recorder) in house.recorders.iter().enumerate() {
         let name = format!("far-end-{index}");

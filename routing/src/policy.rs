@@ -59,7 +59,7 @@ impl Default for Policy {
             prefetch: Duration::from_secs(10),
             outage_wait: Duration::from_secs(30),
             flap: Flap::default(),
-            share_legs: true,
+            share_legs: false,
             ttl: Duration::from_secs(300),
             tail_ttl: Duration::from_secs(5),
             probe_deadline: Duration::from_secs(2),

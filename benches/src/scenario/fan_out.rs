@@ -58,6 +58,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let recorder = recorder::serve(net::listen(None)?, site)?;
     let house = House {
         core,
+        shares: true,
         ..House::of(recorder, options.sessions)
     };
     let relay = Relay::seamline(&program, &house).await?;

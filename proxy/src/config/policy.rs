@@ -258,7 +258,7 @@ mod tests {
             tail_ttl = '7s'
             probe_deadline = '8s'
             sweep = '15s'
-            share_legs = false
+            share_legs = true
             reaction = { stall_after = '9s', connect = '10s', response = '11s', first_unit = '12s' }
             flap = { switches_max = 13, window = '14s' }
         ";
@@ -293,7 +293,7 @@ mod tests {
         );
         assert_eq!(turned.clock_skew, ClockSkew::Measured);
         assert_eq!(turned.sweep, Some(s(15)));
-        assert!(!turned.share_legs);
+        assert!(turned.share_legs);
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl Default for SpoolSettings {
 /// Clips that are made at the same time.
 const FILLINGS_MAX: usize = 256;
 /// Memory of all clips together, beyond [`store::CLIP_BYTES_MIN`] for each that is being made.
-const MEMORY_MAX: u64 = 32 * 1024 * 1024;
+const MEMORY_MAX: u64 = 16 * 1024 * 1024;
 /// Clips that are kept.
 const KEPT_MAX: usize = 4096;
 /// A clip that nobody asked for in this time is let go.
