@@ -283,6 +283,7 @@ impl Leg {
         match self {
             Leg::Rtsp(leg) => leg.is_stamped(),
             Leg::Strung(leg) => leg.is_stamped(),
+            Leg::Shared(leg) => leg.is_stamped(),
             Leg::Rewind(_)
             | Leg::Archive(_)
             | Leg::Clips(_)

@@ -421,6 +421,15 @@ impl SharedLeg {
         }
     }
 
+    /// See [`Leg::is_stamped`].
+    pub fn is_stamped(&self) -> bool {
+        match &self.via {
+            Via::Shared(shared, _) => shared.lock().leg.is_stamped(),
+            Via::Opening(_) => false,
+            Via::Own(leg, _) => leg.is_stamped(),
+        }
+    }
+
     /// See [`Leg::backlog`].
     pub fn backlog(&self) -> usize {
         match &self.via {
