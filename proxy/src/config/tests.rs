@@ -654,13 +654,17 @@ recorders = 3
     }
 }
 
+fn camera_table(n: usize) -> String {
+    format!(
+        "[[camera]]\nid = \"cam{n}\"\ncopies = [{{ recorder = \"archive\", remote = \"{n}\" }}]\n"
+    )
+}
+
 #[test]
 fn cameras_that_are_read_one_by_one_are_those_of_the_whole() {
     let mut text = HOUSE.to_owned();
     for n in 0..20 {
-        text += &format!(
-            "[[camera]]\nid = \"cam{n}\"\ncopies = [{{ recorder = \"archive\", remote = \"{n}\" }}]\n"
-        );
+        text.push_str(&camera_table(n));
         if n % 3 == 0 {
             text += "priority = [\"secondary\"]\n[camera.policy]\nholes = \"wait\"\n";
         }

@@ -428,13 +428,11 @@ impl Reading {
             })
             .await;
         if known.readable <= at {
-            return match known.stage {
-                Stage::Failed(fault) => Some(Err(Cut(fault.to_string()))),
-                _ => {
-                    self.entry.served.store(true, Ordering::Relaxed);
-                    None
-                }
-            };
+            if let Stage::Failed(fault) = known.stage {
+                return Some(Err(Cut(fault.to_string())));
+            }
+            self.entry.served.store(true, Ordering::Relaxed);
+            return None;
         }
         if let Some(bytes) = self.in_memory() {
             return Some(Ok(self.took(bytes)));

@@ -119,6 +119,8 @@ impl Store {
 mod tests {
     use super::*;
 
+    const MIB: u64 = 1024 * 1024;
+
     fn store(pieces: u64, bytes: usize) -> Store {
         let mut store = Store::default();
         for piece in 0..pieces {
@@ -153,7 +155,6 @@ mod tests {
             slowest,
             once,
         };
-        const MIB: u64 = 1024 * 1024;
         let small = store(15, MIB as usize);
         assert_eq!(small.relief(audience(0, 1, true), false), Relief::Enough);
         let large = store(17, MIB as usize);

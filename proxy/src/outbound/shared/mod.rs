@@ -70,7 +70,7 @@ enum State {
 }
 
 enum Found {
-    Leg(SharedLeg),
+    Leg(Box<SharedLeg>),
     Opening(watch::Receiver<State>),
     Nothing(watch::Sender<State>),
 }
@@ -98,7 +98,7 @@ impl Hub {
         let mut waits = true;
         loop {
             match self.find(&kind, &source, &order, waits) {
-                Found::Leg(leg) => return Ok(Leg::Shared(Box::new(leg))),
+                Found::Leg(leg) => return Ok(Leg::Shared(leg)),
                 Found::Opening(mut state) => {
                     waits = false;
                     let opened = state.wait_for(|state| !matches!(state, State::Opening));
@@ -131,7 +131,7 @@ impl Hub {
 
     fn find(&self, kind: &Kind, source: &MediaSource, order: &Order, waits: bool) -> Found {
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
-        legs.retain(|listed| listed.may_be_joined());
+        legs.retain(Listed::may_be_joined);
         let apart =
             |from: Timestamp| Duration::from_micros(from.micros_since(order.from).unsigned_abs());
         for listed in legs.iter().filter(|listed| listed.kind == *kind) {
@@ -146,7 +146,7 @@ impl Hub {
                 SharedLeg::join(&shared, listed.from == order.from, source, order)
             });
             if let Some(leg) = joined {
-                return Found::Leg(leg);
+                return Found::Leg(Box::new(leg));
             }
         }
         let (told, state) = watch::channel(State::Opening);

@@ -83,6 +83,7 @@ impl Rejoin {
 
 #[cfg(test)]
 mod tests {
+    use super::Place::{Before, Behind, Missing};
     use super::*;
 
     fn taken(last_us: [Option<i64>; 2]) -> Taken {
@@ -102,7 +103,6 @@ mod tests {
                 .map(|ms| rejoin.place(track, ms * 1_000))
                 .collect()
         };
-        use Place::{Before, Behind, Missing};
         // A picture that is shown later may have been sent before, and one that is shown before comes behind.
         assert_eq!(places(&mut rejoin, 0, &[0, 160, 40, 80, 120]), [Before; 5]);
         assert_eq!(places(&mut rejoin, 0, &[100, 200]), [Behind; 2]);

@@ -204,12 +204,12 @@ mod tests {
     }
 
     fn all(ring: &mut Ring<Picture>, taker: Taker) -> Vec<i64> {
-        let mut taken = Vec::new();
+        let mut got = Vec::new();
         while let Taken::Unit(picture) = ring.take(taker) {
-            taken.push(picture.0 / 40_000);
+            got.push(picture.0 / 40_000);
             ring.took(taker);
         }
-        taken
+        got
     }
 
     #[test]
