@@ -83,7 +83,9 @@ impl House {
             Some(before) => access.after(&before.cameras.access),
             None => access,
         };
-        let soundings = Arc::<Soundings>::default();
+        let others = before.and_then(|before| before.cameras.iter().next());
+        let soundings: Arc<Soundings> =
+            others.map_or_else(Arc::default, |other| Arc::clone(&other.soundings));
         let entries = policies.into_iter().filter_map(|(id, policy)| {
             let slot = index.camera(id.as_str())?;
             let known = before.and_then(|before| before.cameras.get(&id));

@@ -7,6 +7,10 @@ use seamline_tests::{
     clock::{FRAME_MS, monotonic, noon},
     curl::curl,
     footage::Recipe,
+    liar::{
+        recorder::Stage,
+        script::{ENCODERS, Part},
+    },
     probe::Probe,
     recorder::{Recorder, Setup},
     rtsp::{Client, Message},
@@ -124,7 +128,11 @@ fn figure(seamline: &Seamline, name: &str) -> usize {
 #[test]
 #[ignore = "takes minutes: row 29"]
 fn ten_thousand_sessions_leave_the_house_as_it_was() {
-    let (_recorder, seamline) = house(Config::serve);
+    // One that answers faster than it is asked.
+    let stage = Stage::default();
+    stage.play("cam1", Part::honest(ENCODERS[0]));
+    let recorder = format!("rtsp://127.0.0.1:{}/{{camera}}", stage.port());
+    let seamline = Config::default().site_at("primary", &recorder, 0).serve();
     let url = seamline.url();
     let come_and_go = |sessions: usize| {
         thread::scope(|scope| {
@@ -175,5 +183,4 @@ fn ten_thousand_sessions_leave_the_house_as_it_was() {
     assert_eq!(figure(&seamline, "seamline_playbacks"), 0);
     let grown = left.2.saturating_sub(warm.2);
     assert!(grown < 4 << 20, "{grown} bytes more");
-    assert_served(&seamline);
 }

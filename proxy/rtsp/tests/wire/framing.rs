@@ -243,6 +243,12 @@ fn limits_hold_while_a_head_never_ends() {
         message(&format!("A: {}\r\n", "b".repeat(VALUE_BYTES_MAX + 1))),
         Some(FrameError::HeadTooLong)
     );
+    // It ends, but too late.
+    let long = format!("A: {}\r\n", "b".repeat(VALUE_BYTES_MAX - 1));
+    assert_eq!(
+        message(&long.repeat(HEAD_BYTES_MAX / long.len() + 1)),
+        Some(FrameError::HeadTooLong)
+    );
     let folded = format!(
         "A: b\r\n{}",
         format!(" {}\r\n", "c".repeat(1000)).repeat(VALUE_BYTES_MAX / 1000 + 1)
