@@ -105,7 +105,6 @@ pub struct Entry {
     seat: Mutex<Option<Seat>>,
     /// It does not fit: what was read by all is gone.
     passing: OnceLock<()>,
-    punched: AtomicU64,
     flawed: OnceLock<Instant>,
 }
 
@@ -148,7 +147,6 @@ impl Entry {
             budget: Arc::clone(budget),
             taken: AtomicU64::new(0),
             passing: OnceLock::new(),
-            punched: AtomicU64::new(0),
             flawed: OnceLock::new(),
         })
     }
@@ -172,7 +170,22 @@ impl Entry {
 
     /// Reads from `at` to `end`, or to the end of the clip, while it grows.
     pub fn read(self: &Arc<Self>, at: u64, end: Option<u64>) -> Reading {
+        self.register(&mut self.readers(), at, end)
+    }
+
+    /// Lets somebody else in who wants what lies behind `wished`, if that can be had: as a reader of nothing, while which is there
+    /// nothing is let go of.
+    pub(super) fn join(self: &Arc<Self>, wished: u64) -> Option<Reading> {
         let mut readers = self.readers();
+        let lasts = self.passing.get().is_none();
+        if !lasts || wished < self.gone.load(Ordering::Relaxed) {
+            return None;
+        }
+        self.shared.store(true, Ordering::Relaxed);
+        Some(self.register(&mut readers, 0, Some(0)))
+    }
+
+    fn register(self: &Arc<Self>, readers: &mut Readers, at: u64, end: Option<u64>) -> Reading {
         readers.next += 1;
         let id = readers.next;
         readers.at.insert(id, at);
@@ -192,21 +205,10 @@ impl Entry {
         matches!(self.progress.borrow().stage, Stage::Failed(_))
     }
 
-    /// The first byte that can be had by those who come now; `None` where what they would read goes as they read it.
-    pub(super) fn begins(&self) -> Option<u64> {
-        let lasts = self.passing.get().is_none();
-        lasts.then(|| self.gone.load(Ordering::Relaxed))
-    }
-
     /// Whether a tag names it.
     pub fn is_named(&self, named: impl Fn(&str) -> bool) -> bool {
         named(&self.delivery_tag)
             || matches!(&self.progress.borrow().stage, Stage::Whole { tag, .. } if named(tag))
-    }
-
-    /// Somebody else asks for it.
-    pub(super) fn share(&self) {
-        self.shared.store(true, Ordering::Relaxed);
     }
 
     /// Bytes in memory that begin before `upto`.
@@ -242,17 +244,42 @@ impl Entry {
         self.store().relief(audience, self.memory.is_short())
     }
 
-    /// Lets go of what lies before `upto` in memory and no reader wants.
-    pub(super) fn forget(&self, upto: u64) {
+    /// Lets go of what lies before `upto` and all readers have, in memory and in the file, unless it is kept for those who may
+    /// come. Says how many bytes that was, if there are readers.
+    pub(super) fn forget(&self, upto: u64) -> std::io::Result<Option<u64>> {
         let readers = self.readers();
-        let slowest = readers.at.values().copied().min();
-        let mut store = self.store();
-        let freed = store.forget(slowest.map_or(0, |slowest| slowest.min(upto)));
-        if freed > 0 {
-            self.gone.fetch_max(store.from(), Ordering::Relaxed);
+        let Some(slowest) = readers.at.values().copied().min() else {
+            return Ok(None);
+        };
+        if self.shared.load(Ordering::Relaxed) && self.passing.get().is_none() {
+            return Ok(Some(0));
         }
+        let upto = upto.min(slowest);
+        let mut store = self.store();
+        // What can be had and is not in memory is in the file.
+        let (gone, filed) = (self.gone.load(Ordering::Relaxed), store.from());
+        let freed = store.forget(upto);
+        let begins = if freed > 0 {
+            store.from()
+        } else {
+            upto.min(filed) / PUNCH_BYTES * PUNCH_BYTES
+        };
+        // Who comes from now on is measured by this.
+        self.gone.fetch_max(begins, Ordering::Relaxed);
         drop((store, readers));
         self.memory.give_back(freed);
+        let emptied = begins.min(filed).saturating_sub(gone);
+        if emptied > 0 {
+            use rustix::fs::{FallocateFlags, fallocate};
+            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+            // What is less than a block at either end goes with what is beside it.
+            let from = gone / PUNCH_BYTES * PUNCH_BYTES;
+            fallocate(&*self.file, flags, from, begins - from)?;
+            let given = emptied.min(self.taken.load(Ordering::Relaxed));
+            self.taken.fetch_sub(given, Ordering::Relaxed);
+            self.budget.give_back(given);
+        }
+        Ok(Some(freed + emptied))
     }
 
     /// What a reader that does not keep up has not read yet, in memory.
@@ -329,27 +356,8 @@ impl Entry {
 
     /// From here on what all readers have read is given back.
     pub(super) fn pass(&self) {
+        let _readers = self.readers();
         let _ = self.passing.set(());
-    }
-
-    /// Gives back what all readers have read. Says how much that was, if there are readers.
-    pub(super) fn give_back_read(&self) -> std::io::Result<Option<u64>> {
-        let slowest = self.readers().at.values().copied().min();
-        let Some(slowest) = slowest else {
-            return Ok(None);
-        };
-        let punched = self.punched.load(Ordering::Relaxed);
-        let free = slowest.saturating_sub(punched) / PUNCH_BYTES * PUNCH_BYTES;
-        if free > 0 {
-            use rustix::fs::{FallocateFlags, fallocate};
-            let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-            fallocate(&*self.file, flags, punched, free)?;
-            self.punched.store(punched + free, Ordering::Relaxed);
-            let free = free.min(self.taken.load(Ordering::Relaxed));
-            self.taken.fetch_sub(free, Ordering::Relaxed);
-            self.budget.give_back(free);
-        }
-        Ok(Some(free))
     }
 
     /// Whether nobody reads it, and nobody has for this long.

@@ -199,32 +199,52 @@ impl<'a> Sink<'a> {
                 if self.spool.let_go_had() {
                     continue;
                 }
-                if let Some(resting) = self.spool.resting() {
-                    if !spill(self.spool, &resting).await? {
-                        self.spool.forget(&resting);
-                    }
+                if self.move_resting().await {
                     continue;
                 }
             }
             match relief {
                 Relief::Enough => return Ok(()),
                 Relief::Forget(upto) => {
-                    self.entry.forget(upto);
+                    self.forget(upto);
                     return Ok(());
                 }
-                Relief::Spill(upto) => {
-                    self.room(self.entry.held_before(upto), reel).await?;
+                Relief::Spill { had, upto } => {
+                    self.forget(had);
+                    self.room(upto, reel).await?;
                     write_out(self.entry, upto).await?;
                 }
             }
         }
     }
 
-    /// Makes room on the disk for so many bytes more: by letting other clips go, else as the readers of this one take what lies
-    /// there.
-    async fn room(&self, bytes: u64, reel: &mut Reel) -> Result<(), Fault> {
+    fn forget(&self, upto: u64) {
+        if let Err(why) = self.entry.forget(upto) {
+            tracing::debug!(%why, "what was read stays on the disk");
+        }
+    }
+
+    /// Moves another clip, one that is whole, from memory into its file. One that cannot be moved is let go. False where there is
+    /// none.
+    async fn move_resting(&self) -> bool {
+        let Some(resting) = self.spool.resting() else {
+            return false;
+        };
+        let moved = spill(self.spool, &resting).await;
+        if let Err(why) = &moved {
+            tracing::warn!(reason = %why, "a clip that was kept is let go");
+        }
+        if !matches!(moved, Ok(true)) {
+            self.spool.forget(&resting);
+        }
+        true
+    }
+
+    /// Makes room on the disk for what lies before `upto` in memory: by letting other clips go, else as the readers of this one
+    /// take what is there.
+    async fn room(&self, upto: u64, reel: &mut Reel) -> Result<(), Fault> {
         let began = clock::now();
-        while !self.entry.reserve(bytes) {
+        while !self.entry.reserve(self.entry.held_before(upto)) {
             if self.spool.evict() {
                 continue;
             }
@@ -232,7 +252,7 @@ impl<'a> Sink<'a> {
             self.entry.pass();
             let given = self
                 .entry
-                .give_back_read()
+                .forget(u64::MAX)
                 .map_err(|error| Fault::Disk(error.to_string()))?;
             match given {
                 None => return Err(Fault::TooLong),
@@ -301,4 +321,175 @@ async fn write_out(entry: &Arc<Entry>, upto: u64) -> Result<(), Fault> {
     written
         .map(|_| ())
         .map_err(|error| Fault::Disk(error.to_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use seamline_routing::CameraId;
+
+    use super::super::budget::Budget;
+    use super::super::clip::{Format, Gaps};
+    use super::super::{Kept, SpoolSettings};
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+    const PIECE: u64 = 64 * 1024;
+    const DISK: u64 = 64 * MIB;
+
+    fn spool(memory: u64) -> Arc<Spool> {
+        let settings = SpoolSettings {
+            max_bytes: DISK,
+            ..SpoolSettings::default()
+        };
+        let spool = Arc::into_inner(Spool::new(&settings)).expect("nobody else has it");
+        Arc::new(Spool {
+            memory: Budget::new(memory),
+            ..spool
+        })
+    }
+
+    fn entry(spool: &Spool) -> Arc<Entry> {
+        let file = tempfile::tempfile().expect("there is a folder");
+        Entry::new(file, &spool.budget, &spool.memory)
+    }
+
+    /// The byte at an offset; no piece is like the one before.
+    fn byte(at: u64) -> u8 {
+        (at / PIECE % 251) as u8
+    }
+
+    fn append(entry: &Entry, bytes: u64) {
+        let from = entry.progress().readable;
+        let pieces = (from..from + bytes).step_by(PIECE as usize);
+        let pieces = pieces.map(|at| Bytes::from(vec![byte(at); PIECE as usize]));
+        entry.append(pieces.collect(), Duration::ZERO);
+    }
+
+    /// Bytes of the disk that are taken.
+    fn taken(spool: &Spool) -> u64 {
+        let free = (0..=DISK).rev().step_by(PIECE as usize);
+        let fits = |bytes: &u64| {
+            let fits = spool.budget.take(*bytes);
+            if fits {
+                spool.budget.give_back(*bytes);
+            }
+            fits
+        };
+        DISK - free.into_iter().find(fits).expect("nothing always fits")
+    }
+
+    /// Reads all of it.
+    async fn assert_reads(entry: &Arc<Entry>, from: u64, until: u64) {
+        let (mut reading, mut at) = (entry.read(from, Some(until)), from);
+        while let Some(bytes) = reading.next().await {
+            let bytes = bytes.expect("it is there");
+            for (ix, read) in bytes.iter().enumerate() {
+                assert_eq!(*read, byte(at + ix as u64), "{at}");
+            }
+            at += bytes.len() as u64;
+        }
+        assert_eq!(at, until);
+    }
+
+    #[tokio::test]
+    async fn where_memory_is_short_a_broken_download_finds_the_rest() {
+        let spool = spool(0);
+        let entry = entry(&spool);
+        let mut reading = entry.read(0, None);
+        let sink = Sink::new(&spool, &entry);
+        let until = 16 * MIB;
+        for _ in 0..until / PIECE {
+            append(&entry, PIECE);
+            reading.next().await.expect("more").expect("it is there");
+            while let Relief::Spill { had, upto } = entry.relief() {
+                sink.forget(had);
+                assert!(entry.reserve(entry.held_before(upto)));
+                write_out(&entry, upto).await.expect("it can be written");
+            }
+        }
+        assert!(entry.held_before(u64::MAX) <= MIB && taken(&spool) <= 6 * MIB);
+        drop(reading);
+        assert!(entry.join(0).is_none(), "that is gone");
+        let waiting = entry.join(until - 4 * MIB).expect("what was on its way");
+        assert_reads(&entry, until - 4 * MIB, until).await;
+        drop(waiting);
+    }
+
+    #[tokio::test]
+    async fn nothing_goes_that_somebody_was_let_in_for() {
+        let spool = spool(DISK);
+        let read = || {
+            let entry = entry(&spool);
+            append(&entry, 17 * MIB);
+            let reading = entry.read(16 * MIB, None);
+            assert_eq!(entry.relief(), Relief::Forget(12 * MIB));
+            (entry, reading)
+        };
+        let (entry, _first) = read();
+        let second = entry.join(0).expect("all of it is there");
+        assert_eq!(entry.forget(12 * MIB).unwrap(), Some(0));
+        drop(second);
+        assert_eq!(entry.forget(12 * MIB).unwrap(), Some(0), "more may come");
+        assert_reads(&entry, 0, 17 * MIB).await;
+
+        let (entry, _first) = read();
+        assert_eq!(entry.forget(12 * MIB).unwrap(), Some(12 * MIB));
+        assert!(entry.join(0).is_none() && entry.join(12 * MIB).is_some());
+    }
+
+    #[tokio::test]
+    async fn only_what_lies_on_the_disk_is_given_back() {
+        let spool = spool(DISK);
+        let entry = entry(&spool);
+        append(&entry, 16 * MIB);
+        let reading = entry.read(14 * MIB, None);
+        assert_eq!(entry.forget(10 * MIB).unwrap(), Some(10 * MIB));
+        assert_eq!(taken(&spool), 0);
+        assert!(entry.reserve(entry.held_before(13 * MIB)));
+        write_out(&entry, 13 * MIB)
+            .await
+            .expect("it can be written");
+        assert_eq!(taken(&spool), 3 * MIB);
+        // The reader has one more, in memory.
+        assert_eq!(entry.forget(12 * MIB).unwrap(), Some(2 * MIB));
+        assert_eq!(taken(&spool), MIB);
+        assert_reads(&entry, 12 * MIB, 16 * MIB).await;
+        entry.pass();
+        assert_eq!(entry.forget(u64::MAX).unwrap(), Some(2 * MIB));
+        assert_eq!((taken(&spool), entry.held_before(u64::MAX)), (0, 2 * MIB));
+        assert_reads(&entry, 14 * MIB, 16 * MIB).await;
+        drop(reading);
+        assert_eq!(entry.forget(u64::MAX).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_clip_that_cannot_be_written_takes_no_other_with_it() {
+        let spool = spool(DISK);
+        let named = tempfile::NamedTempFile::new().expect("there is a folder");
+        let sealed = File::open(named.path()).expect("it is there");
+        let resting = Entry::new(sealed, &spool.budget, &spool.memory);
+        append(&resting, MIB);
+        resting.whole(None, "\"whole\"", MIB);
+        let clip = Clip {
+            camera: CameraId::from("gate"),
+            from: Timestamp::EPOCH,
+            until: Timestamp::EPOCH,
+            format: Format::Fragmented,
+            gaps: Gaps::Close,
+        };
+        let (entry_kept, used) = (Arc::clone(&resting), clock::now());
+        let kept = Kept {
+            entry: entry_kept,
+            used,
+        };
+        spool.kept.lock().unwrap().insert(clip, kept);
+        let growing = entry(&spool);
+        let sink = Sink::new(&spool, &growing);
+        assert!(sink.move_resting().await, "there was one");
+        assert!(!sink.move_resting().await, "it is kept no longer");
+        // Who reads it goes on.
+        assert_reads(&resting, 0, MIB).await;
+    }
 }

@@ -1,7 +1,7 @@
 //! Clips of footage as files of fixed bytes: made once however many ask, kept for a while in memory and in a bounded folder.
 //!
 //! Bytes go from recorder to reader by reference. Into a file goes what memory has no room for: of readers that do not keep up, of
-//! clips that were asked for more than once or left in the middle.
+//! clips that were asked for more than once or left in the middle, and of what is on its way where many are made at a time.
 //!
 //! A clip that lies in the past is a pure function of the footage, and so is its tag, a digest of its bytes: replicas that made
 //! it from the same elementary stream answer each other's byte ranges, and where they did not, the tags differ. The files have
@@ -46,7 +46,7 @@ impl Default for SpoolSettings {
 /// Clips that are made at the same time.
 const FILLINGS_MAX: usize = 256;
 /// Memory of all clips together, beyond [`store::CLIP_BYTES_MIN`] for each that is being made.
-const MEMORY_MAX: u64 = 16 * 1024 * 1024;
+const MEMORY_MAX: u64 = 2 * store::CLIP_BYTES_MAX;
 /// Clips that are kept.
 const KEPT_MAX: usize = 4096;
 /// A clip that nobody asked for in this time is let go.
@@ -91,7 +91,8 @@ impl Spool {
         })
     }
 
-    /// The clip, which is made from now on unless it is there. One that goes on growing (`passing`) is nobody else's. Who goes on
+    /// The clip, which is made from now on unless it is there, and a reader of nothing: while that one is there, nothing is let
+    /// go of. One that goes on growing (`passing`) is nobody else's. Who goes on
     /// with what they have (`resuming` behind some bytes) get the clip that is kept, even if a better one could be made by now.
     pub fn open(
         self: &Arc<Self>,
@@ -100,17 +101,16 @@ impl Spool {
         clip: &Clip,
         passing: bool,
         resuming: Option<&dyn Fn(&Entry) -> u64>,
-    ) -> Result<Arc<Entry>, Unspooled> {
+    ) -> Result<(Arc<Entry>, Reading), Unspooled> {
         let now = clock::now();
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
         if !passing && let Some(found) = kept.get_mut(clip) {
             let outdated = found.entry.is_flawed_since(now, FLAWED_MAX) && resuming.is_none();
             let wished = resuming.map_or(0, |from| from(&found.entry));
-            let there = found.entry.begins().is_some_and(|begins| wished >= begins);
-            if !found.entry.has_failed() && there && !outdated {
-                found.entry.share();
+            let fit = !found.entry.has_failed() && !outdated;
+            if let Some(waiting) = fit.then(|| found.entry.join(wished)).flatten() {
                 found.used = now;
-                return Ok(Arc::clone(&found.entry));
+                return Ok((Arc::clone(&found.entry), waiting));
             }
             kept.remove(clip);
         }
@@ -121,6 +121,7 @@ impl Spool {
         std::fs::create_dir_all(&self.folder)?;
         let file = tempfile::tempfile_in(&self.folder)?;
         let entry = Entry::new(file, &self.budget, &self.memory);
+        let waiting = entry.read(0, Some(0));
         if !passing {
             kept.insert(
                 clip.clone(),
@@ -132,7 +133,7 @@ impl Spool {
         }
         drop(kept);
         filling::start(self, &entry, camera, journal, clip);
-        Ok(entry)
+        Ok((entry, waiting))
     }
 
     /// Those who come later do not get this clip.

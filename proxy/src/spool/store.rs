@@ -19,8 +19,8 @@ pub(super) enum Relief {
     Enough,
     /// What lies before this is let go: its one reader has it.
     Forget(u64),
-    /// What lies before this goes into the file.
-    Spill(u64),
+    /// The same of what lies before `had`; what lies before `upto` goes into the file.
+    Spill { had: u64, upto: u64 },
 }
 
 /// Who reads a clip.
@@ -35,7 +35,7 @@ pub(super) struct Audience {
 }
 
 /// Memory of one clip.
-pub(super) const CLIP_BYTES_MAX: u64 = 16 * 1024 * 1024;
+pub(super) const CLIP_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Whatever others take, one clip may have this much.
 const CLIP_BYTES_MIN: u64 = 256 * 1024;
 /// What its one reader has read stays for so long: much of it may be on its way still when a connection breaks.
@@ -104,14 +104,16 @@ impl Store {
         if held <= limit {
             return Relief::Enough;
         }
-        let trail = TRAIL_BYTES.min(limit / 2);
-        let read = audience.slowest.saturating_sub(trail);
         // A quarter at once, so that it is not done for each piece.
-        let quarter = self.from() + held - limit + limit / 4;
-        if audience.once && audience.count == 1 && read >= quarter {
+        let upto = self.from() + held - limit + limit / 4;
+        let alone = audience.once && audience.count == 1;
+        let read = audience.slowest.saturating_sub(TRAIL_BYTES);
+        if alone && read >= upto {
             return Relief::Forget(read);
         }
-        Relief::Spill(quarter)
+        // Where memory is short, the trail has no room in it, and what lies before the trail shall not fill the disk.
+        let had = if alone && short { read } else { 0 };
+        Relief::Spill { had, upto }
     }
 }
 
@@ -155,23 +157,29 @@ mod tests {
             slowest,
             once,
         };
-        let small = store(15, MIB as usize);
+        let small = store(8, MIB as usize);
         assert_eq!(small.relief(audience(0, 1, true), false), Relief::Enough);
         let large = store(17, MIB as usize);
         let reads = large.relief(audience(16 * MIB, 1, true), false);
         assert_eq!(reads, Relief::Forget(12 * MIB));
-        let spill = Relief::Spill(5 * MIB);
+        let spill = Relief::Spill {
+            had: 0,
+            upto: 11 * MIB,
+        };
         // It is slow; there is another; there may be another; nobody is there.
         assert_eq!(large.relief(audience(8 * MIB, 1, true), false), spill);
         assert_eq!(large.relief(audience(16 * MIB, 2, true), false), spill);
         assert_eq!(large.relief(audience(16 * MIB, 1, false), false), spill);
         assert_eq!(large.relief(audience(17 * MIB, 0, true), false), spill);
-        // Where memory is short, little is kept of what was read.
-        let few = small.relief(audience(15 * MIB, 1, true), true);
-        assert_eq!(few, Relief::Forget(15 * MIB - 128 * 1024));
-        assert_eq!(
-            small.relief(audience(0, 1, true), true),
-            Relief::Spill(15 * MIB - 192 * 1024)
-        );
+        let small = store(15, MIB as usize);
+        // Where memory is short, what may be on its way is in the file.
+        let upto = 15 * MIB - 192 * 1024;
+        let short = |slowest, count, once| small.relief(audience(slowest, count, once), true);
+        let had = 11 * MIB;
+        assert_eq!(short(15 * MIB, 1, true), Relief::Spill { had, upto });
+        for whose in [(0, 1, true), (15 * MIB, 2, true), (15 * MIB, 1, false)] {
+            let relief = short(whose.0, whose.1, whose.2);
+            assert_eq!(relief, Relief::Spill { had: 0, upto });
+        }
     }
 }

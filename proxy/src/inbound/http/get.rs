@@ -128,7 +128,8 @@ async fn get(
         Some(_) => Some(&begins),
         None => None,
     };
-    let entry = face
+    // Counts as a reader while it waits.
+    let (entry, waiting) = face
         .spool
         .open(&camera, &journal, &clip, !lasting, resuming)
         .map_err(|why| {
@@ -141,8 +142,6 @@ async fn get(
                 ),
             }
         })?;
-    // Counts as a reader while it waits.
-    let waiting = entry.read(0, Some(0));
     let begun = timeout(
         START_WAIT,
         entry.until(|known| known.stage != Stage::Opening),
