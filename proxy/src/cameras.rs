@@ -73,6 +73,14 @@ impl Cameras {
     pub fn iter(&self) -> impl Iterator<Item = &Arc<CameraEntry>> {
         self.by_id.values()
     }
+
+    /// Whether all of them are the same in `next`, with the same copies at the same recorders; more may have come.
+    pub fn stay_in(&self, next: &Cameras) -> bool {
+        self.by_id.iter().all(|(id, camera)| {
+            let same = next.by_id.get(id);
+            same.is_some_and(|same| Arc::ptr_eq(&same.slot, &camera.slot))
+        })
+    }
 }
 
 /// One camera.

@@ -90,6 +90,11 @@ impl Playing {
         list.sort_by_key(|entry| entry.id);
         list
     }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
 }
 
 impl Entry {
@@ -153,8 +158,8 @@ mod tests {
         assert_eq!((list[0].position(), list[1].position()), (None, Some(at)));
         assert_eq!(list[1].source().unwrap().site, "primary");
         drop(first);
-        assert_eq!(playing.list().len(), 1);
+        assert_eq!((playing.list().len(), playing.count()), (1, 1));
         drop(second);
-        assert!(playing.list().is_empty());
+        assert!(playing.list().is_empty() && playing.count() == 0);
     }
 }

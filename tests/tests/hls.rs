@@ -129,6 +129,38 @@ impl Archives {
 }
 
 #[test]
+fn what_a_camera_recorded_is_not_served_as_what_another_did_after_a_reload() {
+    let archives = Archives::new();
+    let [one, other] = &archives.folders;
+    let one = Config::default().archive("primary", one.path());
+    let other = Config::default().archive("primary", other.path());
+    let seamline = one.serve();
+    let playlist = media_path(noon(0.0), noon(8.0));
+    // Two segments, as the second is filled with what waits behind the first.
+    let read = || -> Vec<Vec<u8>> {
+        let told = get(&seamline, &playlist);
+        assert_eq!(told.status, 200, "{}", told.text());
+        let files = addresses(told.text());
+        let paths = files.iter().take(3).map(|file| format!("/hls/gate/{file}"));
+        let answers = paths.map(|path| get(&seamline, &path));
+        answers
+            .inspect(|answer| assert_eq!(answer.status, 200, "{}", answer.head))
+            .map(|answer| answer.body)
+            .collect()
+    };
+    let before = read();
+    assert_eq!(read(), before);
+    seamline.reload(&other);
+    seamline.await_log(&["configuration read again"], SOON);
+    let after = read();
+    assert_eq!(after.len(), 3);
+    for (before, after) in before.iter().zip(&after) {
+        assert_ne!(before, after, "the footage of the camera before");
+    }
+    assert_eq!(read(), after);
+}
+
+#[test]
 fn a_playlist_from_coverage_plays_without_a_seam_and_is_the_same_on_every_replica() {
     let archives = Archives::new();
     let (seamline, other) = (archives.serve(), archives.serve());

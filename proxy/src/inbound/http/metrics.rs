@@ -55,7 +55,7 @@ async fn metrics(State(face): State<Arc<Face>>) -> impl IntoResponse {
         "playbacks",
         "gauge",
         "Playbacks that run.",
-        &[("", face.cameras.journal.playing().list().len().to_string())],
+        &[("", face.cameras.journal.playing().count().to_string())],
     );
     put(
         "tasks",

@@ -90,25 +90,40 @@ impl Guest {
 #[derive(Clone)]
 pub(in crate::inbound) struct Service {
     router: Arc<ArcSwap<Router>>,
-    hls: Arc<hls::Store>,
+    hls: Arc<ArcSwap<Segments>>,
     counts: Arc<Counts>,
+}
+
+/// What is kept of segments, whose names number a camera's copies, and the cameras that this holds for.
+struct Segments {
+    of: Arc<Cameras>,
+    store: Arc<hls::Store>,
 }
 
 impl Service {
     /// A service by this offer.
     pub(in crate::inbound) fn new(offer: &Offer) -> Self {
-        let (hls, counts) = (Arc::default(), Arc::default());
-        let router = router(offer, Arc::clone(&hls), Arc::clone(&counts));
+        let (store, counts) = (Arc::default(), Arc::default());
+        let router = router(offer, Arc::clone(&store), Arc::clone(&counts));
+        let of = Arc::clone(&offer.cameras);
         Service {
             router: Arc::new(ArcSwap::from_pointee(router)),
-            hls,
+            hls: Arc::new(ArcSwap::from_pointee(Segments { of, store })),
             counts,
         }
     }
 
     /// Answers by another offer from the next request on, on all connections.
     pub(in crate::inbound) fn renew(&self, offer: &Offer) {
-        let router = router(offer, Arc::clone(&self.hls), Arc::clone(&self.counts));
+        let before = self.hls.load();
+        let store = if before.of.stay_in(&offer.cameras) {
+            Arc::clone(&before.store)
+        } else {
+            Arc::default()
+        };
+        let router = router(offer, Arc::clone(&store), Arc::clone(&self.counts));
+        let of = Arc::clone(&offer.cameras);
+        self.hls.store(Arc::new(Segments { of, store }));
         self.router.store(Arc::new(router));
     }
 
