@@ -1,7 +1,7 @@
 //! The SOAP service of a recorder as a face has to know it: which questions are merged or routed, and how they are answered.
 
 use seamline_routing::Timestamp;
-use seamline_xml::{Element, Markup};
+use seamline_xml::{Element, Markup, with_texts};
 
 use crate::{
     sequences::{Entry, RECORDING, time},
@@ -109,19 +109,34 @@ impl Question {
                 after: (count("maxCountAfter"), micros("maxTimeAfter")),
             }),
             "SequencesGetTypes" | "GetRetentionTimeLimit" => About::Types,
-            "TimeLineInformationGet" => About::TimeLine {
-                kinds: asked
+            "TimeLineInformationGet" => {
+                let number = |text: Option<&str>| text?.parse::<i64>().ok().filter(|n| *n >= 0);
+                let kinds: Vec<String> = asked
                     .child("timeLineInformationTypes")
                     .into_iter()
                     .flat_map(Element::children)
                     .filter_map(Element::value)
                     .map(str::to_owned)
-                    .take(KINDS_MAX)
-                    .collect(),
-                begin: at("timeLineInformationBeginTime")?,
-                interval_us: micros("timeLineInformationInterval").unwrap_or(0),
-                count: count("timeLineInformationCount") as i64,
-            },
+                    .take(KINDS_MAX + 1)
+                    .collect();
+                let interval = asked.at(&["timeLineInformationInterval", "MicroSeconds"]);
+                let (Some(begin), Some(interval_us), Some(count)) = (
+                    time(text("timeLineInformationBeginTime")),
+                    number(interval.and_then(Element::value)),
+                    number(asked.text("timeLineInformationCount")).filter(|n| *n <= COUNT_MAX),
+                ) else {
+                    return Ok(None);
+                };
+                if kinds.len() > KINDS_MAX {
+                    return Ok(None);
+                }
+                About::TimeLine {
+                    kinds,
+                    begin,
+                    interval_us,
+                    count,
+                }
+            }
             _ => About::Still(at("time")?),
         };
         Ok(Some(Self {
@@ -209,6 +224,17 @@ impl Question {
         soap::request(RECORDER, self.operation, said)
     }
 
+    /// An answer to `GetRetentionTimeLimit` by a clock that is so much later; `None` where it is none.
+    pub fn limit_moved(&self, envelope: &[u8], later_us: i64) -> Option<Vec<u8>> {
+        let (operation, name) = ("GetRetentionTimeLimit", "GetRetentionTimeLimitResult");
+        if self.operation != operation {
+            return None;
+        }
+        let limit = soap::result(envelope, operation, soap::ANSWER_LIMITS).ok()??;
+        let limit = time(limit.value()?)?.shift(later_us).to_string();
+        with_texts(envelope, RESULT, &[(name, &limit)]).ok()
+    }
+
     /// The answer: stretches, whole and in order.
     pub fn answer(&self, entries: &[Entry]) -> Vec<u8> {
         let (response, result) = match self.operation {
@@ -276,6 +302,8 @@ const OPERATIONS: [&str; 9] = [
     "JPEGGetAtOrBefore",
     "JPEGGetAtOrAfter",
 ];
+/// Elements between an envelope and a result in its body.
+const RESULT: usize = 2;
 /// More than any client asks for.
 const COUNT_MAX: i64 = 100_000;
 /// Kinds of information about time lines.
@@ -322,8 +350,49 @@ mod tests {
         assert!(written.contains("<SequencesGet xmlns=\"http://videoos.net/2/XProtectCSRecorderCommand\"><token>U</token>"), "{written}");
         assert_eq!((&*question.token, &*question.device), ("T", "D"));
         assert_eq!(Question::read(&asked("PTZMoveHome", "")), Ok(None));
+        // What is not read of a time line its recorder may read.
+        let begin =
+            "<timeLineInformationBeginTime>1970-01-01T00:00:10Z</timeLineInformationBeginTime>";
+        let interval = "<timeLineInformationInterval><MicroSeconds>5</MicroSeconds></timeLineInformationInterval>";
+        let count = "<timeLineInformationCount>8</timeLineInformationCount>";
+        let line = |more: &str| Question::read(&asked("TimeLineInformationGet", more));
+        assert!(matches!(
+            line(&[begin, interval, count].concat()),
+            Ok(Some(_))
+        ));
+        let odd = begin.replace("1970-01-01T00:00:10Z", "now");
+        let many = count.replace('8', "100001");
+        let none = [
+            [&odd, interval, count],
+            [begin, "", count],
+            [begin, interval, &many],
+        ];
+        for more in none {
+            assert_eq!(line(&more.concat()), Ok(None), "{more:?}");
+        }
         let none = "<minTime>yesterday</minTime><maxTime>now</maxTime>";
         assert!(Question::read(&asked("SequencesGet", none)).is_err());
+    }
+
+    #[test]
+    fn a_limit_of_another_clock_is_moved() {
+        let limit = |at: &str| {
+            let said = format!(
+                "<s:Envelope xmlns:s='x'><s:Body><GetRetentionTimeLimitResponse><GetRetentionTimeLimitResult>{at}</GetRetentionTimeLimitResult></GetRetentionTimeLimitResponse></s:Body></s:Envelope>"
+            );
+            said.into_bytes()
+        };
+        let question = Question::read(&asked("GetRetentionTimeLimit", ""));
+        let question = question.unwrap().unwrap();
+        let moved = question.limit_moved(&limit("2026-01-02T00:00:10Z"), -4_000_000);
+        let moved = moved.unwrap();
+        let read = soap::result(&moved, "GetRetentionTimeLimit", soap::ANSWER_LIMITS);
+        let read = read.unwrap().unwrap();
+        let at = |text: &str| time(text).unwrap();
+        assert_eq!(at(read.value().unwrap()), at("2026-01-02T00:00:06Z"));
+        assert_eq!(question.limit_moved(&limit("never"), -4_000_000), None);
+        let types = Question::types("T", "D");
+        assert_eq!(types.limit_moved(&limit("2026-01-02T00:00:10Z"), 1), None);
     }
 
     #[test]

@@ -51,9 +51,10 @@ impl Row {
         (bits.len() == wanted).then_some(bits)
     }
 
-    /// Lays another recorder's bits over these.
+    /// Lays another recorder's bits over these, where they are of the same intervals.
     fn with(&mut self, other: &Self) {
         if let (Some(ours), Some(theirs)) = (self.bits(), other.bits())
+            && self.begin == other.begin
             && self.count == other.count
             && self.interval == other.interval
         {
@@ -113,6 +114,16 @@ mod tests {
             count,
             data: data.to_owned(),
         }
+    }
+
+    #[test]
+    fn bits_of_other_intervals_are_left_out() {
+        let later = Row {
+            begin: Timestamp::from_unix_ms(6),
+            ..row("A", 16, "8AA=")
+        };
+        let ours = row("A", 16, "AA8=");
+        assert_eq!(merged(vec![vec![ours.clone()], vec![later]]), [ours]);
     }
 
     #[test]

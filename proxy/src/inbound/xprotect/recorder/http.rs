@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use bytes::Bytes;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
@@ -117,8 +117,27 @@ impl Visit {
         }
         let (head, body) = request.into_parts();
         if !head.uri.path().eq_ignore_ascii_case(RECORDER_PATH) {
-            let body = Watched::new(body, UPLOAD_REST_MAX, None);
-            return self.passed_on(&recorder, head, Body::new(body), None).await;
+            let length = body.size_hint().upper();
+            let is_short = length.is_some_and(|length| length <= CALL_BYTES_MAX as u64);
+            if !is_short {
+                let body = Watched::new(body, UPLOAD_REST_MAX, None);
+                return self.passed_on(&recorder, head, Body::new(body), None).await;
+            }
+            // At hand, it can be sent again where the kept connection had ended.
+            return match gather(body, CALL_BYTES_MAX, UPLOAD_REST_MAX).await {
+                Ok((Gathered::Whole(body), _)) => {
+                    let again = Some(body.clone());
+                    self.passed_on(&recorder, head, Body::from(body), again)
+                        .await
+                }
+                Ok((Gathered::Longer(body), _)) => {
+                    self.passed_on(&recorder, head, body, None).await
+                }
+                Err(broken) => {
+                    tracing::info!(%peer, %broken, "no request");
+                    plain(StatusCode::BAD_REQUEST, "no body")
+                }
+            };
         }
         let body = match gather(body, CALL_BYTES_MAX, UPLOAD_REST_MAX).await {
             Ok((Gathered::Whole(body), _)) => body,

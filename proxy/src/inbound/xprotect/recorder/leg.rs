@@ -172,8 +172,11 @@ impl Leg {
         self.barred.is_some()
     }
 
-    /// Why it said no to being opened in the background; once.
-    pub(super) fn take_refusal(&mut self) -> Option<Fail> {
+    /// What came of opening it in the background, where that is known by now: why it said no, once.
+    pub(super) async fn take_refusal(&mut self) -> Option<Fail> {
+        if self.opening.as_ref().is_some_and(JoinHandle::is_finished) {
+            self.adopt().await;
+        }
         self.refused.take()
     }
 
@@ -191,11 +194,8 @@ impl Leg {
         self.rests_until = Some(now + rest.min(REST_MAX));
     }
 
-    /// Opens it in the background, where that is not under way; takes over what was opened.
-    pub(super) async fn prepare(&mut self, opening: &Opening, now: Instant) {
-        if self.opening.as_ref().is_some_and(JoinHandle::is_finished) {
-            self.adopt().await;
-        }
+    /// Opens it in the background, where that is not under way.
+    pub(super) fn prepare(&mut self, opening: &Opening, now: Instant) {
         let rests = self.rests_until.is_some_and(|until| now < until);
         let is_busy = self.wire.is_some() || self.opening.is_some() || self.flight.is_some();
         if !is_busy && !rests && self.barred.is_none() {
@@ -236,8 +236,13 @@ impl Leg {
     /// The connection, opened where it is not; whether it was there before.
     pub(super) async fn wire(&mut self, opening: &Opening) -> Result<(&mut Wire, bool), Fail> {
         if self.flight.is_some() {
-            // Its answer comes first, whoever wanted it.
-            self.arrive(None).await?;
+            // Its answer comes first, whoever wanted it; what else became of it is no answer to what is asked now.
+            if let Err(error @ (Fail::Refused { .. } | Fail::Barred(_))) = self.arrive(None).await {
+                return Err(error);
+            }
+        }
+        if let Some(refused) = self.refused.take() {
+            return Err(refused);
         }
         if let Some(why) = &self.barred {
             return Err(Fail::Barred(why.clone()));

@@ -50,7 +50,9 @@ pub(super) async fn serve(
             Ok(over) => return over,
             Err(error) => error,
         };
-        session.leg_lost(site, &error);
+        if session.take(site, Err(error.clone())).is_err() {
+            return Over::Close("its recorder does not let it in any more".to_owned());
+        }
         failed.push(site);
         let legs = session.live_parts().0.len();
         let next = (0..legs).find(|ix| !failed.contains(ix));

@@ -7,7 +7,7 @@ use seamline_xprotect::relay::AlarmsQuery;
 use seamline_xprotect::{Answer, Extras, Method, stretches};
 
 use super::leg::Fail;
-use super::session::{Found, Outcome, Session, said};
+use super::session::{End, Found, Outcome, Session, is_about_rights, said};
 use crate::clock;
 
 /// Where a stretch is listed to begin, its first picture may be so much later.
@@ -71,7 +71,7 @@ impl Session {
         self.find(Ask::At(unit.next_ms), extras).await
     }
 
-    /// What the sites that can be asked are known to hold together; `None` where that is not known of one of them.
+    /// What the sites that answer are known to hold together; `None` where that is not known of one of them.
     fn held(&self) -> Option<Coverage> {
         let mut all: Option<Coverage> = None;
         for site in self.sites_up() {
@@ -98,7 +98,11 @@ impl Session {
                         .pictures(id, Ask::At(unit.start_ms), Extras::default())
                         .await;
                 }
-                Err(error) => self.leg_lost(site, &error),
+                Err(error) => {
+                    if let Err(end) = self.take(site, Err(error)) {
+                        return self.outcome(id, Ask::At(here), Err(end), clock::now());
+                    }
+                }
             }
         }
         Outcome::Close("no site can be reached".to_owned())
@@ -131,14 +135,19 @@ impl Session {
                     });
                     sites.push((moved.collect(), self.listing(site)));
                 }
-                Ok((Ok(Answer::Other { .. }), answer)) => {
+                Ok((Ok(Answer::Other { reason, .. }), answer)) => {
+                    if self.is_home(site) && reason.as_deref().is_some_and(is_about_rights) {
+                        return self.outcome(id, Ask::First, Err(End::Said(answer)), now);
+                    }
                     refused.get_or_insert(answer);
                 }
-                Ok((_, _)) => {
-                    let error = Fail::Lost("no answer to alarms".to_owned());
-                    self.leg_lost(site, &error);
+                failed => {
+                    let none = || Fail::Lost("no answer to alarms".to_owned());
+                    let error = failed.err().unwrap_or_else(none);
+                    if let Err(end) = self.take(site, Err(error)) {
+                        return self.outcome(id, Ask::First, Err(end), now);
+                    }
                 }
-                Err(error) => self.leg_lost(site, &error),
             }
         }
         match (sites.is_empty(), refused) {

@@ -25,7 +25,7 @@ use crate::clock;
 use crate::journal::Journal;
 use crate::playing::Listed;
 
-pub(super) use self::pictures::{End, Found};
+pub(super) use self::pictures::{End, Found, is_about_rights};
 
 /// Clients wait ten seconds for an answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(9);
@@ -163,7 +163,7 @@ impl Session {
             let Some(leg) = self.legs.get_mut(ix) else {
                 continue;
             };
-            let arrived = match leg.take_refusal() {
+            let arrived = match leg.take_refusal().await {
                 Some(refusal) => Some(Err(refusal)),
                 None => leg.arrived().await,
             };
@@ -208,7 +208,7 @@ impl Session {
                 .as_ref()
                 .is_some_and(|entry| is_down(entry, &leg.copy));
             if !leg.is_up(now) || rests && !leg.is_open() {
-                leg.prepare(&self.opening, now).await;
+                leg.prepare(&self.opening, now);
             }
             // The client is with another one until this one has let it in.
             let opens = ix == self.home && self.away && leg.is_opening();
@@ -229,16 +229,26 @@ impl Session {
 
     /// Another token of the client's.
     async fn update(&mut self, id: i64, token: &str, document: &Bytes) -> Outcome {
+        if let Err(End::Refused) = self.hear().await {
+            return refused();
+        }
         let now = clock::now();
         let pass = self.face.passes.pass(token, now);
         let home = self.home;
-        let own = self
-            .legs
-            .get(home)
-            .is_some_and(|leg| matches!(self.opening.key(&leg.copy), Key::Own(_)));
+        // Where it has to be connected to again, the token that is good now is shown.
+        let renewed = Opening {
+            document: Arc::new(self.opening.document.renewed(token)),
+            pass: pass.clone(),
+            ..self.opening.clone()
+        };
+        let own = self.legs.get(home).is_some_and(|leg| {
+            let both = [&self.opening, &renewed];
+            both.iter()
+                .all(|opening| matches!(opening.key(&leg.copy), Key::Own(_)))
+        });
         let asked = match self.legs.get_mut(home) {
-            Some(leg) if own && leg.is_open() => {
-                let asked = leg.wire(&self.opening).await;
+            Some(leg) if own && (leg.is_open() || leg.is_owing()) => {
+                let asked = leg.wire(&renewed).await;
                 match asked {
                     Ok((wire, _)) => {
                         let number = wire.server.number();
@@ -257,8 +267,9 @@ impl Session {
                 matches!(Answer::parse(answer), Ok(Answer::Connected(connected)) if connected.accepted)
             }
             Some(Err(error)) => {
-                let error = error.clone();
-                self.lost(home, &error);
+                if let Err(End::Refused) = self.take(home, Err(error.clone())) {
+                    return refused();
+                }
                 self.is_known(pass.as_deref(), token, now)
             }
             None => self.is_known(pass.as_deref(), token, now),
@@ -267,8 +278,7 @@ impl Session {
             if matches!(asked, Some(Ok(_))) {
                 self.face.grants.note(token, &self.device.id, now);
             }
-            self.opening.document = Arc::new(self.opening.document.renewed(token));
-            self.opening.pass = pass;
+            self.opening = renewed;
         }
         match asked {
             Some(Ok(answer)) => Outcome::Send(vec![answered(&answer, id)]),
@@ -301,21 +311,19 @@ impl Session {
 
     /// What nobody here knows goes to the recorder that the client means.
     async fn relay(&mut self, id: i64, name: &str, document: &Bytes) -> Outcome {
-        match self.document_of(self.home, document, &[]).await {
-            Ok(answer) => Outcome::Send(vec![answered(&answer, id)]),
-            Err(Fail::Refused { .. }) => {
-                Outcome::Close("its recorder does not let it in any more".to_owned())
-            }
-            Err(error) => {
-                let home = self.home;
-                self.lost(home, &error);
-                Outcome::Send(vec![said(&Answer::Other {
-                    request_id: id,
-                    method: name.to_owned(),
-                    reason: Some("The recorder cannot be reached".to_owned()),
-                })])
-            }
+        let home = self.home;
+        let error = match self.document_of(home, document, &[]).await {
+            Ok(answer) => return Outcome::Send(vec![answered(&answer, id)]),
+            Err(error) => error,
+        };
+        if let Err(End::Refused) = self.take(home, Err(error)) {
+            return refused();
         }
+        Outcome::Send(vec![said(&Answer::Other {
+            request_id: id,
+            method: name.to_owned(),
+            reason: Some("The recorder cannot be reached".to_owned()),
+        })])
     }
 
     /// A site's document as an answer to a client's.
@@ -363,8 +371,9 @@ impl Session {
         self.face.settings.live_failover
     }
 
-    pub(super) fn leg_lost(&mut self, site: usize, error: &Fail) {
-        self.lost(site, error);
+    /// Whether it is the recorder that the client believes to speak to.
+    pub(super) fn is_home(&self, site: usize) -> bool {
+        site == self.home
     }
 
     pub(super) fn site(&self, ix: usize) -> &str {
@@ -380,10 +389,10 @@ impl Session {
         self.place.map(|place| place.start_ms)
     }
 
-    /// Sites that can be asked, best first.
+    /// Sites that answer, be it later than usual, best first.
     pub(super) fn sites_up(&self) -> Vec<usize> {
-        let sites = self.facts.sites.iter().enumerate();
-        let up = sites.filter(|(_, site)| !site.down);
+        let sites = self.facts.sites.iter().zip(&self.legs).enumerate();
+        let up = sites.filter(|(_, (facts, leg))| !facts.down || leg.is_owing());
         up.map(|(ix, _)| ix).collect()
     }
 
@@ -439,6 +448,11 @@ pub(super) fn extras_of(method: &Method) -> Extras {
         Method::Goto { extras, .. } | Method::Next(extras) | Method::Previous(extras) => *extras,
         _ => Extras::default(),
     }
+}
+
+/// The recorder that the client means says no: nobody else may say yes.
+fn refused() -> Outcome {
+    Outcome::Close("its recorder does not let it in any more".to_owned())
 }
 
 /// A recorder's document under the client's number.

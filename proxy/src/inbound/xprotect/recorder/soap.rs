@@ -61,6 +61,18 @@ pub(super) async fn answer(visit: &Visit, recorder: &Proxied, asked: &Asked) -> 
             Some((Fault::TOKEN, 1)),
         ));
     }
+    let own = |copy: &CopyAt| {
+        matches!(
+            key(face, pass.as_deref(), &question.token, copy),
+            Key::Own(_)
+        )
+    };
+    if matches!(question.about, About::TimeLine { .. })
+        && matches!(&*device.copies, [alone] if own(alone))
+    {
+        // There is nothing to lay over it.
+        return None;
+    }
     let case = Case {
         visit,
         face,
@@ -182,11 +194,22 @@ impl Case<'_> {
 
     /// What is recorded at all sites, laid over each other.
     async fn timeline(&self) -> Answer {
-        let mut told = Vec::new();
+        let (mut told, mut theirs) = (Vec::new(), None);
         for copy in &self.device.copies {
             let answer = self.ask(copy, &self.question).await;
             match answer {
-                Told::Answer(_, body) => told.extend(self.rows(&body, copy)),
+                Told::Answer(answer, body) => match self.rows(&body, copy) {
+                    // How it writes them is its own business.
+                    None if copy.is_primary => return answer,
+                    rows => {
+                        told.extend(rows);
+                        theirs = if copy.is_primary {
+                            Some(answer)
+                        } else {
+                            theirs
+                        };
+                    }
+                },
                 // It says whether this client may know.
                 Told::Refused(answer) if copy.is_primary => return answer,
                 Told::Gone(why) => {
@@ -202,6 +225,11 @@ impl Case<'_> {
         if told.is_empty() {
             let why = "No recorder of this camera can be reached";
             return fault("soap:Server", why, None);
+        }
+        if told.len() == 1
+            && let Some(answer) = theirs
+        {
+            return answer;
         }
         let rows = timeline::merged(told);
         xml(
@@ -232,9 +260,13 @@ impl Case<'_> {
         }
     }
 
-    /// A still of the best site that holds the instant; of another where that one fails.
+    /// A still of the best site that holds the instant; of another where that one fails. What is asked about no instant is the
+    /// matter of the recorder that is meant, and while that is gone, of the others.
     async fn still(&self, at: Option<Timestamp>) -> Answer {
         let mut copies: Vec<&CopyAt> = self.device.copies.iter().collect();
+        if at.is_none() {
+            copies.sort_by_key(|copy| !copy.is_primary);
+        }
         if let Some(at) = at
             && let Some(entry) = &self.entry
         {
@@ -274,13 +306,16 @@ impl Case<'_> {
         })
     }
 
-    /// The time of a still, on the client's timeline.
+    /// The time of a still, or that up to which recordings are kept, on the client's timeline.
     fn moved(&self, answer: Answer, body: &Bytes, copy: &CopyAt) -> Answer {
         let ahead_us = copy.clock_offset_us - self.home_us();
         if ahead_us == 0 {
             return answer;
         }
         let operation = self.question.operation;
+        if let Some(body) = self.question.limit_moved(body, -ahead_us) {
+            return xml(StatusCode::OK, body);
+        }
         let result = envelope::result(body, operation, envelope::ANSWER_LIMITS);
         let told = result.ok().flatten();
         let at = told.and_then(|told| sequences::time(told.text("Time")?));
@@ -360,15 +395,7 @@ impl Case<'_> {
     }
 
     fn key(&self, copy: &CopyAt) -> Key {
-        match &self.pass {
-            Some(pass) => pass.key_at(&copy.server),
-            None if Issuer::Server(origin_of(&self.face.settings.primary.server))
-                == Issuer::Server(origin_of(&copy.server)) =>
-            {
-                Key::Own(self.question.token.as_str().into())
-            }
-            None => Key::Account,
-        }
+        key(self.face, self.pass.as_deref(), &self.question.token, copy)
     }
 
     fn read(&self, body: &Bytes, copy: &CopyAt) -> Option<Vec<Entry>> {
@@ -395,6 +422,19 @@ impl Case<'_> {
     fn home_us(&self) -> i64 {
         let home = self.device.copies.iter().find(|copy| copy.is_primary);
         home.map_or(0, |copy| copy.clock_offset_us)
+    }
+}
+
+/// What opens a copy's recorder.
+fn key(face: &Face, pass: Option<&Pass>, token: &str, copy: &CopyAt) -> Key {
+    match pass {
+        Some(pass) => pass.key_at(&copy.server),
+        None if Issuer::Server(origin_of(&face.settings.primary.server))
+            == Issuer::Server(origin_of(&copy.server)) =>
+        {
+            Key::Own(token.into())
+        }
+        None => Key::Account,
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::super::leg::{Fail, Leg};
 use super::super::reply::Reply;
 use super::super::wire::Question;
-use super::{ANSWER_WITHIN, Outcome, Session, answered};
+use super::{ANSWER_WITHIN, Outcome, Session, answered, refused};
 use crate::clock;
 
 /// For as long one is tried again that broke off.
@@ -62,9 +62,7 @@ impl Session {
             Ok(found) => self.send(id, ask, found, asked),
             Err(End::Said(document)) => Outcome::Send(vec![answered(&document, id)]),
             Err(End::Nobody) => Outcome::Close("no site can be reached".to_owned()),
-            Err(End::Refused) => {
-                Outcome::Close("its recorder does not let it in any more".to_owned())
-            }
+            Err(End::Refused) => refused(),
         }
     }
 
@@ -175,31 +173,37 @@ impl Session {
             found = self.resolve(ask, extras).await?;
         }
         if let Some((placed, _)) = &found {
-            self.look_ahead(*placed).await;
+            self.look_ahead(*placed);
         }
         Ok(found)
     }
 
-    /// What was found without one that is late stands where that one could not make it another: else it is waited for.
-    async fn if_late(&mut self, ask: Ask, extras: Extras, found: Found) -> Result<Found, End> {
-        let stands = match &found {
-            Ok(Some((placed, _))) => {
-                let facts = self.facts.sites.get(placed.site);
-                let listed = facts.and_then(|facts| facts.listed.as_ref());
-                !misses(ask, placed) && is_amid(placed, listed)
+    /// What was found without those that are late stands where they could not make it another: else they are waited for.
+    async fn if_late(&mut self, ask: Ask, extras: Extras, mut found: Found) -> Result<Found, End> {
+        for _ in 0..self.legs.len() {
+            let stands = match &found {
+                Ok(Some((placed, _))) => {
+                    let facts = self.facts.sites.get(placed.site);
+                    let listed = facts.and_then(|facts| facts.listed.as_ref());
+                    !misses(ask, placed) && is_amid(placed, listed)
+                }
+                Ok(None) | Err(End::Nobody) => false,
+                Err(_) => true,
+            };
+            if stands {
+                break;
             }
-            Ok(None) | Err(End::Nobody) => false,
-            Err(_) => true,
-        };
-        let Some(late) = self.late.filter(|_| !stands) else {
-            return Ok(found);
-        };
-        let Some(leg) = self.legs.get_mut(late).filter(|leg| leg.is_owing()) else {
-            return Ok(found);
-        };
-        let outcome = leg.arrive(None).await;
-        self.take(late, outcome)?;
-        Ok(self.resolve(ask, extras).await)
+            let mut legs = self.facts.sites.iter().zip(&mut self.legs).enumerate();
+            let Some((late, (_, leg))) =
+                legs.find(|(_, (facts, leg))| facts.down && leg.is_owing())
+            else {
+                break;
+            };
+            let outcome = leg.arrive(None).await;
+            self.take(late, outcome)?;
+            found = self.resolve(ask, extras).await;
+        }
+        Ok(found)
     }
 
     /// Nobody else holds what is asked for: one that broke off may have done so this once.
@@ -288,13 +292,17 @@ impl Session {
     }
 
     /// Notes what a site answered.
-    pub(super) fn take(&mut self, site: usize, outcome: Result<Reply, Fail>) -> Result<(), End> {
+    pub(in super::super) fn take(
+        &mut self,
+        site: usize,
+        outcome: Result<Reply, Fail>,
+    ) -> Result<(), End> {
         match outcome {
             Ok(reply) => {
                 if self.late == Some(site) {
                     self.late = None;
-                    self.down(site, false);
                 }
+                self.down(site, false);
                 if let Some(facts) = self.facts.sites.get_mut(site) {
                     match reply.unit {
                         Some(unit) => facts.learn(unit),
@@ -352,7 +360,7 @@ impl Session {
     }
 
     /// Opens the site that is needed next before it is.
-    async fn look_ahead(&mut self, placed: Placed) {
+    fn look_ahead(&mut self, placed: Placed) {
         let at = Timestamp::from_unix_ms(placed.unit.start_ms);
         let ends = self
             .facts
@@ -372,7 +380,7 @@ impl Session {
         let now = clock::now();
         for (ix, leg) in self.legs.iter_mut().enumerate() {
             if ix != placed.site && !leg.is_open() && leg.is_up(now) {
-                leg.prepare(&self.opening, now).await;
+                leg.prepare(&self.opening, now);
             }
         }
     }
@@ -414,7 +422,7 @@ fn is_amid(placed: &Placed, listed: Option<&Coverage>) -> bool {
 }
 
 /// Only such words are the client's to hear: others are about pictures, which another site may have.
-fn is_about_rights(reason: &str) -> bool {
+pub(in super::super) fn is_about_rights(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
     RIGHTS_WORDS.iter().any(|word| reason.contains(word))
 }
