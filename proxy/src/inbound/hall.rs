@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
+
 use super::http::{Service, Tunnels};
 use super::listener::Offer;
 use super::rtsp::{Sessions, UdpSettings};
@@ -11,6 +13,8 @@ use crate::cameras::Cameras;
 /// What all connections of a port share.
 pub(super) struct Hall {
     pub(super) cameras: Arc<Cameras>,
+    /// Those of the newest hall: who may come in is known there.
+    pub(super) newest: Arc<ArcSwap<Cameras>>,
     /// What TLS is answered with; without it TLS is refused.
     pub(super) certificates: Option<Arc<Certificates>>,
     /// RTSP over HTTP, also half of it.
@@ -32,20 +36,30 @@ impl Hall {
             Service::new(offer),
             Tunnels::default(),
             Sessions::default(),
+            Arc::new(ArcSwap::from(Arc::clone(&offer.cameras))),
         )
     }
 
     /// The hall of connections to come. Those that are open keep the one that they came into, and find each other in both.
     pub(super) fn renewed(&self, offer: &Offer) -> Self {
         self.service.renew(offer);
+        self.newest.store(Arc::clone(&offer.cameras));
         let (service, tunnels) = (self.service.clone(), self.tunnels.clone());
-        Hall::with(offer, service, tunnels, self.sessions.clone())
+        let (sessions, newest) = (self.sessions.clone(), Arc::clone(&self.newest));
+        Hall::with(offer, service, tunnels, sessions, newest)
     }
 
-    fn with(offer: &Offer, service: Service, tunnels: Tunnels, sessions: Sessions) -> Self {
+    fn with(
+        offer: &Offer,
+        service: Service,
+        tunnels: Tunnels,
+        sessions: Sessions,
+        newest: Arc<ArcSwap<Cameras>>,
+    ) -> Self {
         let Offer { cameras, settings } = offer;
         Hall {
             cameras: Arc::clone(cameras),
+            newest,
             certificates: settings.certificates.clone(),
             tunnels,
             service,

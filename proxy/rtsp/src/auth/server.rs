@@ -109,6 +109,11 @@ impl Login {
         self.name = Some(user.name.clone());
     }
 
+    /// Passwords may have changed: the next one is compared again.
+    pub fn forget_password(&mut self) {
+        self.basic = None;
+    }
+
     fn remembers(&self, authorization: &str) -> bool {
         let seen: [u8; 32] = Sha256::digest(authorization).into();
         self.basic

@@ -22,6 +22,7 @@ use super::sessions::Claim;
 use super::target::{Target, TargetError};
 use super::wire::Wire;
 use crate::access::Refusal;
+use crate::cameras::Cameras;
 use crate::clock;
 use crate::inbound::hall::Hall;
 use crate::playback::Playback;
@@ -41,6 +42,8 @@ pub(super) struct Session {
     /// How people call what carries it.
     carrier: &'static str,
     login: Login,
+    /// Whose users `login` was proved to.
+    proved_to: Arc<Cameras>,
     /// Whether media may go beside this connection: in the clear, as all that goes over it.
     udp: bool,
     described: Option<Presentation>,
@@ -51,6 +54,7 @@ impl Session {
     pub(super) fn new(hall: Arc<Hall>, wire: &Wire) -> Self {
         Session {
             udp: wire.is_plain() && !hall.udp.refused,
+            proved_to: Arc::clone(&hall.cameras),
             hall,
             peer: wire.peer(),
             local: wire.local(),
@@ -213,14 +217,28 @@ impl Session {
             secure: self.secure,
             now_s: (clock::wall().as_unix_ms() / 1000).max(0) as u64,
         };
-        let admitted = self
-            .hall
-            .cameras
-            .access
-            .admit(ask, self.peer.ip(), &mut self.login);
+        // Who was removed may end what plays, or keep it, and begin nothing.
+        let begins = matches!(
+            request.method,
+            Method::Describe | Method::Setup | Method::Play
+        );
+        let house = if begins {
+            self.hall.newest.load_full()
+        } else {
+            Arc::clone(&self.proved_to)
+        };
+        if !Arc::ptr_eq(&house, &self.proved_to) {
+            self.login.forget_password();
+        }
+        let admitted = house.access.admit(ask, self.peer.ip(), &mut self.login);
         let user = match admitted.await {
-            Ok(Some(user)) => user,
-            Ok(None) => return Ok(None),
+            Ok(user) => {
+                self.proved_to = Arc::clone(&house);
+                let Some(user) = user else {
+                    return Ok(None);
+                };
+                user
+            }
             Err(Refusal::Challenge(values)) => {
                 let answer = Response::to(request, 401);
                 let challenged = values.into_iter().fold(answer, |answer, value| {
