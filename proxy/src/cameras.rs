@@ -352,6 +352,7 @@ impl CameraEntry {
 
     /// A stretch that a copy delivered without a break.
     pub fn teach_recorded(&self, copy: CopyIx, range: TimeRange) {
+        self.soundings.delivered(self, copy, range);
         self.slot.teach(copy, Lesson::Recorded(range), clock::now());
     }
 

@@ -1,9 +1,10 @@
 //! Copies whose recorders do not list what they hold are looked over ahead of who plays: a session of their key frames shows
 //! where nothing was recorded, before it is reached.
 //!
-//! One session at a time and recorder, beside those of playbacks; a recorder that has none left for it is left alone.
+//! One session at a time and recorder, beside those of playbacks; a recorder that has none left for it is left alone, and one that
+//! has none left for a playback gets it back.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -16,6 +17,7 @@ use seamline_routing::policy::Policy;
 use seamline_routing::{CameraId, CopyIx, HealthState, RecorderId, TimeRange, Timestamp};
 use seamline_rtsp::headers::Frames;
 use seamline_rtsp::sdp::{Media, Track};
+use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::cameras::CameraEntry;
@@ -43,6 +45,14 @@ const KEPT: Duration = Duration::from_secs(600);
 const REST: Duration = Duration::from_secs(600);
 /// Stretches of one copy that are remembered.
 const STRETCHES_MAX: usize = 64;
+/// So long after the latest playback of its camera showed itself, a sweep is of use to nobody. They show themselves every few
+/// seconds.
+const WANTED_FOR: Duration = Duration::from_secs(10);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A recorder has another session so long after one was ended.
+const FREED_AFTER: Duration = Duration::from_millis(250);
+/// Stretches that playbacks were given during a sweep.
+const DELIVERED_MAX: usize = 64;
 /// Copies looked over at a time.
 const AT_ONCE_MAX: usize = 8;
 
@@ -52,9 +62,63 @@ pub struct Soundings(Mutex<Board>);
 
 #[derive(Debug, Default)]
 struct Board {
-    at_work: HashSet<RecorderId>,
+    at_work: HashMap<RecorderId, Work>,
     resting: HashMap<RecorderId, Instant>,
     swept: HashMap<(CameraId, CopyIx), Vec<(TimeRange, Instant)>>,
+}
+
+/// A sweep that is under way.
+#[derive(Debug)]
+struct Work {
+    camera: CameraId,
+    copy: CopyIx,
+    /// Turned true when a playback needs the session; closed when the sweep is over.
+    stop: watch::Sender<bool>,
+    /// When a playback last showed itself.
+    wanted: Instant,
+    /// What the copy gave to playbacks meanwhile.
+    delivered: VecDeque<TimeRange>,
+}
+
+impl Work {
+    fn is_of(&self, camera: &CameraId, copy: CopyIx) -> bool {
+        self.camera == *camera && self.copy == copy
+    }
+}
+
+/// The way of playbacks to a recorder, past who looks over what it holds.
+#[derive(Clone, Debug)]
+pub struct Door {
+    soundings: Arc<Soundings>,
+    recorder: Option<RecorderId>,
+    source: MediaSource,
+}
+
+impl Door {
+    /// To a copy of a camera.
+    pub fn to(entry: &CameraEntry, copy: CopyIx) -> Self {
+        let recorder = entry.slot.recorder(copy);
+        Door {
+            soundings: Arc::clone(&entry.soundings),
+            recorder: recorder.map(|recorder| recorder.id().clone()),
+            source: entry.media(copy),
+        }
+    }
+
+    /// As [`Leg::open`]. A recorder that has no session left while it is looked over is asked once more, after that was ended.
+    pub async fn open(self, order: Order) -> Result<Leg, LegFailure> {
+        let Some(recorder) = self.recorder else {
+            return Leg::open(self.source, order).await;
+        };
+        let opened = Leg::open(self.source.clone(), order.clone()).await;
+        let busy = opened
+            .as_ref()
+            .is_err_and(|failure| failure.failure == Failure::Busy);
+        if busy && self.soundings.give_way(&recorder).await {
+            return Leg::open(self.source, order).await;
+        }
+        opened
+    }
 }
 
 impl Soundings {
@@ -94,9 +158,13 @@ impl Soundings {
         let now = clock::now();
         let mut board = self.lock();
         board.resting.retain(|_, until| *until > now);
-        let taken =
-            board.at_work.contains(recorder.id()) || board.resting.contains_key(recorder.id());
-        if taken || board.at_work.len() >= AT_ONCE_MAX {
+        if let Some(work) = board.at_work.get_mut(recorder.id()) {
+            if work.is_of(entry.id(), copy) {
+                work.wanted = now;
+            }
+            return None;
+        }
+        if board.resting.contains_key(recorder.id()) || board.at_work.len() >= AT_ONCE_MAX {
             return None;
         }
         let key = (entry.id().clone(), copy);
@@ -104,8 +172,17 @@ impl Soundings {
         swept.retain(|(_, when)| now.saturating_duration_since(*when) < KEPT);
         let known: Vec<TimeRange> = swept.iter().map(|(range, _)| *range).collect();
         let window = due(&known, at, reach, direction)?;
-        board.at_work.insert(recorder.id().clone());
+        let (stop, stopped) = watch::channel(false);
+        let work = Work {
+            camera: entry.id().clone(),
+            copy,
+            stop,
+            wanted: now,
+            delivered: VecDeque::new(),
+        };
+        board.at_work.insert(recorder.id().clone(), work);
         let errand = Errand {
+            stopped,
             soundings: Arc::clone(self),
             recorder: recorder.clone(),
             entry: entry.owned(),
@@ -113,6 +190,58 @@ impl Soundings {
             sessions: 0,
         };
         Some((errand, window))
+    }
+
+    /// A copy gave this to a playback.
+    pub fn delivered(&self, entry: &CameraEntry, copy: CopyIx, range: TimeRange) {
+        if entry.live {
+            return;
+        }
+        let Some(recorder) = entry.slot.recorder(copy) else {
+            return;
+        };
+        let mut board = self.lock();
+        let work = board.at_work.get_mut(recorder.id());
+        if let Some(work) = work.filter(|work| work.is_of(entry.id(), copy)) {
+            if work.delivered.len() >= DELIVERED_MAX {
+                work.delivered.pop_front();
+            }
+            work.delivered.push_back(range);
+        }
+    }
+
+    fn was_delivered(&self, recorder: &RecorderId, at: Timestamp) -> bool {
+        let board = self.lock();
+        let work = board.at_work.get(recorder);
+        work.is_some_and(|work| work.delivered.iter().any(|range| range.contains(at)))
+    }
+
+    /// Ends the sweep that has a session at a recorder, if there is one, and leaves the recorder alone from then on.
+    async fn give_way(&self, recorder: &RecorderId) -> bool {
+        let stop = self
+            .lock()
+            .at_work
+            .get(recorder)
+            .map(|work| work.stop.clone());
+        let Some(stop) = stop else {
+            return false;
+        };
+        stop.send_replace(true);
+        stop.closed().await;
+        sleep(FREED_AFTER).await;
+        true
+    }
+
+    /// Returns when nobody has played what is looked over for a while.
+    async fn forsaken(&self, recorder: &RecorderId) {
+        loop {
+            sleep(LOOK_EVERY).await;
+            let wanted = self.lock().at_work.get(recorder).map(|work| work.wanted);
+            let is_wanted = |wanted| clock::now().saturating_duration_since(wanted) < WANTED_FOR;
+            if !wanted.is_some_and(is_wanted) {
+                return;
+            }
+        }
     }
 
     fn rest(&self, recorder: &RecorderId) {
@@ -161,6 +290,7 @@ struct Errand {
     entry: CameraEntry,
     copy: CopyIx,
     sessions: usize,
+    stopped: watch::Receiver<bool>,
 }
 
 impl Drop for Errand {
@@ -175,6 +305,8 @@ enum Stopped {
     Rest(LegFailure),
     /// It is down, or enough was asked of it.
     Enough,
+    /// Nobody plays any more.
+    Forsaken,
 }
 
 /// How far one session came.
@@ -185,28 +317,30 @@ enum Walked {
     Doubt(TimeRange),
     /// The recorder had no more.
     Ended,
+    /// It agreed to play, and then sent nothing.
+    Empty,
     /// It refused: it holds nothing there.
     Nothing,
 }
 
 impl Errand {
     async fn run(mut self, window: TimeRange) {
-        sleep(SETTLE).await;
         let mut walk = Walk::new(window.start(), self.entry.policy.min_gap);
-        let outcome = timeout(TIME_MAX, self.sweep(&mut walk, window)).await;
-        let swept = match outcome {
-            Ok(Ok(())) => Some(window),
-            Ok(Err(Stopped::Rest(failure))) => {
+        let outcome = self.sweep_while_wanted(&mut walk, window).await;
+        let reached = walk
+            .last()
+            .and_then(|last| TimeRange::new(window.start(), last.min(window.end())));
+        let swept = match &outcome {
+            Ok(()) => Some(window),
+            Err(Stopped::Rest(failure)) => {
                 tracing::debug!(camera = %self.entry.id(), recorder = %self.recorder.id(), %failure, "sweep stopped");
-                self.soundings.rest(self.recorder.id());
                 None
             }
-            Ok(Err(Stopped::Enough)) | Err(_) => walk
-                .last()
-                .and_then(|last| TimeRange::new(window.start(), last.min(window.end()))),
+            Err(Stopped::Enough | Stopped::Forsaken) => reached,
         };
         match swept {
             Some(swept) => self.soundings.done(self.entry.id(), self.copy, swept),
+            None if matches!(outcome, Err(Stopped::Forsaken)) => {}
             // Not at once again.
             None => self.soundings.rest(self.recorder.id()),
         }
@@ -218,6 +352,29 @@ impl Errand {
             sessions = self.sessions,
             "swept"
         );
+    }
+
+    async fn sweep_while_wanted(
+        &mut self,
+        walk: &mut Walk,
+        window: TimeRange,
+    ) -> Result<(), Stopped> {
+        let (soundings, mut stopped) = (Arc::clone(&self.soundings), self.stopped.clone());
+        let recorder = self.recorder.id().clone();
+        let sweep = async {
+            sleep(SETTLE).await;
+            let swept = timeout(TIME_MAX, self.sweep(walk, window)).await;
+            swept.unwrap_or(Err(Stopped::Enough))
+        };
+        tokio::select! {
+            biased;
+            _ = stopped.wait_for(|stopped| *stopped) => {
+                let why = "a playback needs the session";
+                Err(Stopped::Rest(LegFailure::new(Failure::Busy, why)))
+            }
+            () = soundings.forsaken(&recorder) => Err(Stopped::Forsaken),
+            swept = sweep => swept,
+        }
     }
 
     async fn sweep(&mut self, walk: &mut Walk, window: TimeRange) -> Result<(), Stopped> {
@@ -237,13 +394,24 @@ impl Errand {
                     from = walk.last().unwrap_or(from) + walk.step();
                     walk.again(from);
                 }
+                // It did not say that it holds nothing: it may have no second session for us.
+                Walked::Empty => {
+                    let why = "ended without a picture";
+                    return Err(Stopped::Rest(LegFailure::new(Failure::Busy, why)));
+                }
+                Walked::Nothing if self.soundings.was_delivered(self.recorder.id(), from) => {
+                    let why = "refuses what it plays to others";
+                    return Err(Stopped::Rest(LegFailure::new(Failure::Busy, why)));
+                }
                 // It says so of this instant, and not of what comes after it.
                 Walked::Ended | Walked::Nothing => {
                     refusals += 1;
                     if refusals > REFUSALS_MAX {
                         return Err(Stopped::Enough);
                     }
-                    self.teach(Lesson::Refused { at: from });
+                    if matches!(walked, Walked::Nothing) {
+                        self.teach(Lesson::Refused { at: from });
+                    }
                     from = from + REFUSED;
                     walk.again(from);
                 }
@@ -265,11 +433,12 @@ impl Errand {
         let Some(mut leg) = self.open(from, frames).await? else {
             return Ok(Walked::Nothing);
         };
-        let mut bytes = 0;
+        let (mut bytes, mut empty) = (0, true);
         loop {
             let Some(at) = self.next(&mut leg, &mut bytes).await? else {
-                return Ok(Walked::Ended);
+                return Ok(if empty { Walked::Empty } else { Walked::Ended });
             };
+            empty = false;
             for found in walk.see(at) {
                 match found {
                     Sounded::Whole(range) => self.teach(Lesson::Recorded(range)),
@@ -416,5 +585,51 @@ impl Errand {
 
     fn teach(&self, lesson: Lesson) {
         self.entry.slot.teach(self.copy, lesson, clock::now());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn work(at_work: &Soundings, wanted: Instant) -> (RecorderId, watch::Receiver<bool>) {
+        let (stop, stopped) = watch::channel(false);
+        let nvr = RecorderId::from("nvr");
+        let work = Work {
+            camera: CameraId::from("gate"),
+            copy: CopyIx(0),
+            stop,
+            wanted,
+            delivered: VecDeque::new(),
+        };
+        at_work.lock().at_work.insert(nvr.clone(), work);
+        (nvr, stopped)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_playback_gets_the_session_of_a_sweep_once_that_is_over() {
+        let soundings = Soundings::default();
+        assert!(!soundings.give_way(&RecorderId::from("nvr")).await);
+        let (nvr, mut stopped) = work(&soundings, clock::now());
+        let ends = Duration::from_secs(3);
+        let begun = tokio::time::Instant::now();
+        let sweep = async move {
+            assert!(stopped.wait_for(|stopped| *stopped).await.is_ok());
+            sleep(ends).await;
+        };
+        let (gave, ()) = tokio::join!(soundings.give_way(&nvr), sweep);
+        assert!(gave);
+        assert!(begun.elapsed() >= ends + FREED_AFTER);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_sweep_is_forsaken_when_no_playback_shows_itself() {
+        let soundings = Soundings::default();
+        let (nvr, _stopped) = work(&soundings, clock::now());
+        let soon = Duration::from_secs(3);
+        assert!(timeout(soon, soundings.forsaken(&nvr)).await.is_err());
+        let long_ago = clock::now().checked_sub(WANTED_FOR).unwrap();
+        let (nvr, _stopped) = work(&soundings, long_ago);
+        assert!(timeout(soon, soundings.forsaken(&nvr)).await.is_ok());
     }
 }

@@ -131,6 +131,8 @@ pub struct LegFailure {
     pub failure: Failure,
     /// For the log.
     pub detail: String,
+    /// Somebody else who had a part in it was told already: it counts once at its recorder.
+    pub told: bool,
 }
 
 impl LegFailure {
@@ -139,6 +141,16 @@ impl LegFailure {
         LegFailure {
             failure,
             detail: detail.into(),
+            told: false,
+        }
+    }
+
+    /// The same for those who are told after the first.
+    #[must_use]
+    pub fn again(&self) -> Self {
+        LegFailure {
+            told: true,
+            ..self.clone()
         }
     }
 
@@ -289,6 +301,20 @@ impl Leg {
             | Leg::Clips(_)
             | Leg::ClipsBack(_)
             | Leg::XProtect(_) => false,
+        }
+    }
+
+    /// Whether nobody else who has a part in it was told before that it sends nothing.
+    pub fn tells_first(&self) -> bool {
+        match self {
+            Leg::Shared(leg) => leg.tells_first(),
+            Leg::Rtsp(_)
+            | Leg::Rewind(_)
+            | Leg::Strung(_)
+            | Leg::Archive(_)
+            | Leg::Clips(_)
+            | Leg::ClipsBack(_)
+            | Leg::XProtect(_) => true,
         }
     }
 

@@ -16,7 +16,8 @@ use super::ahead::Ahead;
 use super::running::{Lanes, Running, Sign, Stage};
 use super::{Item, Playback, State, TICK};
 use crate::clock;
-use crate::outbound::{Leg, LegFailure, Order};
+use crate::outbound::{LegFailure, Order};
+use crate::soundings::Door;
 
 impl Playback {
     pub(super) fn open_leg(
@@ -48,12 +49,12 @@ impl Playback {
             master: self.master,
             reaction: self.camera.policy.reaction,
         };
-        let source = self.camera.media(copy);
+        let door = Door::to(&self.camera, copy);
         let opening = if self.shares() {
             let legs = Arc::clone(&self.camera.legs);
-            tokio::spawn(async move { legs.open(copy, source, order).await })
+            tokio::spawn(async move { legs.open(copy, door, order).await })
         } else {
-            tokio::spawn(Leg::open(source, order))
+            tokio::spawn(door.open(order))
         };
         let pictures_only = self.reverse() || matches!(self.delivery.frames, Frames::Intra { .. });
         let wanted = match self.wanted.iter().filter(|wanted| **wanted).count() {
@@ -174,6 +175,7 @@ impl Playback {
                     Sign::First(first) => {
                         let settles = leg.settles_after();
                         self.camera.report_up(copy, now);
+                        self.began(copy, first);
                         let wall = clock::wall();
                         self.direct(
                             Event::LegOpened {
@@ -202,13 +204,21 @@ impl Playback {
         }
     }
 
+    /// A leg's first picture lies at or before what was asked for: its recorder holds that.
+    fn began(&self, copy: CopyIx, first: Timestamp) {
+        let until = first.max(self.position()) + Duration::from_millis(1);
+        if let Some(range) = TimeRange::new(first, until) {
+            self.camera.soundings.delivered(&self.camera, copy, range);
+        }
+    }
+
     pub(super) fn leg_failed(&mut self, id: LegId, failure: &LegFailure, now: Instant) {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
             return;
         };
         let (copy, newest) = (leg.copy, leg.newest);
         leg.stage = Stage::Over;
-        if !leg.neglected(now) {
+        if !leg.neglected(now) && !failure.told {
             self.camera.report_failure(copy, failure.failure, now);
         }
         if failure.failure == Failure::Mismatch {
@@ -244,11 +254,13 @@ impl Playback {
         }
         for (id, dead) in silent {
             if dead {
-                let failure =
+                let mut failure =
                     LegFailure::new(Failure::Lost, "agreed to play, then sent no footage");
+                failure.told = !self.tells_first(id);
                 self.leg_failed(id, &failure, now);
                 continue;
             }
+            let first = self.tells_first(id);
             let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) else {
                 continue;
             };
@@ -256,10 +268,8 @@ impl Playback {
             let (copy, newest) = (leg.copy, leg.newest);
             if let Some(newest) = newest {
                 // At the end of what it recorded a recorder is silent by right.
-                if self
-                    .camera
-                    .holds_after(copy, newest + leg.patience(), clock::wall())
-                {
+                let beyond = newest + leg.patience();
+                if first && self.camera.holds_after(copy, beyond, clock::wall()) {
                     self.camera.report_stalled(copy, now);
                 }
                 self.journal
@@ -267,6 +277,14 @@ impl Playback {
             }
             self.direct(Event::Stalled { leg: id, newest }, now);
         }
+    }
+
+    fn tells_first(&self, id: LegId) -> bool {
+        let leg = self.legs.iter().find(|leg| leg.id == id);
+        leg.is_none_or(|leg| match &leg.stage {
+            Stage::Open(leg) => leg.tells_first(),
+            Stage::Opening(_) | Stage::Over => true,
+        })
     }
 
     fn silence_limit(&self, leg: &Running) -> Duration {

@@ -14,7 +14,6 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
 use seamline_media::{LegFormat, Unit};
-use seamline_probes::MediaSource;
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
@@ -25,6 +24,7 @@ use tokio::task::JoinHandle;
 
 use super::{Arrival, Leg, LegFailure, Order};
 use crate::clock;
+use crate::soundings::Door;
 use rejoin::{Place, Rejoin, Taken};
 use ring::{Kept, Ring, Taker};
 
@@ -33,9 +33,14 @@ const JOIN_ALONE: Duration = Duration::from_millis(300);
 const JOIN_SHARED: Duration = Duration::from_secs(1);
 /// Most that is kept for all takers of one leg, and while others may join.
 const RING_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// Footage wanted from so much apart is likely to begin at the same random access point: worth to wait for a leg that is being
+/// Footage wanted from so much later is likely to begin at the same random access point: worth to wait for a leg that is being
 /// opened.
 const NEAR: Duration = Duration::from_secs(1);
+
+/// Whether a leg from one instant on is likely to begin with the random access point that another instant needs.
+fn is_near(from_us: i64, wanted_us: i64) -> bool {
+    (0..=NEAR.as_micros() as i64).contains(&(wanted_us - from_us))
+}
 
 /// Legs of one camera that others may join.
 #[derive(Debug, Default)]
@@ -77,14 +82,9 @@ enum Found {
 
 impl Hub {
     /// Opens a leg, or joins one.
-    pub async fn open(
-        &self,
-        copy: CopyIx,
-        source: MediaSource,
-        order: Order,
-    ) -> Result<Leg, LegFailure> {
+    pub async fn open(&self, copy: CopyIx, door: Door, order: Order) -> Result<Leg, LegFailure> {
         if order.live || order.direction == Direction::Reverse {
-            return Leg::open(source, order).await;
+            return door.open(order).await;
         }
         let kind = Kind {
             copy,
@@ -97,7 +97,7 @@ impl Hub {
         };
         let mut waits = true;
         loop {
-            match self.find(&kind, &source, &order, waits) {
+            match self.find(&kind, &door, &order, waits) {
                 Found::Leg(leg) => return Ok(Leg::Shared(leg)),
                 Found::Opening(mut state) => {
                     waits = false;
@@ -112,14 +112,14 @@ impl Hub {
                     }
                 }
                 Found::Nothing(told) => {
-                    let opened = Leg::open(source.clone(), order.clone()).await;
+                    let opened = door.clone().open(order.clone()).await;
                     return match opened {
                         Err(failure) => {
-                            told.send_replace(State::Failed(failure.clone()));
+                            told.send_replace(State::Failed(failure.again()));
                             Err(failure)
                         }
                         Ok(leg) => {
-                            let (shared, leg) = Shared::begin(leg, source, order);
+                            let (shared, leg) = Shared::begin(leg, door, order);
                             told.send_replace(State::Open(Arc::downgrade(&shared)));
                             Ok(Leg::Shared(Box::new(leg)))
                         }
@@ -129,22 +129,20 @@ impl Hub {
         }
     }
 
-    fn find(&self, kind: &Kind, source: &MediaSource, order: &Order, waits: bool) -> Found {
+    fn find(&self, kind: &Kind, door: &Door, order: &Order, waits: bool) -> Found {
+        let now = clock::now();
         let mut legs = self.legs.lock().unwrap_or_else(PoisonError::into_inner);
-        legs.retain(Listed::may_be_joined);
-        let apart =
-            |from: Timestamp| Duration::from_micros(from.micros_since(order.from).unsigned_abs());
+        legs.retain(|listed| listed.may_be_joined(now));
+        let wanted_us = order.from.as_micros();
         for listed in legs.iter().filter(|listed| listed.kind == *kind) {
             let open = match &*listed.state.borrow() {
                 State::Open(shared) => shared.upgrade(),
-                State::Opening if waits && apart(listed.from) <= NEAR => {
+                State::Opening if waits && is_near(listed.from.as_micros(), wanted_us) => {
                     return Found::Opening(listed.state.clone());
                 }
                 State::Opening | State::Failed(_) => None,
             };
-            let joined = open.and_then(|shared| {
-                SharedLeg::join(&shared, listed.from == order.from, source, order)
-            });
+            let joined = open.and_then(|shared| SharedLeg::join(&shared, listed.from, door, order));
             if let Some(leg) = joined {
                 return Found::Leg(Box::new(leg));
             }
@@ -160,12 +158,12 @@ impl Hub {
 }
 
 impl Listed {
-    fn may_be_joined(&self) -> bool {
+    fn may_be_joined(&self, now: Instant) -> bool {
         match &*self.state.borrow() {
             State::Opening => self.state.has_changed().is_ok(),
             State::Open(shared) => shared
                 .upgrade()
-                .is_some_and(|shared| shared.lock().ring.is_open()),
+                .is_some_and(|shared| shared.lock().joinable(now)),
             State::Failed(_) => false,
         }
     }
@@ -187,12 +185,35 @@ struct Inner {
     over: Option<Over>,
     opened: Instant,
     joined: bool,
+    /// A taker was told that it sends nothing.
+    told: bool,
+}
+
+impl Inner {
+    /// Whether others may still come; closes the ring when its time is over.
+    fn joinable(&mut self, now: Instant) -> bool {
+        let join = if self.joined { JOIN_SHARED } else { JOIN_ALONE };
+        if self.ring.is_open() && now.saturating_duration_since(self.opened) >= join {
+            self.ring.close();
+        }
+        self.ring.is_open() && !matches!(self.over, Some(Over::Failed(_)))
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Over {
     Ended,
     Failed(LegFailure),
+}
+
+impl Over {
+    /// The same for those who are told after the first.
+    fn again(&self) -> Self {
+        match self {
+            Over::Ended => Over::Ended,
+            Over::Failed(failure) => Over::Failed(failure.again()),
+        }
+    }
 }
 
 impl From<Over> for Arrival {
@@ -260,7 +281,7 @@ impl Wake for Bell {
 }
 
 impl Shared {
-    fn begin(leg: Leg, source: MediaSource, order: Order) -> (Arc<Self>, SharedLeg) {
+    fn begin(leg: Leg, door: Door, order: Order) -> (Arc<Self>, SharedLeg) {
         let mut ring = Ring::new();
         let taker = ring.join().expect("a new ring is open");
         let shared = Arc::new(Shared {
@@ -271,10 +292,11 @@ impl Shared {
                 over: None,
                 opened: clock::now(),
                 joined: false,
+                told: false,
             }),
             bell: Arc::default(),
         });
-        let leg = SharedLeg::new(&shared, taker, source, order);
+        let leg = SharedLeg::new(&shared, taker, door, order);
         (shared, leg)
     }
 
@@ -288,7 +310,7 @@ impl Shared {
 pub struct SharedLeg {
     via: Via,
     taken: Taken,
-    source: MediaSource,
+    door: Door,
     order: Order,
 }
 
@@ -317,22 +339,33 @@ impl Drop for SharedLeg {
 }
 
 impl SharedLeg {
-    fn new(shared: &Arc<Shared>, taker: Taker, source: MediaSource, order: Order) -> Self {
+    fn new(shared: &Arc<Shared>, taker: Taker, door: Door, order: Order) -> Self {
         SharedLeg {
             via: Via::Shared(Arc::clone(shared), taker),
             taken: Taken::default(),
-            source,
+            door,
             order,
         }
     }
 
-    fn join(shared: &Arc<Shared>, same: bool, source: &MediaSource, order: &Order) -> Option<Self> {
+    /// `from`: where the leg was asked to begin.
+    fn join(shared: &Arc<Shared>, from: Timestamp, door: &Door, order: &Order) -> Option<Self> {
         let mut inner = shared.lock();
-        let first = if same { inner.ring.join() } else { None };
-        let taker = first.or_else(|| inner.ring.join_at(order.from.as_micros()))?;
+        if !inner.joinable(clock::now()) {
+            return None;
+        }
+        let (from_us, wanted_us) = (from.as_micros(), order.from.as_micros());
+        // While nothing has come, all that will come is taken from its beginning.
+        let empty = inner.ring.is_empty() && is_near(from_us, wanted_us);
+        let first = if from_us == wanted_us || empty {
+            inner.ring.join()
+        } else {
+            None
+        };
+        let taker = first.or_else(|| inner.ring.join_at(wanted_us))?;
         inner.joined = true;
         drop(inner);
-        Some(Self::new(shared, taker, source.clone(), order.clone()))
+        Some(Self::new(shared, taker, door.clone(), order.clone()))
     }
 
     fn leave(&self) {
@@ -403,7 +436,7 @@ impl SharedLeg {
             order.from = Timestamp::from_micros(last_us);
         }
         tracing::info!(remote = %order.remote, capture = %order.from, "a player that fell behind goes on in a leg of its own");
-        let opening = tokio::spawn(Leg::open(self.source.clone(), order));
+        let opening = tokio::spawn(self.door.clone().open(order));
         self.via = Via::Opening(Own(opening));
     }
 
@@ -427,6 +460,14 @@ impl SharedLeg {
             Via::Shared(shared, _) => shared.lock().leg.is_stamped(),
             Via::Opening(_) => false,
             Via::Own(leg, _) => leg.is_stamped(),
+        }
+    }
+
+    /// See [`Leg::tells_first`].
+    pub fn tells_first(&self) -> bool {
+        match &self.via {
+            Via::Shared(shared, _) => !std::mem::replace(&mut shared.lock().told, true),
+            Via::Opening(_) | Via::Own(..) => true,
         }
     }
 
@@ -475,16 +516,7 @@ impl Shared {
     fn poll_next(&self, cx: &mut Context<'_>, taker: Taker) -> Option<Poll<Arrival>> {
         let mut inner = self.lock();
         let inner = &mut *inner;
-        if inner.ring.is_open() {
-            let join = if inner.joined {
-                JOIN_SHARED
-            } else {
-                JOIN_ALONE
-            };
-            if clock::now().saturating_duration_since(inner.opened) >= join {
-                inner.ring.close();
-            }
-        }
+        inner.joinable(clock::now());
         loop {
             match inner.ring.take(taker) {
                 ring::Taken::Lost => return None,
@@ -495,8 +527,9 @@ impl Shared {
                 }
                 ring::Taken::Nothing => {}
             }
-            if let Some(over) = &inner.over {
-                return Some(Poll::Ready(over.clone().into()));
+            if let Some(over) = &mut inner.over {
+                let told = over.again();
+                return Some(Poll::Ready(std::mem::replace(over, told).into()));
             }
             let waker = Waker::from(Arc::clone(&self.bell));
             self.bell.wait(taker, cx.waker());
@@ -523,5 +556,32 @@ impl Shared {
             self.bell.leave(taker);
             self.bell.ring();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_leg_that_begins_shortly_before_is_near_and_none_that_begins_behind() {
+        let near = |from_us| is_near(from_us, 10_000_000);
+        assert_eq!(
+            [8_999_999, 9_000_000, 10_000_000, 10_000_001].map(near),
+            [false, true, true, false]
+        );
+    }
+
+    #[test]
+    fn a_failure_is_told_as_new_once() {
+        let mut over = Over::Failed(LegFailure::new(Failure::Lost, "gone"));
+        let mut tell = || {
+            let again = over.again();
+            match std::mem::replace(&mut over, again) {
+                Over::Failed(failure) => failure.told,
+                Over::Ended => true,
+            }
+        };
+        assert_eq!([tell(), tell(), tell()], [false, true, true]);
     }
 }

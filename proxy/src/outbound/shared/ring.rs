@@ -87,6 +87,11 @@ impl<T: Kept> Ring<T> {
         self.trim();
     }
 
+    /// Whether nothing has come yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.first == 0 && self.units.is_empty()
+    }
+
     pub(super) fn is_open(&self) -> bool {
         self.open
     }
