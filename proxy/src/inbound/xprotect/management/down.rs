@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode, Version};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, HeaderValue};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use seamline_xprotect::asked::{self, Asked};
 use seamline_xprotect::configuration::{self, Configuration};
 use seamline_xprotect::login::Session;
@@ -348,8 +348,7 @@ impl Visit {
                 "the management server cannot be reached".to_owned(),
             ));
         };
-        let mut headers = Self::forwarded(call, settings.server.server());
-        headers.remove(CONTENT_LENGTH);
+        let headers = for_secondary(call, settings.server.server());
         let request = || {
             let mut request = Request::new(Body::from(body.clone()));
             *request.method_mut() = call.method.clone();
@@ -387,6 +386,18 @@ impl Visit {
     }
 }
 
+/// The headers of a request as the secondary gets them: documents are for everybody, and who wants one has shown who he is to the
+/// primary alone.
+fn for_secondary(call: &Call, server: &url::Url) -> HeaderMap {
+    let mut headers = Visit::forwarded(call, server);
+    headers.remove(CONTENT_LENGTH);
+    if matches!(call.errand, Errand::Discovery | Errand::Description) {
+        headers.remove(AUTHORIZATION);
+        headers.remove(COOKIE);
+    }
+    headers
+}
+
 /// In the form of all tokens.
 fn house_token(bits: u128) -> String {
     let digits = format!("{bits:032x}");
@@ -412,3 +423,37 @@ const REPLACEABLE: [&str; 7] = [
     "Logout",
     "RegisterIntegration",
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn documents_are_asked_of_the_secondary_without_showing_who_asks() {
+        let server: url::Url = "https://b.example/".parse().unwrap();
+        let mut headers = HeaderMap::new();
+        for name in [AUTHORIZATION, COOKIE, CONTENT_TYPE] {
+            headers.insert(name, HeaderValue::from_static("secret"));
+        }
+        for (errand, shows) in [
+            (Errand::Discovery, false),
+            (Errand::Description, false),
+            (Errand::Token, true),
+            (Errand::Soap { asmx: false }, true),
+        ] {
+            let call = Call {
+                errand,
+                method: Method::GET,
+                target: "/".to_owned(),
+                headers: headers.clone(),
+                authority: "vms.example".parse().unwrap(),
+                asked: None,
+                shown: None,
+            };
+            let sent = for_secondary(&call, &server);
+            assert_eq!(sent.contains_key(AUTHORIZATION), shows, "{errand:?}");
+            assert_eq!(sent.contains_key(COOKIE), shows, "{errand:?}");
+            assert!(sent.contains_key(CONTENT_TYPE));
+        }
+    }
+}

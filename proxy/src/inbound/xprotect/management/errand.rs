@@ -27,11 +27,15 @@ impl Errand {
         let path = path.to_ascii_lowercase();
         let query = query.unwrap_or_default().to_ascii_lowercase();
         let is_service = path.starts_with("/managementserver/") || path.starts_with("/serverapi/");
-        if path.ends_with("/.well-known/openid-configuration") || path == "/api/.well-known/uris" {
+        let reads = matches!(*method, Method::GET | Method::HEAD);
+        let is_discovery =
+            path.ends_with("/.well-known/openid-configuration") || path == "/api/.well-known/uris";
+        if reads && is_discovery {
             Errand::Discovery
         } else if *method == Method::POST && path.ends_with("/idp/connect/token") {
             Errand::Token
         } else if is_service
+            && reads
             && ["wsdl", "singlewsdl", "xsd", "disco"]
                 .iter()
                 .any(|what| query.starts_with(what))
@@ -51,7 +55,7 @@ impl Errand {
     /// How long the head of an answer is waited for. Where there is another answer than the primary's, shorter.
     pub(super) fn patience(self, replaceable: bool) -> Duration {
         match self {
-            Errand::Discovery | Errand::Token if replaceable => SHORT,
+            Errand::Discovery | Errand::Description | Errand::Token if replaceable => SHORT,
             Errand::Soap { .. } if replaceable => MIDDLE,
             _ => LONG,
         }
@@ -106,6 +110,11 @@ mod tests {
         assert_eq!(older, Errand::Soap { asmx: true });
         let described = Errand::of(&Method::GET, "/ManagementServer/X.svc", Some("singleWsdl"));
         assert_eq!(described, Errand::Description);
+        assert!(described.patience(true) < described.patience(false));
+        // Whoever posts there calls the service, whatever the query says.
+        let called = Errand::of(&Method::POST, "/ManagementServer/X.svc", Some("wsdl"));
+        assert_eq!(called, Errand::Soap { asmx: false });
+        assert_eq!(post("/API/.well-known/uris"), Errand::Gateway);
         assert_eq!(get("/api/rest/v1/cameras"), Errand::Gateway);
         assert_eq!(get("/"), Errand::Other);
     }
