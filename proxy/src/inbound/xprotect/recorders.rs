@@ -23,10 +23,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How often at most because something was met that is not known.
 const MET_EVERY: Duration = Duration::from_secs(5);
-/// What was met and not explained by a look is a reason for the next one so much later: microphones and the like are told of nowhere.
+/// What was met and not explained by a look is a reason for the next one so much later, and twice as much each time: microphones and
+/// the like are told of nowhere, and cameras that the house's account may not see.
 const SAME_AGAIN: Duration = Duration::from_secs(15);
-/// Things that were met; behind that no more are reasons, until some are old.
-const MET_MAX: usize = 256;
+const SAME_AGAIN_MAX: Duration = Duration::from_secs(600);
+/// What was not met for so long is forgotten.
+const FORGOTTEN: Duration = Duration::from_secs(1200);
+/// Things that were met; behind that no more are reasons, until some are forgotten.
+const MET_MAX: usize = 1024;
 
 /// The recorders of a face, as far as they are known.
 #[derive(Debug, Default)]
@@ -35,9 +39,30 @@ pub(in crate::inbound) struct Recorders {
     ports: ArcSwap<Vec<Option<Arc<Proxied>>>>,
     /// Everything that the primary tells of, also what has no port here.
     primary: ArcSwap<Option<Arc<Configuration>>>,
-    /// When each of them was met that is not known.
-    met: Mutex<HashMap<String, Instant>>,
+    /// What was met that is not known.
+    met: Mutex<HashMap<String, Met>>,
     told: Notify,
+}
+
+/// Something that is not known.
+#[derive(Debug)]
+struct Met {
+    /// The last time.
+    at: Instant,
+    /// When it was last a reason to look, or looked for with others.
+    looked: Instant,
+    /// Looks that did not explain it.
+    unexplained: u32,
+}
+
+impl Met {
+    /// How long after a look it is a reason for another.
+    fn pause(&self) -> Duration {
+        let times = 1_u32.checked_shl(self.unexplained.saturating_sub(1));
+        SAME_AGAIN
+            .saturating_mul(times.unwrap_or(u32::MAX))
+            .min(SAME_AGAIN_MAX)
+    }
 }
 
 /// A recorder of the primary that has a port here.
@@ -108,15 +133,38 @@ impl Recorders {
     /// Asks the sites again, soon: something was met that is not known.
     pub(in crate::inbound) fn look_again(&self, what: &str, now: Instant) {
         let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_old = |at: &Instant| now.saturating_duration_since(*at) >= SAME_AGAIN;
-        if met.len() >= MET_MAX {
-            met.retain(|_, at| !is_old(at));
-        }
         let what = what.to_ascii_lowercase();
-        if met.len() < MET_MAX && met.get(&what).is_none_or(is_old) {
-            tracing::debug!(what, "not known: the sites are asked");
-            met.insert(what, now);
-            self.told.notify_one();
+        if let Some(known) = met.get_mut(&what) {
+            known.at = now;
+            if now.saturating_duration_since(known.looked) < known.pause() {
+                return;
+            }
+            known.looked = now;
+        } else {
+            if met.len() >= MET_MAX {
+                met.retain(|_, met| now.saturating_duration_since(met.at) < FORGOTTEN);
+            }
+            if met.len() >= MET_MAX {
+                return;
+            }
+            let first = Met {
+                at: now,
+                looked: now,
+                unexplained: 0,
+            };
+            met.insert(what.clone(), first);
+        }
+        tracing::debug!(what, "not known: the sites are asked");
+        self.told.notify_one();
+    }
+
+    /// The primary told anew since `began`: that explains what was met before, or nothing does. One look is for all of them.
+    fn looked(&self, began: Instant) {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        met.retain(|_, met| began.saturating_duration_since(met.at) < FORGOTTEN);
+        for met in met.values_mut().filter(|met| met.looked <= began) {
+            met.looked = began;
+            met.unexplained = met.unexplained.saturating_add(1);
         }
     }
 
@@ -171,11 +219,13 @@ impl Recorders {
     ) -> bool {
         let mut told: HashMap<RecorderId, Arc<Configuration>> = HashMap::new();
         let primary = &settings.primary;
+        let (began, mut is_complete) = (clock::now(), false);
         for (recorder, server) in servers(settings, cameras) {
             match server.configuration(fresh).await {
                 Ok(configuration) => {
                     let before = seen.insert(recorder.clone(), Arc::clone(&configuration));
                     let is_news = before.is_none_or(|before| !Arc::ptr_eq(&before, &configuration));
+                    is_complete |= fresh && is_news && recorder == primary.recorder;
                     if let Some(cache) = cache.filter(|_| is_news) {
                         cache.keep_site(&recorder, &configuration).await;
                     }
@@ -205,6 +255,9 @@ impl Recorders {
         });
         self.ports.store(Arc::new(ports.collect()));
         self.primary.store(Arc::new(Some(of_primary)));
+        if is_complete {
+            self.looked(began);
+        }
         true
     }
 }
@@ -345,11 +398,38 @@ mod tests {
         assert!(is_told(&recorders).await);
         recorders.look_again("a", now + SAME_AGAIN / 2);
         assert!(!is_told(&recorders).await);
+        // Nobody answered.
         recorders.look_again("a", now + SAME_AGAIN);
         assert!(is_told(&recorders).await);
         for what in 0..2 * MET_MAX {
             recorders.look_again(&what.to_string(), now);
         }
         assert!(recorders.met.lock().unwrap().len() <= MET_MAX);
+    }
+
+    #[tokio::test]
+    async fn what_no_look_explains_is_a_reason_ever_less_often() {
+        let (recorders, began) = (Recorders::default(), clock::now());
+        let second = Duration::from_secs(1);
+        let mut looks = Vec::new();
+        // A wall of microphones, each of which is asked for every second, for an hour.
+        for tick in 0..3600 {
+            let now = began + second * tick;
+            for what in 0..50 {
+                recorders.look_again(&format!("mic {what}"), now);
+            }
+            if is_told(&recorders).await {
+                recorders.looked(now);
+                looks.push(tick);
+            }
+        }
+        assert_eq!(looks[..6], [0, 15, 45, 105, 225, 465]);
+        assert!(looks.len() <= 13, "{looks:?}");
+        // One that is new is looked for at once, and none is kept for ever.
+        let now = began + second * 3600;
+        recorders.look_again("camera", now);
+        assert!(is_told(&recorders).await);
+        recorders.looked(now + FORGOTTEN);
+        assert!(recorders.met.lock().unwrap().is_empty());
     }
 }
