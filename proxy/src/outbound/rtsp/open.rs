@@ -32,8 +32,13 @@ const RECEIVE_BYTES: u32 = 512 * 1024;
 const OPENING_READ_BYTES: usize = 8 * 1024;
 /// Frames that overtake the answer to PLAY are kept up to here.
 const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Unacknowledged data for this long means that the recorder's host is gone.
-const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// A host that says nothing for this long is gone. Silence is noticed far sooner where we read; this is for connections that are not
+/// read, and it is longer than pauses in reading: while our buffer is full a recorder that lives may seem mute. Where it ran full in the
+/// middle of a segment, Linux closes the window below what the recorder has sent, and takes none of its acknowledgements, which are
+/// behind the window then, until we read on.
+const USER_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often a host is asked that says nothing.
+const ASKED_EVERY: Duration = Duration::from_secs(30);
 
 /// Connects, describes, sets up the tracks that continue the client's, and asks to play from the ordered start on.
 ///
@@ -195,12 +200,12 @@ async fn connect(address: (&str, u16)) -> std::io::Result<TcpStream> {
     Err(refusal)
 }
 
-/// A dead recorder must be noticed: that is what this product is for.
+/// A recorder whose host vanished must not keep its connection for ever.
 fn tune(stream: &TcpStream) {
     let socket = socket2::SockRef::from(stream);
     let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(2))
-        .with_interval(Duration::from_secs(1));
+        .with_time(ASKED_EVERY)
+        .with_interval(ASKED_EVERY);
     let tuned = stream
         .set_nodelay(true)
         .and_then(|()| socket.set_tcp_keepalive(&keepalive))
@@ -433,4 +438,46 @@ fn refuses_headers(error: &ClientError) -> bool {
         error,
         ClientError::Status(400 | 451 | 456) | ClientError::Unsupported { .. }
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+    use tokio::task::yield_now;
+
+    use super::*;
+
+    /// Large segments let the window grow beyond what small ones leave room for; the last of those is dropped, and the window closes
+    /// before it.
+    #[tokio::test]
+    async fn a_recorder_that_lives_is_not_lost_because_nobody_reads() {
+        const LARGE: usize = 60_000;
+        const AT_FIRST: usize = 300;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let recorder = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            for _ in 0..AT_FIRST + 8 {
+                stream.write_all(&vec![0; LARGE]).await.unwrap();
+            }
+            loop {
+                stream.write_all(&[0; 300]).await.unwrap();
+                let next = clock::now() + Duration::from_micros(200);
+                while clock::now() < next {
+                    yield_now().await;
+                }
+            }
+        });
+        let mut stream = connect(("127.0.0.1", port)).await.unwrap();
+        tune(&stream);
+        let mut at_first = vec![0; AT_FIRST * LARGE];
+        stream.read_exact(&mut at_first).await.unwrap();
+        for _ in 0..10 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let lost = stream.take_error().unwrap();
+            assert!(lost.is_none() && !recorder.is_finished(), "{lost:?}");
+        }
+        recorder.abort();
+    }
 }
