@@ -337,7 +337,7 @@ class Handler(socketserver.BaseRequestHandler):
             return 200, "application/json", json.dumps(told, separators=(",", ":"))
         if path in ("/idp/connect/token", "/api/idp/connect/token") and method == "POST":
             form = {name: values[0] for name, values in urllib.parse.parse_qs(body.decode()).items()}
-            if path.startswith("/idp/") and (site.windows and not body or form.get("grant_type") == "windows_credentials"):
+            if path.startswith("/idp/") and form.get("grant_type") == "windows_credentials":
                 refused = management.windows(self, headers)
                 if refused:
                     return refused

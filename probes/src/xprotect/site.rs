@@ -83,8 +83,39 @@ impl fmt::Debug for Token {
 struct Entry {
     /// By which the management server let us in, until then.
     door: Option<(Door, Instant)>,
-    /// Refused: asked again when this is over, so that no account is locked.
-    refused_until: Option<Instant>,
+    refusals: Refusals,
+}
+
+/// Name and password that were refused are not shown again soon, and later each time: accounts get locked.
+#[derive(Default)]
+struct Refusals {
+    /// In a row.
+    count: usize,
+    until: Option<Instant>,
+}
+
+impl Refusals {
+    fn allow(&self, now: Instant) -> Result<(), ProbeError> {
+        match self.until {
+            Some(until) if now < until => Err(ProbeError::Credentials),
+            _ => Ok(()),
+        }
+    }
+
+    /// What became of it. Whether they are right, only who looked at them can tell.
+    fn note<T>(&mut self, outcome: &Result<T, ProbeError>, now: Instant) {
+        match outcome {
+            Ok(_) => *self = Self::default(),
+            Err(ProbeError::Credentials) => {
+                let last = REFUSED.len() - 1;
+                self.until = REFUSED
+                    .get(self.count.min(last))
+                    .and_then(|pause| now.checked_add(*pause));
+                self.count += 1;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 /// How the management server is asked.
@@ -209,14 +240,9 @@ impl Site {
 
     async fn log_in(&self, entry: &mut Entry, before: Option<&Token>) -> Result<Token, ProbeError> {
         let now = monotonic();
-        if entry.refused_until.is_some_and(|until| now < until) {
-            return Err(ProbeError::Credentials);
-        }
+        entry.refusals.allow(now)?;
         let outcome = self.log_in_now(entry, before, now).await;
-        entry.refused_until = match &outcome {
-            Err(ProbeError::Credentials) => Some(now + REFUSED),
-            _ => None,
-        };
+        entry.refusals.note(&outcome, now);
         if outcome.is_err() {
             entry.door = None;
         }
@@ -467,19 +493,41 @@ impl Site {
 
     async fn ask_configuration(&self) -> Result<Configuration, ProbeError> {
         let token = self.token().await?;
-        let kept = self.entry.lock().await.door.clone();
-        let door = match kept {
-            Some((door, until)) if monotonic() < until => door,
-            _ => self.door().await?.0,
-        };
+        let door = self.kept_door().await?;
         let asked = configuration::request(&token.text);
         let answer = self.server_call(&door, "GetConfiguration", asked, configuration::LIMITS);
-        let result = answer.await?;
+        let answer = answer.await;
+        if !matches!(door, Door::Bearer(_)) && answer.is_err() {
+            let mut entry = self.entry.lock().await;
+            entry.refusals.note(&answer, monotonic());
+        }
+        let result = answer?;
         let told = result.as_ref().map(Configuration::read).unwrap_or_default();
         if told.recorders.is_empty() {
             return Err(ProbeError::protocol("a configuration without any recorder"));
         }
         Ok(told)
+    }
+
+    /// The way in by which the login went, or another.
+    async fn kept_door(&self) -> Result<Door, ProbeError> {
+        let mut entry = self.entry.lock().await;
+        let now = monotonic();
+        let kept = entry.door.as_ref().filter(|(_, until)| now < *until);
+        let kept = kept.map(|(door, _)| door.clone());
+        if let Some(door @ Door::Bearer(_)) = kept {
+            return Ok(door);
+        }
+        // Every other one shows name and password.
+        entry.refusals.allow(now)?;
+        if let Some(door) = kept {
+            return Ok(door);
+        }
+        let found = self.door().await;
+        if found.is_err() {
+            entry.refusals.note(&found, now);
+        }
+        Ok(found?.0)
     }
 
     /// Where the camera of this GUID, or else of this name, is recorded.
@@ -694,8 +742,14 @@ const SOAP_ACTION: hyper::header::HeaderName = hyper::header::HeaderName::from_s
 /// Of a recorder whose address names none.
 const PORT: u16 = 7563;
 const SMALL_BYTES_MAX: usize = 1 << 20;
-/// A login that was refused is not tried again before: accounts get locked.
-const REFUSED: Duration = Duration::from_secs(60);
+/// How long name and password rest that were refused once, twice, and so on: an account that is locked after five wrong ones within
+/// half an hour, as domains often have it, stays open.
+const REFUSED: [Duration; 4] = [
+    Duration::from_secs(60),
+    Duration::from_secs(5 * 60),
+    Duration::from_secs(15 * 60),
+    Duration::from_secs(30 * 60),
+];
 /// Of a management server.
 const PATIENCE: Duration = Duration::from_secs(4);
 /// A renewal that failed.
@@ -704,3 +758,28 @@ const CONFIGURATION_GOOD: Duration = Duration::from_secs(600);
 const CONFIGURATION_FRESH: Duration = Duration::from_secs(10);
 /// Recorders of one site that are asked for a sign of life.
 const PINGED_MAX: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_refused_rests_longer_each_time() {
+        let mut refusals = Refusals::default();
+        let mut now = monotonic();
+        let refused = Err::<(), _>(ProbeError::Credentials);
+        for minutes in [1, 5, 15, 30, 30] {
+            assert_eq!(refusals.allow(now), Ok(()));
+            refusals.note(&refused, now);
+            // That nobody answered says nothing about the password.
+            refusals.note(&Err::<(), _>(ProbeError::Timeout), now);
+            let pause = Duration::from_secs(minutes * 60);
+            let almost = now + pause.saturating_sub(Duration::from_secs(1));
+            assert_eq!(refusals.allow(almost), Err(ProbeError::Credentials));
+            now += pause;
+        }
+        refusals.note(&Ok(()), now);
+        refusals.note(&refused, now);
+        assert_eq!(refusals.allow(now + Duration::from_secs(60)), Ok(()));
+    }
+}

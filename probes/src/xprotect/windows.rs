@@ -73,8 +73,8 @@ impl Windows {
         for scheme in ["NTLM", "Negotiate"] {
             let mut line = self.connect().await?;
             let hello = ntlm::negotiate();
-            let first = self.send(&mut line, question, Bytes::new(), scheme, &hello);
-            let answer = first.await?;
+            // With its body: by that some services know whether they want a proof. It holds no password.
+            let answer = self.send(&mut line, question, scheme, &hello).await?;
             if answer.status() != StatusCode::UNAUTHORIZED {
                 let status = answer.status();
                 let body = whole(answer.into_body(), question.bytes_max, "XProtect").await?;
@@ -95,8 +95,7 @@ impl Windows {
             let host = self.server.host_str().unwrap_or_default();
             let password = self.password.reveal();
             let proof = challenge.answer(&self.account, password, host, moment, line.binding);
-            let second = self.send(&mut line, question, question.body.clone(), scheme, &proof);
-            let answer = second.await?;
+            let answer = self.send(&mut line, question, scheme, &proof).await?;
             let status = answer.status();
             if status == StatusCode::UNAUTHORIZED {
                 return Err(ProbeError::Credentials);
@@ -114,7 +113,6 @@ impl Windows {
         &self,
         line: &mut Line,
         question: &Question<'_>,
-        body: Bytes,
         scheme: &str,
         message: &[u8],
     ) -> Result<Response<Incoming>, ProbeError> {
@@ -137,7 +135,7 @@ impl Windows {
             request = request.header(name, value);
         }
         let request = request
-            .body(Full::new(body))
+            .body(Full::new(question.body.clone()))
             .map_err(|error| ProbeError::protocol(error.to_string()))?;
         let lost = |error: hyper::Error| ProbeError::Unreachable(error.to_string().into());
         line.sender.ready().await.map_err(lost)?;
