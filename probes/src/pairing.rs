@@ -38,7 +38,7 @@ pub enum Doubt {
     Address,
     /// The cameras bring other identities along.
     Source,
-    /// They are called otherwise, and what they share is no identity in the whole world.
+    /// They are called otherwise, and what they share other cameras may have too.
     Name,
     /// Their pictures have another codec: no seam between them can be played through.
     Codec,
@@ -191,6 +191,16 @@ fn source(camera: &RemoteCamera) -> Option<String> {
     (says_something && !is_local(&host(&text))).then_some(text)
 }
 
+/// A source that is a device's address and a channel of it.
+pub(crate) fn channel_source(origin: &str, channel: u32) -> String {
+    format!("{origin}{CHANNEL}{channel}")
+}
+
+/// The channel that a source names.
+fn channel(source: &str) -> Option<&str> {
+    source.rsplit_once(CHANNEL).map(|(_, channel)| channel)
+}
+
 /// Whether no two cameras in the world share it, unlike `VideoSource_1`.
 fn is_unique(source: &str) -> bool {
     let digits = source.chars().filter(char::is_ascii_hexdigit).count();
@@ -268,9 +278,10 @@ fn doubts(one: &RemoteCamera, other: &RemoteCamera, by: Evidence) -> Vec<Doubt> 
     let mut doubts = Vec::new();
     match by {
         Evidence::Source => {
+            // Several devices may be behind one address, each with such a channel.
             let weak = sources
                 .as_ref()
-                .is_some_and(|(shared, _)| !is_unique(shared));
+                .is_some_and(|(shared, _)| !is_unique(shared) || channel(shared).is_some());
             if weak && differs(Evidence::Name) {
                 doubts.push(Doubt::Name);
             }
@@ -278,7 +289,18 @@ fn doubts(one: &RemoteCamera, other: &RemoteCamera, by: Evidence) -> Vec<Doubt> 
                 doubts.push(Doubt::Address);
             }
         }
-        Evidence::Address => {}
+        Evidence::Address => {
+            // Of a device with several, each recorder may have another.
+            let channels = sources
+                .as_ref()
+                .and_then(|(one, other)| channel(one).zip(channel(other)));
+            if channels.is_some_and(|(one, other)| one != other) {
+                doubts.push(Doubt::Source);
+            }
+            if differs(Evidence::Name) {
+                doubts.push(Doubt::Name);
+            }
+        }
         Evidence::Name => {
             if differs(Evidence::Address) {
                 doubts.push(Doubt::Address);
@@ -303,6 +325,8 @@ fn doubts(one: &RemoteCamera, other: &RemoteCamera, by: Evidence) -> Vec<Doubt> 
     doubts
 }
 
+/// Between a device's address and its channel.
+const CHANNEL: &str = "#channel=";
 /// Of a hardware address.
 const HARDWARE_DIGITS: usize = 12;
 
@@ -353,7 +377,8 @@ mod tests {
                 (2, 0, Evidence::Name)
             ]
         );
-        assert!(proposal.pairs.iter().all(|pair| pair.doubts.is_empty()));
+        let doubts: Vec<_> = proposal.pairs.iter().map(|pair| &pair.doubts[..]).collect();
+        assert_eq!(doubts, [&[][..], &[Doubt::Name], &[]]);
         let single = Single {
             at: 3,
             ambiguous: None,
@@ -505,6 +530,34 @@ mod tests {
                 camera("VideoSource_1", "", "Gate"),
                 camera("VideoSource_1", "", "Roof")
             ),
+            [Doubt::Name]
+        );
+        // Of a camera with two sensors, one is recorded here and the other there.
+        let sensor = |scheme: &str, channel: u32, name: &str| {
+            let address = format!("{scheme}://10.0.0.1");
+            camera(&channel_source(&address, channel), &address, name)
+        };
+        let left = || sensor("http", 0, "Gate");
+        assert_eq!(doubts(left(), sensor("http", 1, "Gate")), [Doubt::Source]);
+        assert_eq!(
+            doubts(left(), sensor("http", 1, "Roof")),
+            [Doubt::Source, Doubt::Name]
+        );
+        assert_eq!(doubts(left(), sensor("https", 0, "Gate")), []);
+        assert_eq!(doubts(left(), left()), []);
+        assert_eq!(
+            doubts(
+                camera("", "10.0.0.1", "Gate"),
+                camera("", "10.0.0.1", "Roof")
+            ),
+            [Doubt::Name]
+        );
+        // Two devices behind one gateway.
+        let behind = |path: &str, name: &str| {
+            camera("http://gw#channel=0", &format!("http://gw/{path}"), name)
+        };
+        assert_eq!(
+            doubts(behind("cam1", "Gate"), behind("cam2", "Roof")),
             [Doubt::Name]
         );
         let coded = |format: &str| RemoteCamera {

@@ -255,7 +255,7 @@ fn recordings_of_two_devices_are_matched_by_what_they_say_of_their_cameras() {
     .start_alone();
     let secondary = of(&[
         "token=A,source=urn:uuid:c0ffee,name=North,encoding=H265",
-        "token=B,source=x,name=Hof,address=10.0.0.2",
+        "token=B,source=x,name=yard,address=10.0.0.2",
     ])
     .clock_ahead_ms(3_600_000)
     .start_alone();

@@ -27,6 +27,7 @@ use crate::{
     clock::Clock,
     http::HttpConfig,
     kinds::BuildError,
+    pairing::channel_source,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera},
 };
 
@@ -66,19 +67,13 @@ impl XProtectRecorder {
                     .hardware_of(camera)
                     .map(|hardware| hardware.uri.as_str())
                     .filter(|uri| !uri.is_empty());
-                // Encoders have several cameras at one address: the channel tells them apart.
-                let several = recorder
-                    .cameras
-                    .iter()
-                    .filter(|other| other.hardware.eq_ignore_ascii_case(&camera.hardware))
-                    .count()
-                    > 1;
-                let source = uri.zip(camera.channel).filter(|_| several);
+                // Encoders have several cameras at one address: the channel tells them apart, also where each site has but one.
+                let source = uri.zip(camera.channel);
                 cameras.push(RemoteCamera {
                     remote: camera.id.as_str().into(),
                     name: (!camera.name.is_empty()).then(|| camera.name.as_str().into()),
                     source: source
-                        .map(|(uri, channel)| format!("{}#channel={channel}", origin(uri)).into()),
+                        .map(|(uri, channel)| channel_source(&origin(uri), channel).into()),
                     address: uri.map(Into::into),
                     location: (!recorder.name.is_empty()).then(|| recorder.name.as_str().into()),
                     ..RemoteCamera::default()

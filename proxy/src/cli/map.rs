@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use seamline_probes::pairing::{Doubt, Evidence, Pair, Proposal, Single, propose, propose_within};
+use seamline_probes::xprotect::Site;
 use seamline_probes::{ClientOptions, ClockOffset, MediaSource, RecorderClient, RemoteCamera};
 use seamline_routing::{Camera, RecorderId};
 use seamline_xprotect::configuration::Configuration;
@@ -35,7 +36,7 @@ pub(super) async fn map(args: &MapArgs) -> Result<ExitCode, CliError> {
         .collect();
     let one_server = match (&of_primary, &of_secondary) {
         (MediaSource::XProtect(one), MediaSource::XProtect(other)) => {
-            one.server() == other.server()
+            one.server() == other.server() || have_one_recorder(one, other).await
         }
         _ => false,
     };
@@ -52,6 +53,26 @@ pub(super) async fn map(args: &MapArgs) -> Result<ExitCode, CliError> {
         print!("{}", face(&primary.recorder, secondary, &told));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether two addresses are one management server's, as `http` and `https` are: it tells of a recorder that the other tells of, too, at
+/// the same address. Their ids alone say less: a site that was restored from another's backup has them all.
+async fn have_one_recorder(one: &Site, other: &Site) -> bool {
+    let (one, other) = (one.configuration(false), other.configuration(false));
+    let Ok((one, other)) = tokio::try_join!(one, other) else {
+        return false;
+    };
+    share_a_recorder(&one, &other)
+}
+
+fn share_a_recorder(one: &Configuration, other: &Configuration) -> bool {
+    one.recorders.iter().any(|recorder| {
+        let mut others = other.recorders.iter();
+        others.any(|other| {
+            other.id.eq_ignore_ascii_case(&recorder.id)
+                && other.uri.eq_ignore_ascii_case(&recorder.uri)
+        })
+    })
 }
 
 /// What a recorder told.
@@ -206,7 +227,7 @@ fn section(
         return text;
     }
     for doubt in &pair.doubts {
-        let _ = write!(text, "\n# {}", against(*doubt, one, other));
+        let _ = write!(text, "\n# {}", against(*doubt, pair.by, one, other));
     }
     let name = one
         .name
@@ -247,7 +268,7 @@ fn shared(by: Evidence, camera: &RemoteCamera) -> String {
     format!("{what} {}", quoted(text.as_deref().unwrap_or_default()))
 }
 
-fn against(doubt: Doubt, one: &RemoteCamera, other: &RemoteCamera) -> String {
+fn against(doubt: Doubt, by: Evidence, one: &RemoteCamera, other: &RemoteCamera) -> String {
     let both = |one: &Option<Arc<str>>, other: &Option<Arc<str>>| {
         let text = |text: &Option<Arc<str>>| quoted(text.as_deref().unwrap_or_default());
         format!("{} and {}", text(one), text(other))
@@ -262,8 +283,14 @@ fn against(doubt: Doubt, one: &RemoteCamera, other: &RemoteCamera) -> String {
             both(&one.source, &other.source)
         ),
         Doubt::Name => format!(
-            "Doubtful: their names differ, {}, and many recorders use such a source id.",
-            both(&one.name, &other.name)
+            "Doubtful: their names differ, {}, and {}.",
+            both(&one.name, &other.name),
+            match (by, &one.source) {
+                (Evidence::Source, Some(source)) if !source.contains("://") => {
+                    "many recorders use such a source id"
+                }
+                _ => "several cameras may be at one address",
+            }
         ),
         Doubt::Codec => format!(
             "Their codecs differ, {}: playback cannot pass from one to the other.",
@@ -364,6 +391,23 @@ mod tests {
     }
 
     #[test]
+    fn one_server_is_known_by_its_recorders() {
+        let told = |id: &str, uri: &str| Configuration {
+            recorders: vec![RecordingServer {
+                id: id.to_owned(),
+                uri: uri.to_owned(),
+                ..RecordingServer::default()
+            }],
+            ..Configuration::default()
+        };
+        let one = told("a1", "http://hall:7563/");
+        assert!(share_a_recorder(&one, &told("A1", "http://HALL:7563/")));
+        // Restored from its backup, elsewhere.
+        assert!(!share_a_recorder(&one, &told("A1", "http://yard:7563/")));
+        assert!(!share_a_recorder(&one, &told("b1", "http://hall:7563/")));
+    }
+
+    #[test]
     fn the_page_can_be_pasted() {
         let mut primary = side(
             "nvr-1",
@@ -385,7 +429,7 @@ mod tests {
             "nvr-2",
             &[
                 camera("A1", "urn:cam:1", "", "North gate"),
-                camera("B2", "", "10.0.0.2", "Hof"),
+                camera("B2", "", "10.0.0.2", "yard"),
                 moved,
                 camera("B4", "", "", "Gate-A"),
                 camera("B6", "urn:cam:6", "", ""),
@@ -406,7 +450,7 @@ copies = [
     { recorder = "nvr-2", remote = "A1" },
 ]
 
-# nvr-1 "REC2" (Yard) and nvr-2 "B2" (Hof): same address "http://10.0.0.2/"
+# nvr-1 "REC2" (Yard) and nvr-2 "B2" (yard): same address "http://10.0.0.2/"
 [[camera]]
 id = "yard"
 name = "Yard"
