@@ -3,12 +3,11 @@
 
 use libfuzzer_sys::fuzz_target;
 
-// Both stand alone; the program that they are of is not a library of parsers.
 #[path = "../../../proxy/src/access/links.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a file of the program, of which this uses the parsers alone")]
 mod links;
 #[path = "../../../proxy/src/inbound/http/ranges.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, reason = "a file of the program, of which this uses the parsers alone")]
 mod ranges;
 
 use links::LinkKey;
