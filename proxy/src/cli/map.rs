@@ -398,7 +398,6 @@ mod tests {
                 uri: uri.to_owned(),
                 ..RecordingServer::default()
             }],
-            ..Configuration::default()
         };
         let one = told("a1", "http://hall:7563/");
         assert!(share_a_recorder(&one, &told("A1", "http://HALL:7563/")));
