@@ -89,6 +89,23 @@ fn an_outage_repeats_nothing() {
 }
 
 #[test]
+fn the_only_recorder_comes_back_and_repeats_nothing() {
+    let footage = Recipe::default().make();
+    let setup = || Setup::default().no_faster_than(1.2);
+    let mut recorder = setup().start(&footage);
+    let seamline = Config::default().site("only", &recorder).serve();
+    let mut player = Player::onvif(&seamline.url(), noon(2.0));
+    // In the middle of a group of pictures.
+    player.watch_until(noon(4.4), SOON);
+    recorder.kill();
+    let _recorder = setup().on_port(recorder.port()).start(&footage);
+    player.watch_until(noon(9.0), SOON);
+    let report = judge(&player.pictures, &[("only", &footage)]);
+    report.assert_seamless();
+    assert_true_time(&player);
+}
+
+#[test]
 fn a_clock_that_nobody_declared_is_measured_and_set_right() {
     let config = Config::default()
         .policy("clock_skew", "measured")

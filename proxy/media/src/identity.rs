@@ -63,6 +63,19 @@ const PAIRS_MIN: usize = 3;
 const AGREE_US: i64 = 20_000;
 
 impl Shown {
+    /// A picture of the only copy there is: asked again, its recorder gives it the same time and the same size. Nothing of it
+    /// is read.
+    pub fn stamped(unit: &Unit) -> Self {
+        let bytes = u32::try_from(unit.packets.len_bytes()).unwrap_or(u32::MAX);
+        Self {
+            identity: Identity {
+                hash: unit.capture_us.cast_unsigned(),
+                bytes,
+            },
+            capture_us: unit.capture_us,
+        }
+    }
+
     /// What `unit` shows; `None` for what is no picture of a codec that is read.
     pub fn of(codec: Codec, unit: &Unit) -> Option<Self> {
         Some(Self {

@@ -3,8 +3,8 @@
 
 use std::time::{Duration, Instant};
 
-use seamline_media::Codec;
 use seamline_media::identity::{Sameness, Shown, align, goes_on};
+use seamline_media::{Codec, Unit};
 use seamline_routing::camera::CopyIx;
 use seamline_routing::director::LegId;
 use seamline_routing::plan::Direction;
@@ -60,35 +60,61 @@ impl History {
     }
 }
 
+/// What a picture is known again by.
+#[derive(Clone, Copy, Debug)]
+enum Marks {
+    /// What is coded, by the codec: another copy may show it.
+    Coded(Codec),
+    /// Its time and size: only its own copy can show it again.
+    Stamped,
+}
+
+impl Marks {
+    fn of(self, unit: &Unit) -> Option<Shown> {
+        match self {
+            Marks::Coded(codec) => Shown::of(codec, unit),
+            Marks::Stamped => Some(Shown::stamped(unit)),
+        }
+    }
+}
+
 impl Playback {
-    /// Whether pictures are remembered: not of cameras that nothing else could continue, nor in reverse, nor of what is live.
-    pub(super) fn compares(&self) -> bool {
+    /// What pictures are remembered by: none in reverse, nor of what is live.
+    fn marks(&self) -> Option<Marks> {
         let forward = self
             .request
             .is_some_and(|request| request.direction == Direction::Forward);
         let all = self.delivery.frames == Frames::All;
-        forward && all && !self.camera.live && self.camera.slot.camera().copies.len() > 1
-    }
-
-    fn codec(&self) -> Codec {
-        self.tracks
+        if !forward || !all || self.camera.live {
+            return None;
+        }
+        if self.camera.slot.camera().copies.len() < 2 {
+            return Some(Marks::Stamped);
+        }
+        let codec = self
+            .tracks
             .get(self.master)
-            .map_or(Codec::Other, |track| Codec::from_encoding(&track.encoding))
+            .map_or(Codec::Other, |track| Codec::from_encoding(&track.encoding));
+        Some(Marks::Coded(codec))
     }
 
     /// Remembers the picture at the head of a leg, which is about to be sent.
     pub(super) fn remember(&mut self, source: LegId) {
-        if !self.compares() {
+        let Some(marks) = self.marks() else {
             return;
-        }
-        let codec = self.codec();
+        };
         let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
             return;
         };
         self.history.signed |= leg.front().is_some_and(|unit| unit.signed);
-        let picture = leg.front().filter(|unit| unit.track == self.master);
-        let shown = picture.and_then(|unit| Shown::of(codec, unit));
-        if let Some(shown) = shown {
+        let Some(picture) = leg.front().filter(|unit| unit.track == self.master) else {
+            return;
+        };
+        // Its own copy is asked again for no earlier picture than the latest that decoding can begin at.
+        if matches!(marks, Marks::Stamped) && picture.random_access {
+            self.history.shown.clear();
+        }
+        if let Some(shown) = marks.of(picture) {
             self.history.push(shown, leg.copy, leg.measured_us);
         }
     }
@@ -107,8 +133,7 @@ impl Playback {
     /// Before a leg's first picture is sent: whether it goes on from what was sent before, in the same elementary stream.
     /// Then what was sent already is left out, and what follows needs no preroll. `None` when it is decided.
     fn join(&mut self, source: LegId, now: Instant) -> Option<Turn> {
-        let compares = self.compares();
-        let codec = self.codec();
+        let marks = self.marks();
         let leg = self.legs.iter_mut().find(|leg| leg.id == source)?;
         let since = match leg.joining {
             Joining::Decided => return None,
@@ -116,13 +141,15 @@ impl Playback {
             Joining::Undecided => now,
         };
         leg.joining = Joining::Decided;
-        if !compares {
-            return None;
-        }
-        let waiting = leg.master_units().map_while(|unit| Shown::of(codec, unit));
+        let marks = marks?;
+        let waiting = leg.master_units().map_while(|unit| marks.of(unit));
         match goes_on(self.history.sent(), waiting) {
             Sameness::Different => None,
-            Sameness::Unknown if leg.over() || now >= since + COMPARE_MAX => None,
+            Sameness::Unknown if leg.over() => None,
+            // The same copy shows the rest as well; another one may not, and its own pictures wait meanwhile.
+            Sameness::Unknown if matches!(marks, Marks::Coded(_)) && now >= since + COMPARE_MAX => {
+                None
+            }
             Sameness::Unknown => {
                 leg.joining = Joining::Comparing { since };
                 // What fills its queue does not wake us.
@@ -170,10 +197,9 @@ impl Playback {
 
     /// Compares the clock of a leg that waits for its turn with that of the leg that plays, once.
     pub(super) fn compare_clocks(&mut self) {
-        if !self.compares() {
+        let Some(marks @ Marks::Coded(_)) = self.marks() else {
             return;
-        }
-        let codec = self.codec();
+        };
         let Some(source) = self.director.source() else {
             return;
         };
@@ -189,15 +215,13 @@ impl Playback {
         incoming.clock = ClockCheck::Done;
         let theirs: Vec<Shown> = incoming
             .master_units()
-            .filter_map(|unit| Shown::of(codec, unit))
+            .filter_map(|unit| marks.of(unit))
             .collect();
         let (copy, measured_us) = (incoming.copy, incoming.measured_us);
         let Some(current) = self.legs.iter().find(|leg| leg.id == source) else {
             return;
         };
-        let waiting = current
-            .master_units()
-            .filter_map(|unit| Shown::of(codec, unit));
+        let waiting = current.master_units().filter_map(|unit| marks.of(unit));
         let sent = match self.history.of_one {
             Some((of, us, count)) if (of, us) == (current.copy, current.measured_us) => {
                 let sent = self.history.sent();

@@ -12,6 +12,7 @@ use bytes::BytesMut;
 use seamline_media::OutQueue;
 use seamline_rtsp::{FrameError, Framer, Incoming, Method, Request, Response};
 use tokio::sync::watch;
+use tokio::task::coop::has_budget_remaining;
 
 use super::session::Session;
 use super::sessions::outlive;
@@ -150,7 +151,8 @@ impl Connection {
                     }
                 }
                 claim = session.progress(out, &mut driven), if !blocked => {
-                    driven = true;
+                    // A leg that found the turn's budget used up waits for the next turn, not for its recorder.
+                    driven = has_budget_remaining();
                     // Somebody else's, unless this connection is gone and nobody had noticed.
                     if let Some(claim) = claim && self.read().is_err() {
                         self.session.yield_to(claim);
