@@ -73,7 +73,12 @@ impl FarEnd {
         while self.plays.try_recv().is_ok() {}
     }
 
-    pub(crate) fn signal(&self, signal: Signal) -> anyhow::Result<()> {
-        Ok(self.process.signal(signal)?)
+    pub(crate) fn freeze(&self) -> anyhow::Result<()> {
+        Ok(self.process.signal(Signal::STOP)?)
+    }
+
+    /// As `kill -9`; back when the kernel has closed its connections.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        Ok(self.process.kill()?)
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use seamline_probes::{
     Answer, ClientOptions, CoverageQuery, Index, MediaSource, Recorder, RecorderClient,
 };
@@ -12,8 +13,11 @@ use seamline_routing::{
 use seamline_rtsp::sdp::Description;
 
 const SITES: [&str; 2] = ["primary", "secondary"];
-/// From one period's start to the next; the last tenth of it is a gap.
+/// From one period's start to the next, on average; the last tenth of that is a gap.
 const PERIOD_US: i64 = 600_000_000;
+/// Periods are as uneven as those of recorders that store when something moves: from a tenth of the average to twice as long.
+const PERIOD_MIN_US: i64 = PERIOD_US / 10;
+const PERIOD_MAX_US: i64 = PERIOD_US * 2 - PERIOD_MIN_US;
 const START_US: i64 = 1_704_067_200_000_000;
 
 /// Cameras whose copies hold so many periods each.
@@ -92,12 +96,16 @@ pub(crate) fn request(offset_us: i64) -> Request {
 /// Periods whose gaps meet the other copy's for some cameras, so that holes are decided too.
 fn listing(camera: usize, copy: usize, periods: i64) -> Coverage {
     let shift = (camera as i64 * (7 + 11 * copy as i64)) * 1_000_000 % PERIOD_US;
-    let ranges = (0..periods).filter_map(|number| {
-        let start = START_US + shift + number * PERIOD_US;
-        TimeRange::new(
+    let mut random = StdRng::seed_from_u64((camera * SITES.len() + copy) as u64);
+    let mut start = START_US + shift;
+    let ranges = (0..periods).filter_map(|_| {
+        let period_us = random.random_range(PERIOD_MIN_US..PERIOD_MAX_US);
+        let range = TimeRange::new(
             Timestamp::from_micros(start),
-            Timestamp::from_micros(start + PERIOD_US / 10 * 9),
-        )
+            Timestamp::from_micros(start + period_us / 10 * 9),
+        );
+        start += period_us;
+        range
     });
     Coverage::new(
         TimeRange::ALL,

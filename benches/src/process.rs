@@ -41,6 +41,12 @@ impl Process {
         Ok(kill_process(Pid::from_child(&self.0), signal)?)
     }
 
+    /// Ends it and waits until it is gone, its sockets closed.
+    pub(crate) fn kill(&mut self) -> io::Result<()> {
+        self.0.kill()?;
+        self.0.wait().map(drop)
+    }
+
     /// Where it writes, when it was started with a pipe.
     pub(crate) fn output(&mut self) -> Option<ChildStdout> {
         self.0.stdout.take()

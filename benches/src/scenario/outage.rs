@@ -7,7 +7,6 @@ use std::{
 
 use anyhow::Context;
 use clap::Args;
-use rustix::process::Signal;
 use serde::Serialize;
 use tokio::time::timeout;
 
@@ -159,7 +158,7 @@ async fn once(
     let core = process::part()?;
     let footage = Arc::new(Footage::new(options.kbit_s));
     let far_end = |mark| FarEnd::start(options.kbit_s, mark, Holds::ALL, process::load());
-    let (primary, mut secondary) = (far_end(PRIMARY).await?, far_end(SECONDARY).await?);
+    let (mut primary, mut secondary) = (far_end(PRIMARY).await?, far_end(SECONDARY).await?);
     let sessions = if rate == Rate::Paced {
         options.sessions
     } else {
@@ -211,11 +210,12 @@ async fn once(
     }
     sleep(SETTLED).await;
     secondary.forget();
+    match fault {
+        Fault::Killed => primary.kill()?,
+        Fault::Frozen => primary.freeze()?,
+    }
+    // What the kernel takes to end a process is nobody's time.
     let (fault_ns, at) = (monotonic_ns(), now());
-    primary.signal(match fault {
-        Fault::Killed => Signal::KILL,
-        Fault::Frozen => Signal::STOP,
-    })?;
     told.send_replace(Some(at));
     for _ in 0..sessions {
         let asked = timeout(OVER_WITHIN, secondary.asked()).await;

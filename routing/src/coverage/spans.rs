@@ -30,13 +30,59 @@ impl Spans {
 
     /// The index of the first range that ends after `at`: the one that holds `at`, or else the next.
     pub(super) fn ending_after(&self, at: Timestamp) -> usize {
-        self.partition_point(|range| range.end() <= at)
+        self.rank(at, |range| range.end() <= at)
     }
 
     /// The last range that starts before `at`: the one that holds the instant before `at`, or else the previous.
     pub(super) fn starting_before(&self, at: Timestamp) -> Option<TimeRange> {
-        let count = self.partition_point(|range| range.start() < at);
+        let count = self.rank(at, |range| range.start() < at);
         self.get(count.checked_sub(1)?).copied()
+    }
+
+    /// How many ranges lie `before` what is looked for near `at`; those that do come first.
+    ///
+    /// Of a camera that is seldom asked for nothing is in a cache, and each place looked at waits for memory. Recording is
+    /// spread evenly enough over days that where `at` lies between the first range and the last says nearly which one it is:
+    /// the search widens from there.
+    fn rank(&self, at: Timestamp, before: impl Fn(&TimeRange) -> bool) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        let guess = self.guess(at);
+        let mut step = 1;
+        if self.get(guess).is_some_and(&before) {
+            low = guess + 1;
+            while let Some(range) = self.get(low + step) {
+                if !before(range) {
+                    high = low + step;
+                    break;
+                }
+                low += step + 1;
+                step *= 2;
+            }
+        } else {
+            high = guess;
+            while let Some(ix) = high.checked_sub(step) {
+                if self.get(ix).is_some_and(&before) {
+                    low = ix + 1;
+                    break;
+                }
+                high = ix;
+                step *= 2;
+            }
+        }
+        let within = self.get(low..high).unwrap_or_default();
+        low + within.partition_point(before)
+    }
+
+    /// The index of a range near `at`, if they were as far from one another everywhere; 0 without any.
+    fn guess(&self, at: Timestamp) -> usize {
+        let (Some(first), Some(last)) = (self.first(), self.last()) else {
+            return 0;
+        };
+        let micros = |range: &TimeRange| i128::from(range.start().as_micros());
+        let from = micros(first);
+        let span = (micros(last) - from).max(1);
+        let into = (i128::from(at.as_micros()) - from).clamp(0, span);
+        usize::try_from(into * (self.len() as i128 - 1) / span).unwrap_or(0)
     }
 
     /// Whether every instant of `range` is in the set.
@@ -129,4 +175,37 @@ impl Deref for Spans {
 
 fn join(a: TimeRange, b: TimeRange) -> TimeRange {
     TimeRange::new(a.start().min(b.start()), a.end().max(b.end())).unwrap_or(a)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Ranges with gaps of all sizes between them: dense here, days apart there.
+    fn spans() -> impl Strategy<Value = Spans> {
+        let size = || (0_u32..34).prop_flat_map(|bits| 1..=(1_i64 << bits));
+        prop::collection::vec((size(), size()), 0..200).prop_map(|sizes| {
+            let mut at = -1_000_000_000_000;
+            Spans::from_any(sizes.into_iter().filter_map(|(gap, length)| {
+                let start = at + gap;
+                at = start + length;
+                TimeRange::new(Timestamp::from_micros(start), Timestamp::from_micros(at))
+            }))
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_place_is_found_wherever_it_is_guessed(spans in spans(), nth in any::<prop::sample::Index>(), off in -2_i64..3) {
+            let edges: Vec<Timestamp> = spans.iter().flat_map(|range| [range.start(), range.end()]).collect();
+            let any_edge = [Timestamp::MIN, Timestamp::EPOCH, Timestamp::MAX];
+            let at = nth.get(&[edges.as_slice(), &any_edge].concat()).shift(off);
+            let ended = spans.iter().filter(|range| range.end() <= at).count();
+            prop_assert_eq!(spans.ending_after(at), ended);
+            let started = spans.iter().rfind(|range| range.start() < at).copied();
+            prop_assert_eq!(spans.starting_before(at), started);
+        }
+    }
 }
