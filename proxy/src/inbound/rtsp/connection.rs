@@ -1,6 +1,5 @@
 //! One client connection: requests in order, responses between frames, media as fast as the playback gives it.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
@@ -8,20 +7,18 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
 use seamline_media::OutQueue;
-use seamline_rtsp::{FrameError, Framer, Incoming, Method, Request, Response};
+use seamline_rtsp::{Method, Request, Response};
 use tokio::sync::watch;
 use tokio::task::coop::has_budget_remaining;
 
+use super::pipeline::Pipeline;
 use super::session::Session;
 use super::sessions::outlive;
 use super::wire::Wire;
 use crate::clock;
 use crate::inbound::hall::Hall;
 
-/// Requests read ahead of the one being answered.
-const PIPELINE_MAX: usize = 8;
 /// Answers that wait to be taken; beyond it no further request is answered.
 const REPLIES_BYTES_MAX: usize = 64 * 1024;
 /// A request must be whole this long after its first byte.
@@ -38,10 +35,8 @@ pub(super) const TICK: Duration = Duration::from_secs(1);
 pub(super) struct Connection {
     wire: Wire,
     peer: SocketAddr,
-    framer: Framer,
-    buf: BytesMut,
+    requests: Pipeline,
     out: OutQueue,
-    requests: VecDeque<Request>,
     session: Session,
     /// Since when the newest request is incomplete.
     partial_since: Option<Instant>,
@@ -49,8 +44,6 @@ pub(super) struct Connection {
     heard: Instant,
     /// When the socket last took bytes, or at a tick nothing waited.
     flowed: Instant,
-    /// Bytes that are no request: answered once all before them is, then the connection ends.
-    refusal: Option<FrameError>,
     closing: bool,
 }
 
@@ -77,15 +70,12 @@ impl Connection {
         Connection {
             wire,
             peer,
-            framer: Framer::new(),
-            buf: BytesMut::new(),
+            requests: Pipeline::default(),
             out: OutQueue::new(),
-            requests: VecDeque::new(),
             session,
             partial_since: None,
             heard: now,
             flowed: now,
-            refusal: None,
             closing: false,
         }
     }
@@ -121,8 +111,7 @@ impl Connection {
             if self.closing && !blocked {
                 return Ending::Ours;
             }
-            let listening =
-                !self.closing && self.refusal.is_none() && self.requests.len() < PIPELINE_MAX;
+            let listening = !self.closing && self.requests.has_room();
             let idle = !self.session.playing();
             let Self {
                 wire, session, out, ..
@@ -164,44 +153,38 @@ impl Connection {
     }
 
     fn read(&mut self) -> Result<(), ()> {
-        match self.wire.try_read(&mut self.buf) {
+        match self.wire.try_read(self.requests.buffer()) {
             Ok(0) => return Err(()),
             Ok(_) => {}
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
             Err(_) => return Err(()),
         }
-        let mut progress = false;
-        loop {
-            match self.framer.next(&mut self.buf) {
-                Ok(Some(Incoming::Request(request))) => {
-                    progress = true;
-                    self.heard = clock::now();
-                    self.requests.push_back(request);
-                }
-                // Receiver reports keep the session alive; answers to nothing we asked are ignored.
-                Ok(Some(Incoming::Frame { .. } | Incoming::Response(_))) => {
-                    self.heard = clock::now();
-                }
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::info!(peer = %self.peer, %error, "request refused");
-                    self.refusal = Some(error);
-                    break;
-                }
-            }
+        self.cut();
+        Ok(())
+    }
+
+    fn cut(&mut self) {
+        let came = self.requests.cut();
+        if came.anything {
+            self.heard = clock::now();
         }
-        let partial = self.framer.is_partial(&self.buf);
+        if let Some(error) = came.refusal {
+            tracing::info!(peer = %self.peer, %error, "request refused");
+        }
+        let owed = self.requests.is_owed();
         self.partial_since = self
             .partial_since
-            .filter(|_| !progress)
-            .or_else(|| partial.then(clock::now))
-            .filter(|_| partial);
-        Ok(())
+            .filter(|_| !came.request)
+            .or_else(|| owed.then(clock::now))
+            .filter(|_| owed);
     }
 
     /// Answers what can be answered now: while a PLAY waits for its first unit, later requests wait too.
     async fn answer_requests(&mut self) {
         while self.out.message_bytes() < REPLIES_BYTES_MAX {
+            if self.requests.is_to_be_cut() {
+                self.cut();
+            }
             if self.session.answer_pending() {
                 // What follows would change or end the play: it is not kept waiting for a recorder that may never answer.
                 let overrules = |request: &Request| {
@@ -217,7 +200,7 @@ impl Connection {
                     self.out.push_message(response.encode());
                 }
             }
-            let Some(request) = self.requests.pop_front() else {
+            let Some(request) = self.requests.pop() else {
                 break;
             };
             if let Some(response) = self.session.handle(&request, &mut self.out).await {
@@ -231,9 +214,7 @@ impl Connection {
             }
         }
         // A refusal of garbage is the answer to what came last.
-        if self.requests.is_empty()
-            && let Some(refusal) = self.refusal.take()
-        {
+        if let Some(refusal) = self.requests.take_refusal() {
             if let Some(status) = refusal.status() {
                 self.out.push_message(Response::new(status).encode());
             }

@@ -4,6 +4,7 @@ mod carrier;
 mod connection;
 mod dialect;
 mod live;
+mod pipeline;
 mod play;
 mod players;
 mod session;
