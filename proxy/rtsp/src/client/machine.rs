@@ -127,6 +127,11 @@ impl ReplayClient {
         !self.pending.is_empty()
     }
 
+    /// How many requests were made so far. While it stays the same, so does what is waited for.
+    pub fn requests(&self) -> u32 {
+        self.last_cseq
+    }
+
     /// Whether the demand for ONVIF replay stands.
     pub fn is_onvif(&self) -> bool {
         self.onvif

@@ -37,8 +37,10 @@ use wire::Wire;
 /// One read takes this much, where nobody wishes for less: large reads make few system calls.
 const READ_BYTES: usize = 64 * 1024;
 
-/// Packets that may overtake the answer to another PLAY.
+/// Packets that may overtake the answer to PLAY.
 const EARLY_FRAMES_MAX: usize = 16 * 1024;
+/// What is still on its way of the play before is waited out so many times as long as an answer.
+const DRAINED_WITHIN: u32 = 4;
 
 /// An open session that plays. Dropped, it ends at the recorder.
 #[derive(Debug)]
@@ -208,15 +210,16 @@ impl RtspLeg {
         self.over = None;
         let mut answered = false;
         let mut early = Vec::new();
+        let until = clock::now() + deadline * DRAINED_WITHIN;
         let playing = loop {
-            let incoming = timeout(deadline, poll_fn(|cx| self.poll_incoming(cx)))
-                .await
-                .map_err(|_| {
-                    lost(format!(
-                        "no answer to another PLAY within {} ms",
-                        deadline.as_millis()
-                    ))
-                })??;
+            let left = until.saturating_duration_since(clock::now()).min(deadline);
+            let next = timeout(left, poll_fn(|cx| self.poll_incoming(cx))).await;
+            let incoming = next.ok().filter(|_| !left.is_zero()).ok_or_else(|| {
+                lost(format!(
+                    "no answer to another PLAY within {} ms",
+                    deadline.as_millis()
+                ))
+            })??;
             let outcome = match incoming {
                 // After the answer to PAUSE nothing of the play before comes.
                 Incoming::Frame { .. } if !answered => continue,

@@ -21,7 +21,7 @@ use tokio::time::timeout;
 
 use super::by_url::UrlLeg;
 use super::wire::Wire;
-use super::{Channel, READ_BYTES, RtspLeg, lost};
+use super::{Channel, EARLY_FRAMES_MAX, READ_BYTES, RtspLeg, lost};
 use crate::clock;
 use crate::outbound::{LegFailure, Order, format};
 
@@ -229,6 +229,7 @@ impl Session {
         let mut early_bytes = 0;
         let mut mapping = Vec::new();
         let deadline = order.reaction.response;
+        let (mut requests, mut asked) = (self.wire.client.requests(), clock::now());
         loop {
             while let Some(bytes) = self.wire.client.poll_transmit() {
                 timeout(deadline, self.wire.stream().write_all(&bytes))
@@ -236,7 +237,13 @@ impl Session {
                     .map_err(|_| lost("takes no request"))?
                     .map_err(|error| lost(format!("connection lost: {error}")))?;
             }
-            let incoming = timeout(deadline, self.next()).await.map_err(|_| {
+            // Of the request, not of the last word: a recorder may talk without end and never answer.
+            if requests != self.wire.client.requests() {
+                (requests, asked) = (self.wire.client.requests(), clock::now());
+            }
+            let left = deadline.saturating_sub(clock::now().saturating_duration_since(asked));
+            let next = timeout(left, self.next()).await;
+            let incoming = next.ok().filter(|_| !left.is_zero()).ok_or_else(|| {
                 lost(format!(
                     "no answer within {} ms ({:?})",
                     deadline.as_millis(),
@@ -246,7 +253,7 @@ impl Session {
             match incoming {
                 Incoming::Frame { channel, bytes } => {
                     early_bytes += bytes.len();
-                    if early_bytes > EARLY_BYTES_MAX {
+                    if early_bytes > EARLY_BYTES_MAX || early.len() >= EARLY_FRAMES_MAX {
                         return Err(lost("sends footage instead of an answer to PLAY").into());
                     }
                     early.push((channel, bytes));
@@ -442,10 +449,104 @@ fn refuses_headers(error: &ClientError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use seamline_routing::plan::Direction;
+    use seamline_routing::policy::Reaction;
+    use seamline_rtsp::sdp::Media;
     use tokio::net::TcpListener;
     use tokio::task::yield_now;
 
     use super::*;
+
+    const RESPONSE: Duration = Duration::from_millis(400);
+
+    fn order() -> Order {
+        let picture = Track {
+            media: Media::Video,
+            encoding: "H264".to_owned(),
+            clock_rate: 90_000,
+            channels: 1,
+            payload_type: 96,
+            fmtp: Vec::new(),
+            control: "trackID=1".to_owned(),
+            onvif_track: None,
+        };
+        Order {
+            remote: "1".into(),
+            from: Timestamp::EPOCH,
+            clock_offset_us: 0,
+            direction: Direction::Forward,
+            until: None,
+            live: false,
+            recorded_until: None,
+            recorded_from: None,
+            rate: 1.0,
+            frames: Frames::All,
+            tracks: [picture].into(),
+            wanted: [true].into(),
+            master: 0,
+            reaction: Reaction {
+                response: RESPONSE,
+                ..Reaction::default()
+            },
+        }
+    }
+
+    /// What becomes of a session at a recorder that says `word` again and again, and how long it takes.
+    async fn talked_to(word: &'static [u8], pause: Duration) -> (String, Duration) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let recorder = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            while stream.write_all(word).await.is_ok() {
+                tokio::time::sleep(pause).await;
+            }
+        });
+        let order = order();
+        let place = Place {
+            url: RtspUrl::parse(&format!("rtsp://127.0.0.1:{port}/1")).unwrap(),
+            credentials: None,
+            onvif: true,
+            play: request(&order, order.from, None),
+            by_url: None,
+        };
+        let begun = clock::now();
+        let opened = timeout(RESPONSE * 10, start(place, order)).await;
+        let refused = opened.expect("it is left").expect_err("it answers nothing");
+        recorder.abort();
+        let took = clock::now().saturating_duration_since(begun);
+        (refused.failure.detail, took)
+    }
+
+    #[tokio::test]
+    async fn who_talks_and_answers_nothing_is_left_in_time() {
+        let pause = RESPONSE / 8;
+        for word in [
+            &b"RTSP/1.0 100 Continue\r\nCSeq: 1\r\n\r\n"[..],
+            b"$\x09\x00\x00",
+            b"OPTIONS * RTSP/1.0\r\nCSeq: 7\r\n\r\n",
+            b"\r\n",
+        ] {
+            let (why, took) = talked_to(word, pause).await;
+            assert!(why.starts_with("no answer within"), "{why}");
+            assert!((RESPONSE..RESPONSE * 3).contains(&took), "{took:?}: {why}");
+        }
+    }
+
+    #[tokio::test]
+    async fn frames_instead_of_an_answer_are_kept_up_to_a_number() {
+        const EMPTY: [u8; 4 * 2048] = {
+            let mut frames = [0; 4 * 2048];
+            let mut at = 0;
+            while at < frames.len() {
+                frames[at] = b'$';
+                frames[at + 1] = 9;
+                at += 4;
+            }
+            frames
+        };
+        let (why, _) = talked_to(&EMPTY, Duration::ZERO).await;
+        assert_eq!(why, "sends footage instead of an answer to PLAY");
+    }
 
     /// Large segments let the window grow beyond what small ones leave room for; the last of those is dropped, and the window closes
     /// before it.
