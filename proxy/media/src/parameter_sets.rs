@@ -186,9 +186,13 @@ impl ParameterSets {
             let mut here = Contents::NONE;
             visit(codec, packet.payload, &mut fragments, |nal, meaning| {
                 here |= meaning;
+                // No more than are kept: a unit may hold a million, and each is held against those before it.
+                let of_kind = || found.iter().filter(|(of, _)| *of == meaning);
                 if let (Contents::VPS | Contents::SPS | Contents::PPS, Some(whole)) =
                     (meaning, nal.whole)
-                    && !found.contains(&(meaning, whole))
+                    && whole.len() <= SET_BYTES_MAX
+                    && of_kind().count() < SETS_MAX
+                    && of_kind().all(|(_, known)| *known != whole)
                 {
                     found.push((meaning, whole));
                 }
@@ -201,12 +205,7 @@ impl ParameterSets {
             let Some(known) = self.of_kind_mut(kind) else {
                 continue;
             };
-            let sent = || {
-                found
-                    .iter()
-                    .filter(|(of, nal)| *of == kind && nal.len() <= SET_BYTES_MAX)
-                    .take(SETS_MAX)
-            };
+            let sent = || found.iter().filter(|(of, _)| *of == kind);
             if sent().next().is_some()
                 && !sent()
                     .map(|(_, nal)| *nal)
@@ -410,5 +409,29 @@ mod tests {
             sets.add(Codec::H264, &[0x67, id]);
         }
         assert_eq!(sets.sps.len(), SETS_MAX);
+    }
+
+    /// Were each held against all before it, this would take minutes.
+    #[test]
+    fn a_unit_of_a_million_sets_costs_as_much_as_one_of_few() {
+        let mut data = Vec::new();
+        for id in 0..400_000_u32 {
+            data.extend_from_slice(&[0, 0, 1, 0x67]);
+            // No byte of it is zero, so that none is taken for a start code.
+            data.extend((0..4).map(|place| (id >> (5 * place)) as u8 & 0x1f | 0x20));
+        }
+        data.extend_from_slice(&[0, 0, 1, 0x65, 0x88, 0x84]);
+        let frame = Frame {
+            data: &data,
+            framing: Framing::AnnexB,
+            capture_us: 0,
+            rtp_time: 0,
+            sync: true,
+            flags: crate::Flags::NONE,
+        };
+        let unit = Packetizer::new(0, Codec::H264, 96).unit(&frame).unwrap();
+        let mut sets = h264();
+        assert!(sets.learn(Codec::H264, &unit.packets).changed);
+        assert_eq!((sets.sps.len(), &sets.pps[0][..]), (SETS_MAX, PPS));
     }
 }
