@@ -94,10 +94,14 @@ impl Device {
         let mut search = Search::start(self, "FindRecordings", request, within).await?;
         let outcome = loop {
             match search.next("GetRecordingSearchResults").await {
-                Ok(Some(page)) => found.extend(
-                    page.all("RecordingInformation")
-                        .filter_map(|listed| Recording::read(listed, listed.child("Source"))),
-                ),
+                Ok(Some(page)) => {
+                    let listed = page.all("RecordingInformation");
+                    let read = |listed| Recording::read(listed, Element::child(listed, "Source"));
+                    found.extend(listed.filter_map(read));
+                    if found.len() > RECORDINGS_MAX {
+                        break Err(ProbeError::protocol("more recordings than are read").into());
+                    }
+                }
                 Ok(None) => break Ok(found),
                 Err(error) => break Err(error),
             }
@@ -178,6 +182,10 @@ impl Device {
     }
 }
 
+/// Recordings of one device that are listed page by page.
+const RECORDINGS_MAX: usize = 20_000;
+/// Tracks of a recording that are looked at: each event is held against them.
+const TRACKS_MAX: usize = 64;
 /// Formats of one recording that are asked for.
 const SPANS_MAX: usize = 64;
 const SPAN_MIN: Duration = Duration::from_secs(1);
@@ -218,7 +226,11 @@ impl Information {
                 Some("Stopped" | "Removing" | "Removed") => Status::Stopped,
                 _ => Status::Unknown,
             },
-            tracks: listed.all("Track").map(Track::read).collect(),
+            tracks: listed
+                .all("Track")
+                .take(TRACKS_MAX)
+                .map(Track::read)
+                .collect(),
         })
     }
 

@@ -394,6 +394,34 @@ async fn a_device_without_that_list_is_searched_for_recordings() {
     );
 }
 
+#[tokio::test]
+async fn a_search_for_recordings_that_never_ends_is_ended() {
+    let device = device().await;
+    Mock::given(asked("GetRecordings"))
+        .respond_with(fault(400, "ter:ActionNotSupported", ""))
+        .with_priority(1)
+        .mount(&device)
+        .await;
+    answers(
+        &device,
+        "FindRecordings",
+        ok(&FOUND.replace("FindEvents", "FindRecordings")),
+    )
+    .await;
+    let listed = "<tt:RecordingInformation><tt:RecordingToken>R</tt:RecordingToken></tt:RecordingInformation>";
+    let page = format!(
+        "<tse:GetRecordingSearchResultsResponse><tse:ResultList><tt:SearchState>Searching</tt:SearchState>{}\
+        </tse:ResultList></tse:GetRecordingSearchResultsResponse>",
+        listed.repeat(2_500)
+    );
+    answers(&device, "GetRecordingSearchResults", ok(&page)).await;
+    // What cannot be listed is named by its token.
+    let token = recorder(&device).0.token(&"Gate".into()).await.unwrap();
+    assert_eq!(&*token, "Gate");
+    assert_eq!(bodies(&device, "GetRecordingSearchResults").await.len(), 9);
+    assert_eq!(bodies(&device, "EndSearch").await.len(), 1);
+}
+
 /// Answers 401 to all that show nothing, and what else is mounted to those that do.
 async fn demand_digest(device: &MockServer) {
     let challenge = ResponseTemplate::new(401)
@@ -590,6 +618,26 @@ async fn segments_are_asked_for_where_they_are_offered() {
     );
     assert!(coverage.growing() && recorder.shows_gaps());
     assert!(bodies(&device, "FindEvents").await.is_empty());
+}
+
+#[tokio::test]
+async fn a_page_that_comes_again_and_again_ends_the_listing() {
+    let device = device().await;
+    Mock::given(asked("GetServiceCapabilities"))
+        .respond_with(ok(
+            &CAPABILITIES.replace("MaxRecordings=\"4\"", "SegmentExport=\"true\"")
+        ))
+        .with_priority(1)
+        .mount(&device)
+        .await;
+    let page = "<trc:ListRecordedSegmentsResponse><trc:Results><trc:Segment><trc:StartTime>2026-01-02T00:00:00Z</trc:StartTime>\
+        <trc:EndTime>2026-01-02T01:00:00Z</trc:EndTime><trc:MediaType>video/mp4</trc:MediaType></trc:Segment>\
+        <trc:HasMoreResults>true</trc:HasMoreResults></trc:Results></trc:ListRecordedSegmentsResponse>";
+    answers(&device, "ListRecordedSegments", ok(page)).await;
+    let coverage = recorder(&device).coverage(question("REC7")).await.unwrap();
+    assert_eq!(coverage.periods().len(), 1);
+    assert!(!coverage.growing());
+    assert_eq!(bodies(&device, "ListRecordedSegments").await.len(), 2);
 }
 
 #[tokio::test]
