@@ -22,6 +22,8 @@ const MESSAGE_BYTES_MAX: usize = 2 * 1024 * 1024;
 const READ_BYTES: usize = 4 * 1024;
 /// Messages are put together until they come to this, then written.
 const WRITE_BYTES: usize = 128 * 1024;
+/// Messages without footage or requests in them (pings, and empty ones) that are read in one go.
+const EMPTY_MESSAGES_MAX: usize = 64;
 /// Bytes of a client's key before its base64 (RFC 6455 §4.1).
 const KEY_BYTES: usize = 16;
 
@@ -103,7 +105,7 @@ impl WebSocket {
 
     /// As [`Link::try_read`], one message at a time.
     pub(in crate::inbound) fn try_read(&mut self, into: &mut BytesMut) -> io::Result<usize> {
-        loop {
+        for _ in 0..EMPTY_MESSAGES_MAX {
             // Whether this message is the last that came is not told: the next read finds out.
             self.primed = false;
             match self.socket.read() {
@@ -128,6 +130,9 @@ impl WebSocket {
                 Err(error) => return Err(io::Error::new(ErrorKind::InvalidData, error)),
             }
         }
+        // There is more of it: it is read after everybody else had their turn.
+        self.primed = true;
+        Err(ErrorKind::WouldBlock.into())
     }
 
     /// As [`Link::try_write`]: a message a slice, since each is whole frames or one message of RTSP.

@@ -16,7 +16,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use seamline_xprotect::soap::RECORDER_PATH;
 use tokio::sync::{Mutex, watch};
 
-use super::super::super::http::{Watched, headers};
+use super::super::super::http::{Patient, Watched, headers};
 use super::super::super::link::Link;
 use super::super::Face;
 use super::super::bodies::{Gathered, gather};
@@ -82,7 +82,7 @@ pub(super) async fn serve(
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(BUFFER_BYTES_MAX)
         .max_header_size(HEAD_BYTES_MAX)
-        .serve_connection(TokioIo::new(link), service);
+        .serve_connection(TokioIo::new(Patient::new(link)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => Some(ended),
