@@ -348,3 +348,18 @@ fn an_endless_unit_is_dropped() {
     assert_eq!(captures(&units), [FRAME_US]);
     assert_eq!(assembler.counts().too_large, 1);
 }
+
+#[test]
+fn a_picture_of_the_smallest_packets_is_dropped_too() {
+    let mut recorder = Recorder::new();
+    recorder.at(0).send(IDR, false);
+    for _ in 0..20_000 {
+        recorder.send(P_REST, false);
+    }
+    recorder.at(FRAME_US).send(IDR, true);
+    recorder.at(2 * FRAME_US).send(P, true);
+    let mut assembler = assembler(Codec::H264, Markers::Ignored);
+    let (units, _) = push_all(&mut assembler, recorder.frames());
+    assert_eq!(captures(&units), [FRAME_US]);
+    assert_eq!(assembler.counts().too_large, 1);
+}

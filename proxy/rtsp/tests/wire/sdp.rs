@@ -5,7 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use proptest::prelude::*;
 use seamline_rtsp::headers::{ClockTime, Range};
 use seamline_rtsp::sdp::{
-    Description, Difference, Mapping, Media, SDP_BYTES_MAX, SdpError, TRACKS_MAX, Track, map_tracks,
+    Description, Difference, Mapping, Media, PARAMETERS_MAX, SDP_BYTES_MAX, SdpError, TRACKS_MAX,
+    Track, map_tracks,
 };
 
 const GSTREAMER: &str = "v=0\r\no=- 14047886211337127 1 IN IP4 127.0.0.1\r\ns=Session streamed with GStreamer\r\n\
@@ -128,6 +129,15 @@ fn refuses_what_is_no_description() {
 fn bounds_the_tracks() {
     let text = format!("v=0\r\n{}", "m=audio 0 RTP/AVP 0\r\n".repeat(200));
     assert_eq!(parse(&text).tracks.len(), TRACKS_MAX);
+}
+
+#[test]
+fn bounds_the_parameters() {
+    let text = format!(
+        "v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 {}\r\n",
+        "x=1;".repeat(1000)
+    );
+    assert_eq!(parse(&text).tracks[0].fmtp.len(), PARAMETERS_MAX);
 }
 
 #[test]

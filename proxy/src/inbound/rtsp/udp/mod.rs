@@ -321,3 +321,51 @@ impl Port {
         cx.waker().wake_by_ref();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+    const NEXT_DOOR: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
+    /// Sends a word to a port of ours; gives back the port that it was sent from.
+    fn say(from: IpAddr, to: u16) -> u16 {
+        let socket = std::net::UdpSocket::bind((from, 0)).unwrap();
+        socket.send_to(b"word", (HOME, to)).unwrap();
+        socket.local_addr().unwrap().port()
+    }
+
+    async fn take_in(datagrams: &mut Datagrams) {
+        let receive = poll_fn(|cx| {
+            datagrams.poll_receive(cx);
+            Poll::<()>::Pending
+        });
+        let _ = tokio::time::timeout(Duration::from_millis(100), receive).await;
+    }
+
+    #[tokio::test]
+    async fn the_client_alone_says_where_to_and_only_before_media_flows() {
+        let mut datagrams = Datagrams::new(HOME, 1);
+        let (media, control) = datagrams
+            .open(0, HOME, (5000, 5001), &UdpSettings::default())
+            .unwrap();
+        let to = |datagrams: &Datagrams| datagrams.lanes[0].as_ref().unwrap().rtp.to;
+        say(NEXT_DOOR, media);
+        say(NEXT_DOOR, control);
+        take_in(&mut datagrams).await;
+        assert_eq!((to(&datagrams), datagrams.heard()), (5000, None));
+        let shown = say(HOME, media);
+        say(HOME, control);
+        take_in(&mut datagrams).await;
+        assert_eq!(to(&datagrams), shown);
+        assert!(datagrams.heard().is_some());
+        datagrams.begun = true;
+        say(HOME, media);
+        take_in(&mut datagrams).await;
+        assert_eq!(to(&datagrams), shown);
+    }
+}
