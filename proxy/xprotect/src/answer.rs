@@ -79,6 +79,16 @@ impl Answer {
         }
     }
 
+    /// The number of the request that it answers; `None` of what nobody asked for.
+    pub const fn request_id(&self) -> Option<i64> {
+        match self {
+            Self::Connected(Connected { request_id, .. })
+            | Self::Alarms { request_id, .. }
+            | Self::Other { request_id, .. } => Some(*request_id),
+            Self::Status { .. } => None,
+        }
+    }
+
     fn response(root: &Element) -> Self {
         let request_id = number(root, "requestid").unwrap_or(0);
         let method = root.text("methodname").unwrap_or_default().to_owned();

@@ -414,6 +414,32 @@ impl Leg {
     }
 }
 
+/// What is passed on.
+impl Leg {
+    /// What it answers to a client's own words; see [`Wire::pass`].
+    pub(super) async fn pass(
+        &mut self,
+        document: &[u8],
+        from_ms: Option<i64>,
+        opening: &Opening,
+    ) -> Result<Reply, Fail> {
+        loop {
+            let (wire, was_there) = self.wire(opening).await?;
+            match wire.pass(document, from_ms, opening.reaction).await {
+                // It closed a connection that was idle: another one tells.
+                Err(Fail::Lost(why)) if was_there && why != SILENT => self.wire = None,
+                Err(error) => {
+                    if !matches!(error, Fail::Said { .. }) {
+                        self.wire = None;
+                    }
+                    return Err(error);
+                }
+                Ok(reply) => return Ok(reply),
+            }
+        }
+    }
+}
+
 impl Drop for Leg {
     fn drop(&mut self) {
         if let Some(opening) = &self.opening {

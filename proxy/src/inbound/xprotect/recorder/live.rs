@@ -1,6 +1,9 @@
 //! What the camera sees now, relayed from the recorder that the client means; from another site while that is lost, where the
 //! operator allows it.
+//!
+//! Pictures go on while a client shows another token, moves the camera, or asks what nobody here knows.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,12 +11,12 @@ use seamline_xprotect::{Answer, Call, ImageHead, Incoming, Method, relay};
 
 use super::client::{Client, Gone};
 use super::leg::{Fail, Leg, Opening};
-use super::session::{Session, answered};
+use super::session::{Outcome, Session, answered};
 
 /// Recorders say something at least every five seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(7);
-/// Sites that are tried for one `live`.
-const TRIES_MAX: usize = 16;
+/// Calls during `live` that are not answered yet.
+const ASIDES_MAX: usize = 64;
 
 /// Why live pictures end.
 pub(super) enum Over {
@@ -23,6 +26,22 @@ pub(super) enum Over {
     Gone(Gone),
     /// There are none any more.
     Close(String),
+}
+
+/// Why a site's pictures are not passed on for now.
+enum Halt {
+    Over(Over),
+    /// The client asked what is no matter of this site; its pictures go on behind that.
+    Aside(Bytes),
+}
+
+/// What is under way at one site.
+#[derive(Default)]
+struct Feed {
+    has_begun: bool,
+    head: Option<ImageHead>,
+    /// What was asked in between, by its number there, with the number that its answer is to have.
+    asides: VecDeque<(i64, i64)>,
 }
 
 /// Sends live pictures until the client asks for something else.
@@ -36,20 +55,29 @@ pub(super) async fn serve(
         return Over::Close("the user may not see it live".to_owned());
     }
     let (_, home, _) = session.live_parts();
-    let mut site = home;
+    let (mut site, mut feed) = (home, Feed::default());
     let mut failed = Vec::new();
-    for _ in 0..TRIES_MAX {
+    loop {
         let (legs, _, opening) = session.live_parts();
         let Some(leg) = legs.get_mut(site) else {
             break;
         };
-        let outcome = relay(client, leg, opening, id, document).await;
-        // Pictures that were on their way would be taken for answers to what follows.
-        leg.drop_wire();
-        let error = match outcome {
-            Ok(over) => return over,
-            Err(error) => error,
+        // Pictures that were on their way would be taken for answers to what follows: their connection ends with them.
+        let error = match relay(client, leg, opening, id, document, &mut feed).await {
+            Ok(Halt::Aside(call)) => match aside(client, session, &call).await {
+                Ok(()) => continue,
+                Err(over) => return over,
+            },
+            Ok(Halt::Over(over)) => {
+                leg.drop_wire();
+                return over;
+            }
+            Err(error) => {
+                leg.drop_wire();
+                error
+            }
         };
+        feed = Feed::default();
         if session.take(site, Err(error.clone())).is_err() {
             return Over::Close("its recorder does not let it in any more".to_owned());
         }
@@ -67,47 +95,69 @@ pub(super) async fn serve(
     Over::Close("no site has it live".to_owned())
 }
 
+/// Answers what is asked of the recorder that is meant, while another one's pictures are sent.
+async fn aside(client: &mut Client, session: &mut Session, document: &Bytes) -> Result<(), Over> {
+    let call = Call::parse(document).map_err(|error| Over::Gone(error.into()))?;
+    match session
+        .answer(call.request_id, &call.method, document)
+        .await
+    {
+        Outcome::Send(pieces) => client.send(&pieces).await.map_err(Over::Gone),
+        Outcome::Refuse(answer) => client.send(&[answer]).await.map_err(Over::Gone),
+        Outcome::Nothing => Ok(()),
+        Outcome::Close(why) => Err(Over::Close(why)),
+    }
+}
+
 async fn relay(
     client: &mut Client,
     leg: &mut Leg,
     opening: &Opening,
     id: i64,
     document: &Bytes,
-) -> Result<Over, Fail> {
-    let shift_ms = leg.shift_ms();
+    feed: &mut Feed,
+) -> Result<Halt, Fail> {
+    let (shift_ms, is_meant) = (leg.shift_ms(), leg.copy.is_primary);
     let (wire, _) = leg.wire(opening).await?;
-    let number = wire.server.number();
-    let asked = relay::numbered(document, number);
-    wire.server
-        .send(&asked.map_err(|error| Fail::Barred(error.to_string()))?);
-    let mut head: Option<ImageHead> = None;
-    // A token that is renewed in between, and the number that its answer is to have.
-    let mut updates: Vec<i64> = Vec::new();
+    let numbered = |document: &Bytes, number: i64| {
+        relay::numbered(document, number).map_err(|error| Fail::Barred(error.to_string()))
+    };
+    if !feed.has_begun {
+        let number = wire.server.number();
+        wire.server.send(&numbered(document, number)?);
+        feed.has_begun = true;
+    }
     loop {
         let incoming = tokio::select! {
             incoming = tokio::time::timeout(SILENCE_MAX, wire.server.next()) => incoming,
             call = client.call(None) => {
                 let call = match call {
                     Ok(call) => call,
-                    Err(gone) => return Ok(Over::Gone(gone)),
+                    Err(gone) => return Ok(Halt::Over(Over::Gone(gone))),
                 };
                 match Call::parse(&call) {
-                    Ok(Call { request_id, method: Method::ConnectUpdate(_) }) => {
+                    Ok(Call { method, .. }) if is_aside(&method) && !is_meant => {
+                        return Ok(Halt::Aside(call));
+                    }
+                    Ok(Call { request_id, method }) if is_aside(&method) => {
+                        if feed.asides.len() >= ASIDES_MAX {
+                            let why = "too many calls wait for their answer".to_owned();
+                            return Ok(Halt::Over(Over::Close(why)));
+                        }
                         let number = wire.server.number();
-                        let asked = relay::numbered(&call, number);
-                        wire.server.send(&asked.map_err(|error| Fail::Barred(error.to_string()))?);
-                        updates.push(request_id);
+                        wire.server.send(&numbered(&call, number)?);
+                        feed.asides.push_back((number, request_id));
                         continue;
                     }
-                    Ok(_) => return Ok(Over::Asked(call)),
-                    Err(error) => return Ok(Over::Gone(error.into())),
+                    Ok(_) => return Ok(Halt::Over(Over::Asked(call))),
+                    Err(error) => return Ok(Halt::Over(Over::Gone(error.into()))),
                 }
             }
         };
         let incoming = incoming.map_err(|_| Fail::Lost("live pictures stopped".to_owned()))?;
         let pieces = match incoming.map_err(|error| Fail::Lost(error.to_string()))? {
             Incoming::Head(told) => {
-                head = Some(told);
+                feed.head = Some(told);
                 continue;
             }
             Incoming::Body(_) => continue,
@@ -115,13 +165,16 @@ async fn relay(
                 Ok(Answer::Status { .. }) => {
                     vec![document, Bytes::from_static(seamline_xprotect::TERMINATOR)]
                 }
-                Ok(Answer::Connected(_)) if !updates.is_empty() => {
-                    vec![answered(&document, updates.remove(0))]
+                said => {
+                    let told = said.ok().and_then(|answer| answer.request_id());
+                    let mut asides = feed.asides.iter();
+                    let aside = asides.position(|(number, _)| Some(*number) == told);
+                    let aside = aside.and_then(|aside| feed.asides.remove(aside));
+                    vec![answered(&document, aside.map_or(id, |(_, theirs)| theirs))]
                 }
-                _ => vec![answered(&document, id)],
             },
             Incoming::End => {
-                let Some(told) = head.take() else {
+                let Some(told) = feed.head.take() else {
                     return Err(Fail::Lost("an answer without a head".to_owned()));
                 };
                 let moved = |ms: Option<i64>| ms.map(|ms| ms - shift_ms);
@@ -144,7 +197,17 @@ async fn relay(
             }
         };
         if let Err(gone) = client.send(&pieces).await {
-            return Ok(Over::Gone(gone));
+            return Ok(Halt::Over(Over::Gone(gone)));
         }
+    }
+}
+
+/// What may be asked while live pictures go on: everything that asks for no others, and does not end them. `alarms` are those of all
+/// sites, which is no matter of this connection.
+fn is_aside(method: &Method) -> bool {
+    match method {
+        Method::ConnectUpdate(_) => true,
+        Method::Other(name) => !name.eq_ignore_ascii_case("alarms"),
+        _ => false,
     }
 }

@@ -122,9 +122,29 @@ impl Reply {
         Ok(reply)
     }
 
+    /// As the recorder has it: what is in it, nobody here knows.
+    pub(super) fn as_told(head: ImageHead, kept: Vec<Kept>) -> Self {
+        Reply {
+            head,
+            pieces: kept.into_iter().map(|piece| piece.bytes).collect(),
+            unit: None,
+            codec: None,
+        }
+    }
+
     /// Memory that it holds.
     pub(super) fn bytes(&self) -> usize {
         self.pieces.iter().map(Bytes::len).sum()
+    }
+
+    /// As the recorder told it, but for the client's own number.
+    pub(super) fn passed(&self, id: i64) -> Vec<Bytes> {
+        let head = ImageHead {
+            request_id: Some(id),
+            ..self.head.clone()
+        };
+        let head = std::iter::once(Bytes::from(head.write()));
+        head.chain(self.pieces.iter().cloned()).collect()
     }
 
     /// As the client gets it: its own number, and the neighbours that the unit has on the timeline.

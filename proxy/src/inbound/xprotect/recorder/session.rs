@@ -1,6 +1,7 @@
 //! One device as one client plays it: its sites, where the client is, and who answers which of its calls.
 
 mod admission;
+mod alone;
 mod pictures;
 
 use std::net::SocketAddr;
@@ -89,6 +90,16 @@ impl Session {
 
     /// Answers a call that is not about live pictures.
     pub(super) async fn answer(&mut self, id: i64, method: &Method, document: &Bytes) -> Outcome {
+        if self.is_alone() {
+            match method {
+                Method::ConnectUpdate(_)
+                | Method::Stop
+                | Method::Connect(_)
+                | Method::Live { .. } => {}
+                Method::Other(name) => return self.relay(id, name, document).await,
+                _ => return self.passed(id, method, document).await,
+            }
+        }
         let ask = match method {
             Method::Goto { time_ms, .. } => Ask::At(*time_ms),
             Method::Begin => Ask::First,
@@ -105,10 +116,7 @@ impl Session {
             Method::Other(name) if name.eq_ignore_ascii_case("alarms") => {
                 return self.alarms(id, document).await;
             }
-            Method::Other(name) => {
-                let name = name.clone();
-                return self.relay(id, &name, document).await;
-            }
+            Method::Other(name) => return self.relay(id, name, document).await,
             // They are no questions, or were seen to before.
             Method::Stop | Method::Connect(_) | Method::Live { .. } => return Outcome::Nothing,
         };

@@ -8,7 +8,9 @@ use seamline_probes::ProbeError;
 use seamline_probes::xprotect::{ImageServer, Site, Token};
 use seamline_routing::policy::Reaction;
 use seamline_xprotect::merge::{Seek, Unit};
-use seamline_xprotect::{Answer, Call, Capabilities, Connected, Extras, Incoming, Method, Pass};
+use seamline_xprotect::{
+    Answer, Call, Capabilities, Connected, Extras, ImageHead, Incoming, Kept, Method, Pass, relay,
+};
 use tokio::time::timeout;
 
 use super::super::passes::Key;
@@ -205,6 +207,45 @@ impl Wire {
         begun: &AtomicBool,
     ) -> Result<Reply, Fail> {
         let id = self.server.ask(method);
+        let (head, kept, span) = self.whole(id, reaction, begun).await?;
+        let reply = Reply::new(head, kept, &span, shift_ms)?;
+        self.position_ms = reply.unit.map(|unit| unit.start_ms);
+        Ok(reply)
+    }
+
+    /// Asks with what the client said; the answer is whole, and nothing in it is judged. A step goes on from the unit that the
+    /// client had last, also where this connection has not sent that one.
+    pub(super) async fn pass(
+        &mut self,
+        document: &[u8],
+        from_ms: Option<i64>,
+        reaction: Reaction,
+    ) -> Result<Reply, Fail> {
+        self.update(reaction).await?;
+        let begun = AtomicBool::new(false);
+        if let Some(time_ms) = from_ms.filter(|from_ms| self.position_ms != Some(*from_ms)) {
+            let id = self.server.ask(Method::Goto {
+                time_ms,
+                extras: Extras::default(),
+            });
+            self.whole(id, reaction, &begun).await?;
+        }
+        let id = self.server.number();
+        let asked =
+            relay::numbered(document, id).map_err(|error| Fail::Barred(error.to_string()))?;
+        self.server.send(&asked);
+        let (head, kept, _) = self.whole(id, reaction, &begun).await?;
+        self.position_ms = head.current_ms;
+        Ok(Reply::as_told(head, kept))
+    }
+
+    /// The whole of an answer with pictures.
+    async fn whole(
+        &mut self,
+        id: i64,
+        reaction: Reaction,
+        begun: &AtomicBool,
+    ) -> Result<(ImageHead, Vec<Kept>, Span), Fail> {
         let (mut head, mut bytes, mut span) = (None, 0, Span::default());
         loop {
             match self.incoming(reaction).await? {
@@ -241,9 +282,7 @@ impl Wire {
         if kept.len() > PIECES_MAX {
             return Err(Fail::Wrong("sends too many parts in one answer".to_owned()));
         }
-        let reply = Reply::new(head, kept, &span, shift_ms)?;
-        self.position_ms = reply.unit.map(|unit| unit.start_ms);
-        Ok(reply)
+        Ok((head, kept, span))
     }
 
     /// The next thing it sends: soon, and without a pause once it has begun.
