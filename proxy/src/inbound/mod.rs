@@ -1,5 +1,6 @@
 //! Towards clients: one port, told apart by first bytes, and one folder a protocol that they speak.
 
+mod bodies;
 mod greet;
 mod hall;
 mod http;
@@ -16,4 +17,4 @@ pub use rtsp::UdpSettings;
 pub use rtsp::{Alias, Dialects};
 pub(crate) use rtsp::{is_reserved, vendors};
 pub use tls::{Certificates, TlsError};
-pub use xprotect::{FaceSettings, Faces, PortSettings, Server};
+pub use xprotect::{Doors, FaceSettings, Faces, PortSettings, Server};

@@ -20,6 +20,8 @@ pub struct Asked {
     pub recorders: Vec<String>,
     /// SOAP 1.2, in which it wants its answer.
     pub is_12: bool,
+    /// Of a [lasting](is_lasting) operation: what else is said, in one spelling, without the token.
+    pub rest: String,
 }
 
 impl Asked {
@@ -32,7 +34,15 @@ impl Asked {
             .flat_map(Element::children)
             .filter_map(Element::value);
         let recorders = asked.text("recorderId").into_iter().chain(listed);
+        let mut rest = String::new();
+        if is_lasting(asked.name()) {
+            let parameters = asked.children();
+            for parameter in parameters.filter(|parameter| !PERSONAL.contains(&parameter.name())) {
+                spell(parameter, &mut rest);
+            }
+        }
         Ok(Self {
+            rest,
             operation: asked.name().to_owned(),
             token: text("token").or_else(|| text("currentToken")),
             instance: text("instanceId"),
@@ -42,6 +52,28 @@ impl Asked {
                 .any(|window| window == SOAP_12.as_bytes()),
         })
     }
+}
+
+/// Whether an operation tells what lasts, and changes nothing: what it told last may be told again while nobody else can.
+pub fn is_lasting(operation: &str) -> bool {
+    LASTING.contains(&operation)
+}
+
+/// The answer of a search that finds nothing, to who looks for marks and events on a timeline while nobody knows of any; `None` of what
+/// must not be answered so. Restricted media is not among it: nothing found would be nothing restricted.
+pub fn finds_nothing(operation: &str) -> Option<Vec<u8>> {
+    let known = SEARCHES.iter().find(|(name, ..)| *name == operation);
+    known.map(|(_, response, result)| nothing(response, Some(result)))
+}
+
+fn spell(element: &Element, into: &mut String) {
+    into.push_str(element.name());
+    into.push('(');
+    into.push_str(element.value().unwrap_or_default());
+    for child in element.children() {
+        spell(child, into);
+    }
+    into.push(')');
 }
 
 /// Without the token.
@@ -160,8 +192,17 @@ pub fn in_version(answer: String, is_12: bool) -> String {
 
 /// Says no to a client, as management servers do.
 pub fn refusal(text: &str) -> Vec<u8> {
+    fault("s:51000", text)
+}
+
+/// Says that there is no answer.
+pub fn failure(text: &str) -> Vec<u8> {
+    fault("s:Server", text)
+}
+
+fn fault(code: &str, text: &str) -> Vec<u8> {
     let fault = Fault {
-        code: "s:51000".to_owned(),
+        code: code.to_owned(),
         text: text.to_owned(),
         number: None,
     };
@@ -173,6 +214,74 @@ pub fn refusal(text: &str) -> Vec<u8> {
 const SOAP_11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
 const SOAP_12: &str = "http://www.w3.org/2003/05/soap-envelope";
 const RECORDERS_MAX: usize = 1000;
+/// Of the session, and not of what is asked.
+const PERSONAL: [&str; 3] = ["token", "currentToken", "instanceId"];
+/// Views, profiles, settings and versions.
+const LASTING: [&str; 19] = [
+    "CheckSmartClientVersion",
+    "GetClientProfile",
+    "GetClientProfile2",
+    "GetClientProfile3",
+    "GetCustomSettingDataGlobal",
+    "GetCustomSettingDataGlobal2",
+    "GetCustomSettingDataUser",
+    "GetCustomSettingDataUser2",
+    "GetPresets",
+    "GetProductInfo",
+    "GetServerVersion",
+    "GetServices",
+    "GetSmartClientVersion",
+    "GetSystemLicenseInfo",
+    "GetUserInfo",
+    "GetVersion",
+    "GetViewGroupData",
+    "GetViewGroups",
+    "GetVmoServicesList",
+];
+/// With response and result.
+const SEARCHES: [(&str, &str, &str); 9] = [
+    (
+        "AlertsGetAroundWithSpan",
+        "AlertsGetAroundWithSpanResponse",
+        "AlertsGetAroundWithSpanResult",
+    ),
+    (
+        "BookmarkSearchFromBookmark",
+        "BookmarkSearchFromBookmarkResponse",
+        "BookmarkSearchFromBookmarkResult",
+    ),
+    (
+        "BookmarkSearchFromBookmark2",
+        "BookmarkSearchFromBookmark2Response",
+        "BookmarkSearchFromBookmark2Result",
+    ),
+    (
+        "BookmarkSearchTime",
+        "BookmarkSearchTimeResponse",
+        "BookmarkSearchTimeResult",
+    ),
+    (
+        "BookmarkSearchTime2",
+        "BookmarkSearchTime2Response",
+        "BookmarkSearchTime2Result",
+    ),
+    (
+        "GetDevicesDisabled",
+        "GetDevicesDisabledResponse",
+        "GetDevicesDisabledResult",
+    ),
+    (
+        "MarkedDataSearch",
+        "MarkedDataSearchResponse",
+        "MarkedDataSearchResult",
+    ),
+    (
+        "MarkedDataSearch2",
+        "MarkedDataSearch2Response",
+        "MarkedDataSearch2Result",
+    ),
+    ("QueryChanges", "QueryChangesResponse", "QueryChangesResult"),
+];
 
 #[cfg(test)]
 mod tests {
@@ -201,6 +310,40 @@ mod tests {
             (asked.token.as_deref(), asked.recorders.len()),
             (Some("t"), 2)
         );
+    }
+
+    #[test]
+    fn what_lasts_is_asked_the_same_in_any_spelling_and_by_any_token() {
+        let asked = |envelope: &str, prefix: &str, token: &str, group: &str| {
+            let text = format!(
+                "<e:Envelope xmlns:e='{envelope}'><e:Header><a>{token}</a></e:Header><e:Body> <{prefix}GetViewGroupData xmlns:n='x'>\n\
+                 <{prefix}token>{token}</{prefix}token><{prefix}viewGroupId> {group} </{prefix}viewGroupId></{prefix}GetViewGroupData>\
+                 </e:Body></e:Envelope>"
+            );
+            Asked::read(text.as_bytes()).unwrap().rest
+        };
+        let one = asked(SOAP_11, "n:", "T1", "g1");
+        assert_eq!(one, "viewGroupId(g1)");
+        assert_eq!(asked(SOAP_12, "", "T2", "g1"), one);
+        assert_ne!(asked(SOAP_11, "", "T1", "g2"), one);
+        let login = Asked::read(&crate::login::login("i1", "TOKEN#1")).unwrap();
+        assert_eq!(login.rest, "", "nothing of what does not last is kept");
+    }
+
+    #[test]
+    fn only_searches_for_marks_find_nothing() {
+        let found = finds_nothing("BookmarkSearchTime").unwrap();
+        let result = soap::result(&found, "BookmarkSearchTime", Limits::ANSWER).unwrap();
+        assert_eq!(result.unwrap().children().count(), 0);
+        for operation in ["RestrictedMediaQueryAll", "BookmarkCreate", "GetViewGroups"] {
+            assert_eq!(finds_nothing(operation), None, "{operation}");
+        }
+        for (operation, response, result) in SEARCHES {
+            assert_eq!(response, format!("{operation}Response"));
+            assert_eq!(result, format!("{operation}Result"));
+        }
+        let failed = soap::result(&failure("down"), "X", Limits::ANSWER);
+        assert!(matches!(failed, Err(SoapError::Fault(fault)) if fault.code == "s:Server"));
     }
 
     #[test]

@@ -34,8 +34,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 pub(super) use head::{Head, HeadError};
+pub(super) use passthrough::headers;
 pub use passthrough::{Rule, Target};
-pub(super) use passthrough::{Watched, both_ways, headers};
 pub(super) use patience::Patient;
 pub(super) use service::Service;
 pub use settings::{Cors, HttpSettings};

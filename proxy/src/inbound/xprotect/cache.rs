@@ -22,8 +22,10 @@ use crate::clock;
 pub(super) const AGE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Longest file. An answer in JSON may be somewhat longer than as it came.
 const FILE_BYTES_MAX: u64 = 2 * configuration::LIMITS.bytes as u64;
-/// Most files; behind that the oldest goes.
+/// Most files of a kind; behind that the oldest of the kind goes.
 const FILES_MAX: usize = 2000;
+/// What is told again as it was is written again when it is this old.
+const SAME_AGAIN: Duration = Duration::from_secs(86_400);
 
 /// A folder of answers.
 #[derive(Debug, Clone)]
@@ -41,6 +43,14 @@ pub(super) struct Kept<T> {
     /// Unix microseconds.
     pub(super) at_us: i64,
     pub(super) what: T,
+}
+
+impl<T> Kept<T> {
+    /// How far from now it was written, whichever way the clock was set since.
+    fn age(&self) -> Option<Duration> {
+        let age_us = clock::wall().as_micros().checked_sub(self.at_us)?;
+        Some(Duration::from_micros(age_us.unsigned_abs()))
+    }
 }
 
 impl Cache {
@@ -81,7 +91,7 @@ impl Cache {
             if bytes.len() as u64 > FILE_BYTES_MAX {
                 return Err(io::Error::other("longer than is kept"));
             }
-            write(&folder, &path, &bytes)
+            write(&folder, &path, kind, &bytes)
         });
         match written.await {
             Ok(Ok(())) => {}
@@ -92,21 +102,39 @@ impl Cache {
         }
     }
 
+    /// As [`Self::keep`], where it says something new: clients ask for some things each time they log in.
+    pub(super) async fn keep_news(&self, kind: &'static str, of: &str, what: String) {
+        let known: Option<Kept<String>> = self.read(kind, of).await;
+        let is_known = known.is_some_and(|known| {
+            known.what == what && known.age().is_some_and(|age| age < SAME_AGAIN)
+        });
+        if !is_known {
+            self.keep(kind, of, what).await;
+        }
+    }
+
     /// What was kept, unless it is too old.
     pub(super) async fn kept<T: DeserializeOwned + Send + 'static>(
         &self,
         kind: &'static str,
         of: &str,
     ) -> Option<T> {
+        self.read(kind, of).await.map(|kept| kept.what)
+    }
+
+    async fn read<T: DeserializeOwned + Send + 'static>(
+        &self,
+        kind: &'static str,
+        of: &str,
+    ) -> Option<Kept<T>> {
         let (path, of) = (self.path(kind, of), of.to_owned());
         let read = tokio::task::spawn_blocking(move || {
             let mut bytes = Vec::new();
             let file = File::open(path).ok()?;
             file.take(FILE_BYTES_MAX).read_to_end(&mut bytes).ok()?;
             let kept: Kept<T> = serde_json::from_slice(&bytes).ok()?;
-            let age_us = clock::wall().as_micros().saturating_sub(kept.at_us);
-            let fresh = age_us.unsigned_abs() <= AGE_MAX.as_micros() as u64;
-            (kept.of == of && fresh).then_some(kept.what)
+            let is_young = kept.age().is_some_and(|age| age <= AGE_MAX);
+            (kept.of == of && is_young).then_some(kept)
         });
         read.await.ok().flatten()
     }
@@ -134,7 +162,7 @@ impl Cache {
 }
 
 /// Whole or not at all.
-fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn write(folder: &Path, path: &Path, kind: &str, bytes: &[u8]) -> io::Result<()> {
     let random: u64 = rand::random();
     let beside = folder.join(format!(".{random:016x}.part"));
     let written = (|| {
@@ -151,15 +179,18 @@ fn write(folder: &Path, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let _ = fs::remove_file(&beside);
         return written;
     }
-    make_room(folder)
+    make_room(folder, kind)
 }
 
-/// Removes the oldest files where there are too many.
-fn make_room(folder: &Path) -> io::Result<()> {
+/// Removes the oldest files of a kind where there are too many.
+fn make_room(folder: &Path, kind: &str) -> io::Result<()> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
-        if entry.path().extension().is_some_and(|ext| ext == "json") {
+        let name = entry.file_name();
+        let own = name.to_str().and_then(|name| name.strip_prefix(kind));
+        let is_json = entry.path().extension().is_some_and(|ext| ext == "json");
+        if is_json && own.is_some_and(|own| own.starts_with('-')) {
             files.push((entry.metadata()?.modified()?, entry.path()));
         }
     }
@@ -198,6 +229,23 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         cache.forget("user", "../../etc/passwd").await;
         assert_eq!(cache.kept::<String>("user", "../../etc/passwd").await, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_no_news_is_not_written_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(folder.path(), "http://a").unwrap();
+        cache.keep_news("said", "guard", "one".to_owned()).await;
+        let path = cache.path("said", "guard");
+        let written = fs::read(&path).unwrap();
+        cache.keep_news("said", "guard", "one".to_owned()).await;
+        assert_eq!(fs::read(&path).unwrap(), written);
+        cache.keep_news("said", "guard", "two".to_owned()).await;
+        let kept = cache.kept::<String>("said", "guard").await;
+        assert_eq!(kept.as_deref(), Some("two"));
+        // Of another kind, whose files count by themselves.
+        make_room(folder.path(), "sai").unwrap();
+        assert!(path.exists());
     }
 
     #[tokio::test]

@@ -4,16 +4,16 @@
 //! recorder goes to the next one; one that may have, only when doing it twice is doing it once (RFC 9110 §9.2.2) and its
 //! body is at hand. Once the head of an answer has come, there is no other.
 
-mod body;
 pub(in crate::inbound) mod headers;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequestParts, Request, State};
 use axum::response::{IntoResponse, Response};
-use hyper::body::Incoming;
+use http_body_util::{BodyExt, Limited};
+use hyper::body::{Body as HttpBody, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper::{Method, StatusCode};
 use hyper_util::rt::TokioIo;
@@ -21,8 +21,7 @@ use seamline_probes::{RecorderHealth, Relay, RelayBody, RelayError, RelayHead};
 use seamline_routing::{HealthState, RecorderId, SiteId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-use self::body::at_hand;
-pub(in crate::inbound) use self::body::{Watched, both_ways};
+use super::super::bodies::{Watched, both_ways};
 use super::errors::Problem;
 use super::gate::Visitor;
 use super::service::{Face, Guest};
@@ -31,6 +30,8 @@ use crate::clock;
 
 /// The head of an answer must have come this long after the request was sent whole.
 const ANSWER_MAX: Duration = Duration::from_secs(8);
+/// A request's body up to this length is kept until its answer comes, so that it can be sent again.
+const KEPT_BYTES_MAX: u64 = 64 * 1024;
 /// A body of a client may pause this long.
 const UPLOAD_IDLE_MAX: Duration = Duration::from_secs(30);
 /// A recorder's body may pause this long: alarm streams are silent where nothing happens.
@@ -309,9 +310,11 @@ async fn once(
     // The time for an answer begins when nothing is left to send.
     let (sent, all_sent) = oneshot::channel::<()>();
     let body = match body {
-        RelayBody::Stream(body) => RelayBody::Stream(http_body_util::BodyExt::boxed_unsync(
-            Watched::new(body, UPLOAD_IDLE_MAX, Some(sent)),
-        )),
+        RelayBody::Stream(body) => RelayBody::Stream(BodyExt::boxed_unsync(Watched::new(
+            body,
+            UPLOAD_IDLE_MAX,
+            Some(sent),
+        ))),
         whole @ RelayBody::Whole(_) => {
             drop(sent);
             whole
@@ -324,6 +327,22 @@ async fn once(
     tokio::select! {
         answer = target.relay.send(head, body) => answer.map_err(Failure::Relay),
         () = late => Err(Failure::Late),
+    }
+}
+
+/// Reads a short body whole; leaves a long one, or one of unknown length, to be read as it is sent.
+async fn at_hand(body: Body, patience: Duration) -> Result<RelayBody, Problem> {
+    match HttpBody::size_hint(&body).exact() {
+        Some(0) => Ok(RelayBody::Whole(Bytes::new())),
+        Some(length) if length <= KEPT_BYTES_MAX => {
+            let whole = Limited::new(body, KEPT_BYTES_MAX as usize).collect();
+            let read = tokio::time::timeout(patience, whole).await;
+            let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come");
+            let body = read.map_err(late)?;
+            let body = body.map_err(|_| Problem::bad_request("the body ended early"))?;
+            Ok(RelayBody::Whole(body.to_bytes()))
+        }
+        _ => Ok(RelayBody::Stream(body.map_err(Into::into).boxed_unsync())),
     }
 }
 

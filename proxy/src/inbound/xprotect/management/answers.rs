@@ -10,7 +10,7 @@ use hyper::header::{
     SET_COOKIE,
 };
 use hyper::{HeaderMap, Method, Response, StatusCode};
-use seamline_xprotect::asked::Asked;
+use seamline_xprotect::asked::{self, Asked};
 use seamline_xprotect::configuration::{self, Configuration};
 use seamline_xprotect::login::{Access, Refusal, Session};
 use seamline_xprotect::rewrite::readdressed;
@@ -18,12 +18,13 @@ use seamline_xprotect::rights::Rights;
 use seamline_xprotect::soap::{self, SoapError};
 use url::form_urlencoded;
 
+use super::super::super::bodies::{Gathered, Watched, gather};
 use super::super::super::http::headers;
-use super::super::bodies::{Gathered, gather};
 use super::super::cache::AGE_MAX;
 use super::super::passes::{Issuer, Pass, origin_of};
 use super::errand::Errand;
-use super::leaks::{Scan, Scanned};
+use super::leaks::{Look, Scan};
+use super::schemes;
 use super::who::{self, Verdict};
 use super::{Answered, Call, DOWNLOAD_REST_MAX, Refused, STREAM_REST_MAX, Visit};
 use crate::clock;
@@ -42,6 +43,7 @@ impl Visit {
         let (mut parts, body) = answer.into_parts();
         headers::strip(&mut parts.headers);
         self.lead_here(call, &mut parts.headers);
+        self.offer_ntlm(call, parts.status, &mut parts.headers);
         let status = parts.status;
         let bytes_max = call.errand.answer_bytes_max();
         let is_text = is_text(&parts.headers);
@@ -100,15 +102,16 @@ impl Visit {
         B: hyper::body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let scan = if is_read { self.scan() } else { None };
-        let leaks = Arc::clone(&self.face.office.leaks);
-        Body::new(Scanned::new(
-            body,
-            STREAM_REST_MAX,
+        let body = Watched::new(body, STREAM_REST_MAX, None);
+        let Some(scan) = self.scan().filter(|_| is_read) else {
+            return Body::new(body);
+        };
+        let look = Look {
             scan,
-            leaks,
-            call.path().to_owned(),
-        ))
+            leaks: Arc::clone(&self.face.office.leaks),
+            path: call.path().to_owned(),
+        };
+        look.through(body)
     }
 
     /// Headers that would lead a client to the server itself.
@@ -141,6 +144,16 @@ impl Visit {
                 );
             }
         }
+    }
+
+    /// Where a ticket of Kerberos was refused, which was for another name than the server's own: what its client can do besides.
+    pub(super) fn offer_ntlm(&self, call: &Call, status: StatusCode, headers: &mut HeaderMap) {
+        let shown = call.shown.as_deref().unwrap_or_default();
+        if status != StatusCode::UNAUTHORIZED || !schemes::is_kerberos(shown) {
+            return;
+        }
+        let falls_back = schemes::drop_negotiate(headers);
+        tracing::warn!(peer = %self.peer, target = call.target, falls_back, "a ticket of Kerberos is refused: it is for the name that this client typed, which is none of the management server's");
     }
 
     /// A connection that NTLM proved stays so without a word.
@@ -298,8 +311,41 @@ impl Visit {
                     face.passes.forget(token);
                 }
             }
+            name if asked::is_lasting(name) && status == StatusCode::OK => {
+                self.keep_lasting(call, asked, asmx, bytes);
+            }
             _ => {}
         }
+    }
+
+    /// Keeps what may be told again while the primary is down, in the background.
+    fn keep_lasting(&self, call: &Call, asked: &Asked, asmx: bool, bytes: &Bytes) {
+        let Some(cache) = self.face.cache.clone() else {
+            return;
+        };
+        let pass = asked.token.as_deref();
+        let pass = pass.and_then(|token| self.face.passes.pass(token, clock::now()));
+        let user = match &asked.token {
+            Some(_) => pass.and_then(|pass| pass.user.as_deref().map(str::to_owned)),
+            // Everybody is told the same.
+            None => Some(String::new()),
+        };
+        let (Some(user), Ok(text)) = (user, std::str::from_utf8(bytes)) else {
+            return;
+        };
+        // No token is written to disk.
+        let shown = call
+            .shown
+            .as_deref()
+            .and_then(|shown| shown.split_once(' '));
+        let secrets = [asked.token.as_deref(), shown.map(|(_, shown)| shown)];
+        let mut secrets = secrets.into_iter().flatten();
+        let is_short = text.len() <= LASTING_BYTES_MAX && asked.rest.len() <= LASTING_REST_MAX;
+        if !is_short || secrets.any(|secret| text.contains(secret)) {
+            return;
+        }
+        let (of, text) = (lasting_as(&user, call.path(), asmx, asked), text.to_owned());
+        tokio::spawn(async move { cache.keep_news("said", &of, text).await });
     }
 
     fn note_login(&self, call: &Call, asked: &Asked, session: &Session) {
@@ -398,6 +444,22 @@ pub(super) fn kept_as(user: &str, asmx: bool) -> String {
     format!("{form} {user}")
 }
 
+/// The name under which an answer is kept that lasts.
+pub(super) fn lasting_as(user: &str, path: &str, asmx: bool, asked: &Asked) -> String {
+    let service = path.rsplit('/').next().unwrap_or_default();
+    // One contract has several endpoints.
+    let service = match service.to_ascii_lowercase() {
+        service if service.starts_with("servercommandservice") => "servercommandservice".to_owned(),
+        service => service,
+    };
+    let operation = &asked.operation;
+    format!(
+        "{} {service} {operation} {}",
+        kept_as(user, asmx),
+        asked.rest
+    )
+}
+
 fn is_text(headers: &HeaderMap) -> bool {
     let kind = headers
         .get(CONTENT_TYPE)
@@ -422,6 +484,9 @@ fn without_domain(cookie: &str) -> String {
     kept.map(|(_, part)| part).collect::<Vec<_>>().join(";")
 }
 
+/// Longest answer that is kept for when the primary is down, other than configurations, and the longest question to it.
+const LASTING_BYTES_MAX: usize = 1 << 20;
+const LASTING_REST_MAX: usize = 4096;
 /// What servers say to users who may not log in.
 const NO_PERMISSION: &str = "VMO61008";
 

@@ -18,14 +18,14 @@ use seamline_xprotect::login::Session;
 use seamline_xprotect::rights::Rights;
 use seamline_xprotect::soap;
 
+use super::super::super::bodies::{Gathered, gather};
 use super::super::super::http::headers;
-use super::super::bodies::{Gathered, gather};
 use super::super::passes::{Issuer, Pass};
 use super::super::upstream::Failure;
-use super::answers::{Form, kept_as};
+use super::answers::{Form, kept_as, lasting_as};
 use super::errand::Errand;
 use super::who::{self, Verdict};
-use super::{Answered, Call, DOWNLOAD_REST_MAX, Refused, Visit, soap_answer};
+use super::{Answered, Call, DOWNLOAD_REST_MAX, Refused, Visit, failure, soap_answer};
 use crate::clock;
 
 /// A token of the house's is good for so long: clients ask for another half a minute before its end.
@@ -49,8 +49,7 @@ impl Visit {
             Errand::Token => lets_in && settings.secondary.is_some(),
             Errand::Soap { .. } => {
                 let operation = call.asked.as_ref().map(|asked| asked.operation.as_str());
-                lets_in
-                    && operation.is_some_and(|name| name == "Login" || REPLACEABLE.contains(&name))
+                lets_in && operation.is_some_and(|name| name == "Login" || is_answered(name))
             }
             _ => false,
         }
@@ -63,7 +62,7 @@ impl Visit {
             .face
             .passes
             .pass(asked.token.as_deref()?, clock::now())?;
-        let is_ours = pass.issuer == Issuer::House && REPLACEABLE.contains(&&*asked.operation);
+        let is_ours = pass.issuer == Issuer::House && is_answered(&asked.operation);
         if is_ours {
             Some(self.from_kept(call, asked, &pass).await)
         } else {
@@ -94,27 +93,26 @@ impl Visit {
         at_hand: Option<Bytes>,
         why: &Failure,
     ) -> Answered {
-        let settings = &self.face.settings;
-        let site = &settings.primary.site;
+        let site = &self.face.settings.primary.site;
         let unavailable = || {
-            Refused(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("the management server of {site} cannot be reached"),
-            )
+            let what = format!("the management server of {site} cannot be reached");
+            failure(StatusCode::SERVICE_UNAVAILABLE, call, &what)
         };
         tracing::debug!(peer = %self.peer, target = call.target, %why, "the primary does not answer");
         if !self.is_replaceable(call) {
-            return Err(match why {
-                Failure::Late(_) => Refused(
-                    StatusCode::GATEWAY_TIMEOUT,
-                    format!("the management server of {site} does not answer"),
-                ),
-                Failure::Broken(_) => Refused(
-                    StatusCode::BAD_GATEWAY,
-                    format!("the management server of {site} broke off"),
-                ),
+            let operation = call.asked.as_ref().map(|asked| asked.operation.as_str());
+            tracing::info!(peer = %self.peer, target = call.target, operation, %site, %why, "not answered while the primary is down");
+            return match why {
+                Failure::Late(_) => {
+                    let what = format!("the management server of {site} does not answer");
+                    failure(StatusCode::GATEWAY_TIMEOUT, call, &what)
+                }
+                Failure::Broken(_) => {
+                    let what = format!("the management server of {site} broke off");
+                    failure(StatusCode::BAD_GATEWAY, call, &what)
+                }
                 Failure::Unreached(_) => unavailable(),
-            });
+            };
         }
         match (call.errand, &call.asked) {
             (Errand::Discovery, _) => match self.kept_document(call).await {
@@ -133,12 +131,16 @@ impl Visit {
             (Errand::Soap { .. }, Some(asked)) => {
                 let token = asked.token.as_deref();
                 let pass = token.and_then(|token| self.face.passes.pass(token, clock::now()));
-                match pass {
-                    Some(pass) => self.from_kept(call, asked, &pass).await,
-                    None => Err(unavailable()),
+                match (pass, token) {
+                    (Some(pass), _) => self.from_kept(call, asked, &pass).await,
+                    (None, None) => match self.lasting(call, asked, "").await {
+                        Some(answer) => answer,
+                        None => unavailable(),
+                    },
+                    (None, Some(_)) => unavailable(),
                 }
             }
-            _ => Err(unavailable()),
+            _ => unavailable(),
         }
     }
 
@@ -174,7 +176,8 @@ impl Visit {
                 .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
             return Ok(response);
         }
-        let (parts, bytes) = self.ask_secondary(call, form.clone()).await?;
+        let (mut parts, bytes) = self.ask_secondary(call, form.clone()).await?;
+        self.offer_ntlm(call, parts.status, &mut parts.headers);
         self.note_token(
             Some(&form),
             parts.status,
@@ -207,7 +210,11 @@ impl Visit {
                 }
                 let text = String::from_utf8_lossy(&body);
                 let first = asked::first_login(&text).map_or_else(|_| body.clone(), Into::into);
-                let (parts, bytes) = self.ask_secondary(call, first).await?;
+                let (mut parts, bytes) = match self.ask_secondary(call, first).await {
+                    Ok(answer) => answer,
+                    Err(Refused(status, why)) => return failure(status, call, &why),
+                };
+                self.offer_ntlm(call, parts.status, &mut parts.headers);
                 let result = soap::result(&bytes, "Login", soap::ANSWER);
                 let is_in = parts.status.is_success()
                     && matches!(&result, Ok(Some(result)) if Session::read(result).is_some());
@@ -292,19 +299,29 @@ impl Visit {
             "RegisterIntegration" => {
                 return ok(asked::nothing("RegisterIntegrationResponse", None));
             }
-            "QueryChanges" => {
-                return ok(asked::nothing(
-                    "QueryChangesResponse",
-                    Some("QueryChangesResult"),
-                ));
-            }
-            "GetDevicesDisabled" => {
-                return ok(asked::nothing(
-                    "GetDevicesDisabledResponse",
-                    Some("GetDevicesDisabledResult"),
-                ));
+            name if asked::is_lasting(name) => {
+                let user = match &asked.token {
+                    Some(_) => pass.user.as_deref(),
+                    None => Some(""),
+                };
+                if let Some(user) = user
+                    && let Some(answer) = self.lasting(call, asked, user).await
+                {
+                    return answer;
+                }
             }
             _ => {}
+        }
+        if let Some(nothing) = asked::finds_nothing(&asked.operation) {
+            return ok(nothing);
+        }
+        let site = &self.face.settings.primary.site;
+        let unavailable = || {
+            let what = format!("the management server of {site} cannot be reached");
+            failure(StatusCode::SERVICE_UNAVAILABLE, call, &what)
+        };
+        if !CONFIGURATIONS.contains(&&*asked.operation) {
+            return unavailable();
         }
         let asmx = matches!(call.errand, Errand::Soap { asmx: true });
         let kept = match &pass.user {
@@ -317,11 +334,7 @@ impl Visit {
             known.is_none_or(|known| allowed.narrowed_to(&known) == *allowed)
         });
         let Some((whole, _)) = kept else {
-            let site = &self.face.settings.primary.site;
-            return Err(Refused(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("the management server of {site} cannot be reached"),
-            ));
+            return unavailable();
         };
         let answer = if asked.operation == "GetConfiguration" {
             whole
@@ -333,6 +346,16 @@ impl Visit {
         };
         let bytes = self.led_here(call, answer.into()).await;
         ok(bytes.to_vec())
+    }
+
+    /// What the primary told a user last of what lasts.
+    async fn lasting(self: &Arc<Self>, call: &Call, asked: &Asked, user: &str) -> Option<Answered> {
+        let cache = self.face.cache.as_ref()?;
+        let asmx = matches!(call.errand, Errand::Soap { asmx: true });
+        let of = lasting_as(user, call.path(), asmx, asked);
+        let kept: String = cache.kept("said", &of).await?;
+        let bytes = self.led_here(call, kept.into()).await;
+        Some(Ok(soap_answer(StatusCode::OK, call, bytes.to_vec())))
     }
 
     /// Asks the secondary the same, on the client's own connection to it; the whole answer, which leads nowhere yet.
@@ -413,15 +436,19 @@ fn house_token(bits: u128) -> String {
     format!("TOKEN#{guid}#seamline//ServerConnector#")
 }
 
-/// Operations that can be answered out of what is kept.
-const REPLACEABLE: [&str; 7] = [
+/// Whether there is an answer to an operation without the primary.
+fn is_answered(operation: &str) -> bool {
+    matches!(operation, "Logout" | "RegisterIntegration")
+        || CONFIGURATIONS.contains(&operation)
+        || asked::is_lasting(operation)
+        || asked::finds_nothing(operation).is_some()
+}
+
+/// Operations that are answered out of the user's configuration.
+const CONFIGURATIONS: [&str; 3] = [
     "GetConfiguration",
     "GetConfigurationRecorders",
     "QueryRecorderInfo",
-    "QueryChanges",
-    "GetDevicesDisabled",
-    "Logout",
-    "RegisterIntegration",
 ];
 
 #[cfg(test)]

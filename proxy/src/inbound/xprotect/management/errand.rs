@@ -52,11 +52,18 @@ impl Errand {
         }
     }
 
-    /// How long the head of an answer is waited for. Where there is another answer than the primary's, shorter.
-    pub(super) fn patience(self, replaceable: bool) -> Duration {
+    /// How long the head of an answer is waited for. Where there is another answer than the primary's, shorter, and shorter still of
+    /// one that is `small`; and where it has not answered of late.
+    pub(super) fn patience(self, replaceable: bool, small: bool, is_down: bool) -> Duration {
         match self {
-            Errand::Discovery | Errand::Description | Errand::Token if replaceable => SHORT,
-            Errand::Soap { .. } if replaceable => MIDDLE,
+            Errand::Soap { .. } if replaceable && !small && !is_down => MIDDLE,
+            Errand::Discovery | Errand::Description | Errand::Token | Errand::Soap { .. }
+                if replaceable =>
+            {
+                SHORT
+            }
+            Errand::Soap { .. } | Errand::Gateway if is_down => SHORT,
+            Errand::Soap { .. } | Errand::Gateway => SOAP,
             _ => LONG,
         }
     }
@@ -86,6 +93,8 @@ impl Errand {
 const SHORT: Duration = Duration::from_secs(4);
 /// A large configuration takes its time.
 const MIDDLE: Duration = Duration::from_secs(15);
+/// Clients of services give up after a minute, and learn nothing then.
+const SOAP: Duration = Duration::from_secs(50);
 const LONG: Duration = Duration::from_secs(120);
 
 #[cfg(test)]
@@ -110,7 +119,10 @@ mod tests {
         assert_eq!(older, Errand::Soap { asmx: true });
         let described = Errand::of(&Method::GET, "/ManagementServer/X.svc", Some("singleWsdl"));
         assert_eq!(described, Errand::Description);
-        assert!(described.patience(true) < described.patience(false));
+        let patience = |replaceable, small, is_down| newer.patience(replaceable, small, is_down);
+        assert!(described.patience(true, false, false) < described.patience(false, false, false));
+        assert!(patience(false, false, true) < patience(false, false, false));
+        assert!(patience(true, true, false) < patience(true, false, false));
         // Whoever posts there calls the service, whatever the query says.
         let called = Errand::of(&Method::POST, "/ManagementServer/X.svc", Some("wsdl"));
         assert_eq!(called, Errand::Soap { asmx: false });

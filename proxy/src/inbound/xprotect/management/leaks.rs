@@ -1,18 +1,16 @@
 //! Recorders' own addresses in what leaves: each leads a client past us, so each is counted, and told of.
 
-use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
-use std::time::Duration;
 
 use aho_corasick::AhoCorasick;
-use axum::body::Bytes;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use axum::body::{Body, Bytes};
+use http_body_util::BodyExt;
+use hyper::body::Body as HttpBody;
 use seamline_xprotect::configuration::Configuration;
 use url::Url;
 
-use super::super::super::http::Watched;
+use super::super::super::bodies::Watched;
 use super::super::recorders::Recorders;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -144,70 +142,31 @@ impl Scan {
 /// Of one answer.
 const FOUND_MAX: usize = 1000;
 
-/// A body in which recorders' addresses are looked for as it passes.
-pub(super) struct Scanned<B> {
-    body: Watched<B>,
-    scan: Option<Scan>,
-    leaks: Arc<Leaks>,
-    path: String,
+/// A look through a body as it passes.
+pub(super) struct Look {
+    pub(super) scan: Scan,
+    pub(super) leaks: Arc<Leaks>,
+    pub(super) path: String,
 }
 
-impl<B> Scanned<B>
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    pub(super) fn new(
-        body: B,
-        rest_max: Duration,
-        scan: Option<Scan>,
-        leaks: Arc<Leaks>,
-        path: String,
-    ) -> Self {
-        Scanned {
-            body: Watched::new(body, rest_max, None),
-            scan,
-            leaks,
-            path,
-        }
+impl Look {
+    /// The body; what was found in it is told of at its end, be it an early one.
+    pub(super) fn through(
+        mut self,
+        body: Watched<impl HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static>,
+    ) -> Body {
+        Body::new(body.map_frame(move |frame| {
+            if let Some(bytes) = frame.data_ref() {
+                self.scan.piece(bytes);
+            }
+            frame
+        }))
     }
 }
 
-impl<B> Drop for Scanned<B> {
+impl Drop for Look {
     fn drop(&mut self) {
-        if let Some(scan) = &mut self.scan {
-            self.leaks.note(scan.found(), &self.path);
-        }
-    }
-}
-
-impl<B> HttpBody for Scanned<B>
-where
-    B: HttpBody<Data = Bytes>,
-    B::Error: Into<BoxError>,
-{
-    type Data = Bytes;
-    type Error = BoxError;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let frame = std::task::ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if let (Some(Ok(frame)), Some(scan)) = (&frame, &mut self.scan)
-            && let Some(bytes) = frame.data_ref()
-        {
-            scan.piece(bytes);
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.leaks.note(self.scan.found(), &self.path);
     }
 }
 

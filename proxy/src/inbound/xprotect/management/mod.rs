@@ -9,6 +9,7 @@ mod down;
 mod errand;
 mod leaks;
 mod rewriting;
+mod schemes;
 mod who;
 
 use std::convert::Infallible;
@@ -35,10 +36,10 @@ use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, watch};
 use self::errand::Errand;
 use self::leaks::Leaks;
 use self::who::Credentials;
-use super::super::http::{Patient, both_ways, headers};
+use super::super::bodies::{Gathered, both_ways, gather};
+use super::super::http::{Patient, headers};
 use super::super::link::Link;
 use super::Face;
-use super::bodies::{Gathered, gather};
 use super::upstream::{Failure, Upstream};
 use crate::clock;
 
@@ -86,6 +87,12 @@ impl Office {
     fn failed_lately(&self, now: Instant) -> bool {
         let failed = *self.failed.lock().unwrap_or_else(PoisonError::into_inner);
         failed.is_some_and(|at| now.saturating_duration_since(at) < AVOID)
+    }
+
+    /// Whether it has not answered since it last failed.
+    fn is_down(&self) -> bool {
+        let failed = self.failed.lock().unwrap_or_else(PoisonError::into_inner);
+        failed.is_some()
     }
 
     fn note(&self, failed: Option<Instant>) -> bool {
@@ -370,7 +377,12 @@ impl Visit {
         if replaceable && office.failed_lately(now) {
             return Err(Failure::Unreached("it failed a moment ago".to_owned()));
         }
-        let patience = call.errand.patience(replaceable);
+        let operation = call.asked.as_ref().map(|asked| asked.operation.as_str());
+        let is_small = operation
+            .is_some_and(|name| asked::is_lasting(name) || asked::finds_nothing(name).is_some());
+        let patience = call
+            .errand
+            .patience(replaceable, is_small, office.is_down());
         let mut primary = self.primary.lock().await;
         let (parts, body) = request.into_parts();
         let again = at_hand.map(|bytes| (parts.clone(), Body::from(bytes.clone())));
@@ -467,6 +479,28 @@ fn refusal(status: StatusCode, reason: &str) -> Response<Body> {
         headers.insert(hyper::header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// That there is no answer, in the form in which there would be one: clients read no other.
+fn failure(status: StatusCode, call: &Call, reason: &str) -> Answered {
+    let response = match (call.errand, &call.asked) {
+        (Errand::Soap { .. }, Some(_)) => soap_answer(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            call,
+            asked::failure(reason),
+        ),
+        (Errand::Gateway, _) => {
+            let details = serde_json::json!([{ "errorText": reason }]);
+            let error = serde_json::json!({ "httpCode": status.as_u16(), "details": details });
+            let mut response = refusal(status, "");
+            *response.body_mut() = Body::from(serde_json::json!({ "error": error }).to_string());
+            let kind = HeaderValue::from_static("application/json; charset=utf-8");
+            response.headers_mut().insert(CONTENT_TYPE, kind);
+            response
+        }
+        _ => return Err(Refused(status, reason.to_owned())),
+    };
+    Ok(response)
 }
 
 /// An answer by SOAP of our own.

@@ -16,10 +16,10 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use seamline_xprotect::soap::RECORDER_PATH;
 use tokio::sync::{Mutex, watch};
 
-use super::super::super::http::{Patient, Watched, headers};
+use super::super::super::bodies::{Gathered, Watched, gather};
+use super::super::super::http::{Patient, headers};
 use super::super::super::link::Link;
 use super::super::Face;
-use super::super::bodies::{Gathered, gather};
 use super::super::recorders::Proxied;
 use super::super::upstream::{Failure, Upstream};
 use super::soap;

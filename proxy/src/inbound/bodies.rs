@@ -1,4 +1,5 @@
-//! Bodies under way: no longer at rest than they may be, never more of them in memory than is being passed on.
+//! Bodies under way between a client and a server behind the house: no longer at rest than they may be, never more of them in memory
+//! than is read of them or being passed on.
 
 use std::io;
 use std::pin::Pin;
@@ -6,38 +7,71 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
-use http_body_util::{BodyExt, Limited};
-use hyper::StatusCode;
+use futures::stream::{self, StreamExt};
+use http_body_util::BodyExt;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
-use seamline_probes::RelayBody;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, SemaphorePermit, oneshot};
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::super::errors::Problem;
-
-/// A request's body up to this length is kept until its answer comes, so that it can be sent again.
-const KEPT_BYTES_MAX: u64 = 64 * 1024;
 /// What is passed on at once of a connection that was switched.
 const PIECE_BYTES: usize = 16 * 1024;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Reads a short body whole; leaves a long one, or one of unknown length, to be read as it is sent.
-pub(super) async fn at_hand(body: Body, patience: Duration) -> Result<RelayBody, Problem> {
-    match HttpBody::size_hint(&body).exact() {
-        Some(0) => Ok(RelayBody::Whole(Bytes::new())),
-        Some(length) if length <= KEPT_BYTES_MAX => {
-            let whole = Limited::new(body, KEPT_BYTES_MAX as usize).collect();
-            let read = tokio::time::timeout(patience, whole).await;
-            let late = |_| Problem::new(StatusCode::REQUEST_TIMEOUT, "the body did not come");
-            let body = read.map_err(late)?;
-            let body = body.map_err(|_| Problem::bad_request("the body ended early"))?;
-            Ok(RelayBody::Whole(body.to_bytes()))
+/// A body up to its limit.
+pub(in crate::inbound) enum Gathered {
+    /// All of it.
+    Whole(Bytes),
+    /// What was read, with all of the rest behind it.
+    Longer(Body),
+}
+
+/// Why a body did not come.
+#[derive(Debug, thiserror::Error)]
+#[error("the body broke off: {0}")]
+pub(in crate::inbound) struct Broken(String);
+
+/// Behind this length of an answer, only so many are read at once.
+const SMALL_BYTES: usize = 1 << 20;
+const LARGE_AT_ONCE: usize = 4;
+static LARGE: Semaphore = Semaphore::const_new(LARGE_AT_ONCE);
+
+/// Reads so much of a body that may rest this long.
+pub(in crate::inbound) async fn gather<B>(
+    body: B,
+    bytes_max: usize,
+    rest_max: Duration,
+) -> Result<(Gathered, Option<SemaphorePermit<'static>>), Broken>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let mut body = Watched::new(body, rest_max, None);
+    let mut read = Vec::new();
+    let mut permit = None;
+    loop {
+        let frame = match body.frame().await {
+            None => return Ok((Gathered::Whole(read.into()), permit)),
+            Some(frame) => frame.map_err(|error| Broken(error.to_string()))?,
+        };
+        let Ok(bytes) = frame.into_data() else {
+            continue;
+        };
+        if read.len() + bytes.len() > SMALL_BYTES && permit.is_none() {
+            permit = Some(
+                LARGE
+                    .acquire()
+                    .await
+                    .map_err(|_| Broken("the house closes".to_owned()))?,
+            );
         }
-        _ => Ok(RelayBody::Stream(
-            body.map_err(BoxError::from).boxed_unsync(),
-        )),
+        read.extend_from_slice(&bytes);
+        if read.len() > bytes_max {
+            let read = stream::once(std::future::ready(Ok::<_, BoxError>(Bytes::from(read))));
+            let whole = read.chain(body.into_data_stream());
+            return Ok((Gathered::Longer(Body::from_stream(whole)), permit));
+        }
     }
 }
 
