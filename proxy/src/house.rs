@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use seamline_evidence::RecorderFacts;
 use seamline_probes::{
-    ClientOptions, Clock, Index, RecorderClient, RecorderConfig, Watch, WatchOptions,
+    ClientOptions, Clock, Index, MediaSource, RecorderClient, RecorderConfig, Watch, WatchOptions,
 };
 use seamline_routing::{Policy, RecorderId};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,7 +17,7 @@ use crate::clock;
 use crate::clocks::CopyClocks;
 use crate::config::{Config, RecorderEntry};
 use crate::evidence::Evidence;
-use crate::inbound::{Faces, Listener, Offer, Settings};
+use crate::inbound::{FaceSettings, Faces, Listener, Offer, Settings};
 use crate::journal::Journal;
 use crate::soundings::Soundings;
 
@@ -28,6 +28,8 @@ pub struct House {
     recorders: HashMap<RecorderId, RecorderClient>,
     /// How each of them is asked.
     asked: HashMap<RecorderId, RecorderConfig>,
+    /// What clients of XProtect see.
+    faces: Vec<FaceSettings>,
     policy: Policy,
 }
 
@@ -63,6 +65,13 @@ impl House {
                 (entry.id, client)
             })
             .collect();
+        // Who we are at a management server is the same for players, and logged in but once.
+        let site = |id: &RecorderId| match recorders.get(id).map(RecorderClient::media) {
+            Some(MediaSource::XProtect(site)) => Some(site),
+            _ => None,
+        };
+        let faces = config.faces.into_iter().map(|face| face.as_at(site));
+        let faces = faces.collect();
         let policies: Vec<_> = config
             .cameras
             .iter()
@@ -110,6 +119,7 @@ impl House {
             index,
             recorders,
             asked,
+            faces,
             policy: config.policy,
         }
     }
@@ -139,13 +149,13 @@ impl House {
         let _watch = self.watch();
         let (_offer, offers) = watch::channel(self.offer(listener.settings().clone()));
         tokio::join!(
-            listener.serve(offers, shutdown.clone()),
-            faces.serve(self.cameras.clone(), shutdown),
+            listener.serve(offers.clone(), shutdown.clone()),
+            faces.serve(offers, shutdown),
         );
     }
 
     /// As [`Self::serve_with`], and by each configuration that comes, from then on. What plays goes on by the one that it began
-    /// with. Clients of XProtect are served by the first.
+    /// with.
     pub async fn serve_renewed(
         self,
         listener: Listener,
@@ -154,7 +164,6 @@ impl House {
         shutdown: watch::Receiver<bool>,
     ) {
         let (offer, offers) = watch::channel(self.offer(listener.settings().clone()));
-        let cameras = Arc::clone(&self.cameras);
         let renewing = async {
             let mut house = self;
             let mut watching = house.watch();
@@ -170,8 +179,8 @@ impl House {
         };
         let serving = async {
             tokio::join!(
-                listener.serve(offers, shutdown.clone()),
-                faces.serve(cameras, shutdown),
+                listener.serve(offers.clone(), shutdown.clone()),
+                faces.serve(offers, shutdown),
             )
         };
         tokio::select! {
@@ -184,6 +193,7 @@ impl House {
         Offer {
             cameras: Arc::clone(&self.cameras),
             settings,
+            faces: self.faces.clone(),
         }
     }
 

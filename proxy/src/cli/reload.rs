@@ -67,9 +67,6 @@ impl Reloads {
         for setting in config.needs_restart(&self.fixed) {
             tracing::warn!(setting, "changes with a restart only: it stays what it was");
         }
-        if !config.faces.is_empty() {
-            tracing::warn!("clients of XProtect are served as before, until a restart");
-        }
         config.inbound.certificates = self.renewed(config.inbound.certificates);
         self.certificates.clone_from(&config.inbound.certificates);
         tracing::info!(

@@ -23,7 +23,7 @@ use seamline_probes::{Clock, Recorder, RecorderConfig, Zone};
 use seamline_routing::{Camera, Policy, RecorderId, SiteId};
 use serde::Deserialize;
 
-use crate::inbound::{Dialects, FaceSettings, Limits, Settings};
+use crate::inbound::{Dialects, Doors, FaceSettings, Limits, Settings};
 pub use auth::Auth;
 pub(crate) use auth::is_user_name;
 pub use problems::{LoadError, Problem, Problems};
@@ -67,7 +67,10 @@ impl Config {
             ("listen", now.listen == before.listen),
             ("[limits]", now.limits == before.limits),
             ("[log]", now.log == before.log),
-            ("[[xprotect]]", now.faces == before.faces),
+            (
+                "primary, management and listen of [[xprotect]]",
+                now.doors == before.doors,
+            ),
         ];
         let differs = same.into_iter().filter(|(_, same)| !same);
         differs.map(|(name, _)| name).collect()
@@ -90,7 +93,7 @@ pub struct Fixed {
     listen: Vec<SocketAddr>,
     limits: Limits,
     log: Log,
-    faces: Vec<FaceSettings>,
+    doors: Vec<Doors>,
 }
 
 impl Fixed {
@@ -100,7 +103,7 @@ impl Fixed {
             listen: config.listen.clone(),
             limits: config.inbound.limits,
             log: config.log.clone(),
-            faces: config.faces.clone(),
+            doors: config.faces.iter().map(FaceSettings::doors).collect(),
         }
     }
 }

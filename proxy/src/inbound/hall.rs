@@ -56,7 +56,9 @@ impl Hall {
         sessions: Sessions,
         newest: Arc<ArcSwap<Cameras>>,
     ) -> Self {
-        let Offer { cameras, settings } = offer;
+        let Offer {
+            cameras, settings, ..
+        } = offer;
         Hall {
             cameras: Arc::clone(cameras),
             newest,

@@ -18,6 +18,7 @@ use super::http::HttpSettings;
 use super::link::Link;
 use super::rtsp::UdpSettings;
 use super::tls::Certificates;
+use super::xprotect::FaceSettings;
 use crate::cameras::Cameras;
 
 /// How many connections are taken.
@@ -61,6 +62,8 @@ pub struct Offer {
     pub cameras: Arc<Cameras>,
     /// What clients may have. Limits are those that the listener was bound with.
     pub settings: Settings,
+    /// What clients of XProtect see.
+    pub faces: Vec<FaceSettings>,
 }
 
 /// Somebody else listens there, or we may not.

@@ -3,7 +3,6 @@
 //! One [`Face`] stands in front of one management server. Its management ports are [`management`]'s, the port of each recorder is
 //! [`recorder`]'s. Both know tokens by [`Passes`] and where cameras are recorded by [`Recorders`].
 
-mod bodies;
 mod cache;
 mod dial;
 mod management;
@@ -25,7 +24,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-pub use settings::{FaceSettings, PortSettings, Server};
+pub use settings::{Doors, FaceSettings, PortSettings, Server};
 
 use self::cache::Cache;
 use self::management::Office;
@@ -33,7 +32,7 @@ use self::neighbours::Neighbour;
 use self::passes::Passes;
 use self::recorders::Recorders;
 use super::link::Link;
-use super::listener::{ACCEPT_PAUSE, BindError, Limits, Seats, Settings, link};
+use super::listener::{ACCEPT_PAUSE, BindError, Limits, Offer, Seats, Settings, link};
 use super::tls::Certificates;
 use crate::cameras::Cameras;
 
@@ -47,7 +46,6 @@ const TLS_HANDSHAKE: u8 = 0x16;
 pub struct Faces {
     bound: Vec<(FaceSettings, Vec<(TcpListener, Door)>)>,
     limits: Limits,
-    certificates: Option<Arc<Certificates>>,
 }
 
 /// What a port is for.
@@ -58,27 +56,77 @@ enum Door {
     Recorder(usize),
 }
 
-/// What all connections of one face share.
+/// What connections of one face share that were made under one configuration.
 pub(super) struct Face {
     /// What the operator chose.
     pub(super) settings: FaceSettings,
     /// The cameras of the configuration: what is known of their copies, and the policies.
     pub(super) cameras: Arc<Cameras>,
-    /// The tokens that passed.
-    pub(super) passes: Passes,
+    /// The tokens that passed, under this configuration and those before.
+    pub(super) passes: Arc<Passes>,
     /// Where cameras are recorded.
     pub(super) recorders: Recorders,
-    /// The tokens that recorders let in.
-    pub(super) grants: recorder::Grants,
+    /// The tokens that recorders let in, likewise.
+    pub(super) grants: Arc<recorder::Grants>,
     /// What was answered last.
     cache: Option<Cache>,
     /// What the management ports know besides.
-    office: Office,
+    office: Arc<Office>,
     /// All faces of the house, and this one among them.
     neighbours: Arc<[Arc<Neighbour>]>,
     own: Arc<Neighbour>,
-    /// Whether there is a certificate.
-    has_tls: bool,
+    /// What TLS is answered with; `None` refuses it.
+    certificates: Option<Arc<Certificates>>,
+}
+
+impl Face {
+    /// The faces whose ports are bound, as a configuration has them. Where it moves one's ports, or has it no more, that one stays as
+    /// it was, with the cameras of now.
+    fn all(bound: &[FaceSettings], offer: &Offer, before: &[Arc<Face>]) -> Vec<Arc<Face>> {
+        let certificates = &offer.settings.certificates;
+        let settings = bound.iter().enumerate().map(|(ix, bound)| {
+            let mut offered = offer.faces.iter();
+            let offered = offered.find(|offered| offered.doors() == bound.doors());
+            let known = before.get(ix).map_or(bound, |before| &before.settings);
+            offered.unwrap_or(known).clone()
+        });
+        let settings: Vec<FaceSettings> = settings.collect();
+        let neighbours: Arc<[Arc<Neighbour>]> = settings
+            .iter()
+            .enumerate()
+            .map(|(ix, settings)| {
+                let known = before.get(ix).map(|before| &*before.own);
+                Arc::new(Neighbour::new(settings, certificates.is_some()).after(known))
+            })
+            .collect();
+        let faces = settings.into_iter().zip(neighbours.iter()).enumerate();
+        let faces = faces.map(|(ix, (settings, own))| {
+            let before = before.get(ix);
+            Arc::new(Face {
+                cache: settings.kept(),
+                recorders: before.map_or_else(Recorders::default, |before| {
+                    Recorders::after(&before.recorders, &before.settings, &settings)
+                }),
+                settings,
+                cameras: Arc::clone(&offer.cameras),
+                passes: before.map_or_else(Arc::default, |before| Arc::clone(&before.passes)),
+                grants: before.map_or_else(Arc::default, |before| Arc::clone(&before.grants)),
+                office: before.map_or_else(Arc::default, |before| Arc::clone(&before.office)),
+                neighbours: Arc::clone(&neighbours),
+                own: Arc::clone(own),
+                certificates: certificates.clone(),
+            })
+        });
+        faces.collect()
+    }
+
+    /// Keeps true where cameras are recorded; never returns.
+    async fn follow(&self) {
+        let (settings, cameras) = (&self.settings, &self.cameras);
+        self.recorders
+            .follow(settings, cameras, self.cache.as_ref())
+            .await;
+    }
 }
 
 impl Faces {
@@ -104,73 +152,67 @@ impl Faces {
         Ok(Faces {
             bound,
             limits: inbound.limits,
-            certificates: inbound.certificates.clone(),
         })
     }
 
-    /// Serves until `shutdown` turns true; then lets connections go on for [`Limits::drain`].
-    pub async fn serve(self, cameras: Arc<Cameras>, shutdown: watch::Receiver<bool>) {
+    /// Serves by the newest of `offers`, each connection by that of its beginning, until `shutdown` turns true; then lets connections
+    /// go on for [`Limits::drain`].
+    pub async fn serve(self, mut offers: watch::Receiver<Offer>, shutdown: watch::Receiver<bool>) {
         let mut tasks = JoinSet::new();
         let seats = Arc::new(Seats::new(self.limits));
-        let has_tls = self.certificates.is_some();
-        let neighbours: Arc<[Arc<Neighbour>]> = self
-            .bound
-            .iter()
-            .map(|(settings, _)| Arc::new(Neighbour::new(settings, has_tls)))
+        let (bound, listeners): (Vec<_>, Vec<_>) = self.bound.into_iter().unzip();
+        let faces = Face::all(&bound, &offers.borrow_and_update(), &[]);
+        let newest: Vec<watch::Sender<Arc<Face>>> = faces
+            .into_iter()
+            .map(|face| watch::channel(face).0)
             .collect();
-        for ((settings, listeners), own) in self.bound.into_iter().zip(neighbours.iter()) {
-            let origin = passes::origin_of(&settings.primary.server);
-            let cache = settings.cache.as_ref().and_then(|folder| {
-                let cache = Cache::open(folder, &origin);
-                if let Err(error) = &cache {
-                    tracing::warn!(folder = %folder.display(), %error, "nobody gets in while the primary is down");
-                }
-                cache.ok()
-            });
-            let face = Arc::new(Face {
-                settings,
-                cameras: Arc::clone(&cameras),
-                passes: Passes::default(),
-                recorders: Recorders::default(),
-                grants: recorder::Grants::default(),
-                cache,
-                office: Office::default(),
-                neighbours: Arc::clone(&neighbours),
-                own: Arc::clone(own),
-                has_tls,
-            });
-            let (follower, mut asked) = (Arc::clone(&face), shutdown.clone());
-            tasks.spawn(async move {
-                let Face {
-                    settings, cameras, ..
-                } = &*follower;
-                let follow = follower
-                    .recorders
-                    .follow(settings, cameras, follower.cache.as_ref());
-                tokio::select! {
-                    () = follow => {}
-                    _ = asked.wait_for(|down| *down) => {}
-                }
-            });
+        for (newest, listeners) in newest.iter().zip(listeners) {
+            tasks.spawn(follow(newest.subscribe(), shutdown.clone()));
             for (listener, door) in listeners {
                 let hall = Hall {
-                    face: Arc::clone(&face),
+                    newest: newest.subscribe(),
                     seats: Arc::clone(&seats),
-                    certificates: self.certificates.clone(),
                     drain: self.limits.drain,
                 };
                 tasks.spawn(hall.accept(listener, door, shutdown.clone()));
             }
         }
-        while tasks.join_next().await.is_some() {}
+        let renewing = async {
+            while offers.changed().await.is_ok() {
+                let before: Vec<Arc<Face>> =
+                    newest.iter().map(|face| face.borrow().clone()).collect();
+                let faces = Face::all(&bound, &offers.borrow_and_update(), &before);
+                for (newest, face) in newest.iter().zip(faces) {
+                    newest.send_replace(face);
+                }
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = async { while tasks.join_next().await.is_some() {} } => {}
+            () = renewing => {}
+        }
+    }
+}
+
+/// Keeps true where the cameras of the newest face are recorded.
+async fn follow(mut newest: watch::Receiver<Arc<Face>>, mut shutdown: watch::Receiver<bool>) {
+    loop {
+        let face = newest.borrow_and_update().clone();
+        tokio::select! {
+            () = face.follow() => {}
+            changed = newest.changed() => if changed.is_err() {
+                return;
+            },
+            _ = shutdown.wait_for(|down| *down) => return,
+        }
     }
 }
 
 /// What one port needs.
 struct Hall {
-    face: Arc<Face>,
+    newest: watch::Receiver<Arc<Face>>,
     seats: Arc<Seats>,
-    certificates: Option<Arc<Certificates>>,
     drain: Duration,
 }
 
@@ -195,15 +237,8 @@ impl Hall {
                 continue;
             };
             if let Some(link) = link(stream, peer, seat) {
-                let (face, certificates) = (Arc::clone(&self.face), self.certificates.clone());
-                connections.spawn(welcome(
-                    link,
-                    peer,
-                    door,
-                    face,
-                    certificates,
-                    shutdown.clone(),
-                ));
+                let face = self.newest.borrow().clone();
+                connections.spawn(welcome(link, peer, door, face, shutdown.clone()));
             }
         }
         let drained = tokio::time::timeout(self.drain, async {
@@ -219,10 +254,10 @@ async fn welcome(
     peer: SocketAddr,
     door: Door,
     face: Arc<Face>,
-    certificates: Option<Arc<Certificates>>,
     mut shutdown: watch::Receiver<bool>,
 ) {
-    let met = tokio::time::timeout(GREETING_MAX, opened(link, certificates.as_deref()));
+    let certificates = face.certificates.as_deref();
+    let met = tokio::time::timeout(GREETING_MAX, opened(link, certificates));
     let link = tokio::select! {
         met = met => match met {
             Ok(Ok(link)) => link,

@@ -44,6 +44,14 @@ impl Neighbour {
         }
     }
 
+    /// With what was known of its server before.
+    pub(super) fn after(self, before: Option<&Self>) -> Self {
+        if let Some(before) = before.filter(|before| before.server == self.server) {
+            self.learn(before.lock().clone());
+        }
+        self
+    }
+
     /// Whether the server is reached there.
     pub(super) fn is_at(&self, scheme: &str, authority: &str) -> bool {
         let asked = Url::parse(&format!("{scheme}://{authority}/"));

@@ -19,7 +19,7 @@ use crate::clock;
 
 /// How often the sites are asked whether anything changed.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
-/// How often while it is not known yet where anything is.
+/// How often while it is not known yet where anything is, and the first time because a site did not tell.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How often at most because something was met that is not known.
 const MET_EVERY: Duration = Duration::from_secs(5);
@@ -31,6 +31,9 @@ const SAME_AGAIN_MAX: Duration = Duration::from_secs(600);
 const FORGOTTEN: Duration = Duration::from_secs(1200);
 /// Things that were met; behind that no more are reasons, until some are forgotten.
 const MET_MAX: usize = 1024;
+
+/// Of a recorder whose address names none.
+const RECORDER_PORT: u16 = 7563;
 
 /// The recorders of a face, as far as they are known.
 #[derive(Debug, Default)]
@@ -113,6 +116,24 @@ pub(in crate::inbound) struct CopyAt {
 }
 
 impl Recorders {
+    /// What was known under the settings of before, until the sites are asked again.
+    pub(super) fn after(before: &Self, known: &FaceSettings, settings: &FaceSettings) -> Self {
+        let ports = settings.ports.iter().map(|port| {
+            let mut known = known.ports.iter();
+            let ix = known.position(|known| known.recorder == port.recorder)?;
+            let known = before.port(ix)?;
+            Some(Arc::new(Proxied {
+                told_port: port.told_port(),
+                ..(*known).clone()
+            }))
+        });
+        Recorders {
+            ports: ArcSwap::from_pointee(ports.collect()),
+            primary: ArcSwap::from_pointee(before.primary()),
+            ..Recorders::default()
+        }
+    }
+
     /// The recorder behind a port; `None` while it is not known where it is.
     pub(in crate::inbound) fn port(&self, ix: usize) -> Option<Arc<Proxied>> {
         self.ports.load().get(ix)?.clone()
@@ -194,9 +215,10 @@ impl Recorders {
         cache: Option<&Cache>,
     ) {
         let (mut fresh, mut seen) = (false, HashMap::new());
+        let mut again = LOOK_AGAIN;
         loop {
-            let known = self.look(settings, cameras, cache, fresh, &mut seen).await;
-            let (pause, looked) = (if known { LOOK_EVERY } else { LOOK_AGAIN }, clock::now());
+            let outcome = self.look(settings, cameras, cache, fresh, &mut seen).await;
+            let (pause, looked) = (outcome.pause(&mut again), clock::now());
             fresh = tokio::select! {
                 () = tokio::time::sleep(pause) => false,
                 () = self.told.notified() => {
@@ -208,7 +230,7 @@ impl Recorders {
         }
     }
 
-    /// Asks all sites of the face once; whether the primary is known, from it or from the cache.
+    /// Asks all sites of the face once.
     async fn look(
         &self,
         settings: &FaceSettings,
@@ -216,10 +238,11 @@ impl Recorders {
         cache: Option<&Cache>,
         fresh: bool,
         seen: &mut HashMap<RecorderId, Arc<Configuration>>,
-    ) -> bool {
+    ) -> Look {
         let mut told: HashMap<RecorderId, Arc<Configuration>> = HashMap::new();
         let primary = &settings.primary;
         let (began, mut is_complete) = (clock::now(), false);
+        let mut look = Look::Whole;
         for (recorder, server) in servers(settings, cameras) {
             match server.configuration(fresh).await {
                 Ok(configuration) => {
@@ -232,6 +255,7 @@ impl Recorders {
                     told.insert(recorder, configuration);
                 }
                 Err(error) => {
+                    look = Look::Part;
                     let kept = match cache {
                         Some(cache) => cache.site(&recorder).await,
                         None => None,
@@ -244,22 +268,87 @@ impl Recorders {
             }
         }
         let Some(of_primary) = told.get(&primary.recorder).cloned() else {
-            return false;
+            return Look::Nothing;
         };
-        let ports = settings.ports.iter().map(|port| {
+        let mut ports = Vec::with_capacity(settings.ports.len());
+        for port in &settings.ports {
             let found = proxied(settings, &port.recorder, port.told_port(), cameras, &told);
+            let found = match found {
+                Ok(found) if is_here(&found.address, settings).await => Err(format!(
+                    "its address is {}, which is here: let its management server tell this host the recorder's own address (a local IP range)",
+                    found.address
+                )),
+                found => found,
+            };
             if let Err(why) = &found {
                 tracing::warn!(recorder = port.recorder, server = %primary.server.server(), %why, "XProtect recorder's port");
             }
-            found.ok().map(Arc::new)
-        });
-        self.ports.store(Arc::new(ports.collect()));
+            ports.push(found.ok().map(Arc::new));
+        }
+        self.ports.store(Arc::new(ports));
         self.primary.store(Arc::new(Some(of_primary)));
         if is_complete {
             self.looked(began);
         }
-        true
+        look
     }
+}
+
+/// What a look at the sites came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// All of them told.
+    Whole,
+    /// The primary is known, from it or from the cache, and some site did not tell.
+    Part,
+    /// It is not known where anything is.
+    Nothing,
+}
+
+impl Look {
+    /// When to look again; `again` is for sites that do not tell, and grows.
+    fn pause(self, again: &mut Duration) -> Duration {
+        match self {
+            Look::Whole => {
+                *again = LOOK_AGAIN;
+                LOOK_EVERY
+            }
+            Look::Part => {
+                let pause = *again;
+                *again = (pause * 2).min(LOOK_EVERY);
+                pause
+            }
+            Look::Nothing => LOOK_AGAIN,
+        }
+    }
+}
+
+/// Whether an address leads to one of the face's own ports: management servers tell it where recorders' public addresses are set to
+/// this house, and who is asked by that would ask himself.
+async fn is_here(address: &Url, settings: &FaceSettings) -> bool {
+    let port = address.port_or_known_default().unwrap_or(RECORDER_PORT);
+    let mut ports = settings.ports.iter();
+    let is_told = ports.any(|known| {
+        known.public_port == Some(port) || known.listen.iter().any(|own| own.port() == port)
+    });
+    let Some(host) = address.host_str().filter(|_| is_told) else {
+        return false;
+    };
+    let is_public = settings.public_host.as_deref();
+    if is_public.is_some_and(|own| own.eq_ignore_ascii_case(host)) {
+        return true;
+    }
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let Ok(mut found) = tokio::net::lookup_host((host, port)).await else {
+        return false;
+    };
+    found.any(|at| {
+        let mut listens = settings.ports.iter().flat_map(|known| &known.listen);
+        let is_listened_on = listens
+            .any(|own| own.port() == port && (own.ip() == at.ip() || own.ip().is_unspecified()));
+        // Only an address of this host can be bound to.
+        is_listened_on && std::net::UdpSocket::bind((at.ip(), 0)).is_ok()
+    })
 }
 
 impl Proxied {

@@ -7,6 +7,9 @@ use std::sync::Arc;
 use seamline_probes::xprotect::Site;
 use seamline_routing::{RecorderId, SiteId};
 
+use super::cache::Cache;
+use super::passes::origin_of;
+
 /// One management server as clients see it here, and the recorders that it tells of.
 ///
 /// A single site is one of these without a secondary, or with the secondary's `[[recorder]]` at the same URL; two sites that know
@@ -58,6 +61,46 @@ pub struct PortSettings {
     pub recorder: String,
     /// The port that clients are told; that of the first of `listen` when not given.
     pub public_port: Option<u16>,
+}
+
+/// What a face is bound to while the program runs: its management server's name, and its addresses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Doors {
+    primary: RecorderId,
+    management: Vec<SocketAddr>,
+    recorders: Vec<Vec<SocketAddr>>,
+}
+
+impl FaceSettings {
+    /// What does not change without a restart.
+    pub fn doors(&self) -> Doors {
+        Doors {
+            primary: self.primary.recorder.clone(),
+            management: self.management.clone(),
+            recorders: self.ports.iter().map(|port| port.listen.clone()).collect(),
+        }
+    }
+
+    /// The same, with these as who we are at management servers, by the names of their `[[recorder]]`.
+    #[must_use]
+    pub fn as_at(mut self, known: impl Fn(&RecorderId) -> Option<Arc<Site>>) -> Self {
+        for server in std::iter::once(&mut self.primary).chain(&mut self.secondary) {
+            if let Some(known) = known(&server.recorder) {
+                server.server = known;
+            }
+        }
+        self
+    }
+
+    /// What was answered last, where that is kept.
+    pub(super) fn kept(&self) -> Option<Cache> {
+        let (folder, origin) = (self.cache.as_ref()?, origin_of(&self.primary.server));
+        let cache = Cache::open(folder, &origin);
+        if let Err(error) = &cache {
+            tracing::warn!(folder = %folder.display(), %error, "nobody gets in while the primary is down");
+        }
+        cache.ok()
+    }
 }
 
 impl PortSettings {

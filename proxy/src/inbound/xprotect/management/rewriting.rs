@@ -117,7 +117,7 @@ impl Face {
             .trim_start()
             .to_ascii_lowercase()
             .starts_with("https:")
-            && self.has_tls;
+            && self.certificates.is_some();
         Some(RecorderTold {
             scheme: if secure { "https" } else { "http" },
             host: host.to_owned(),
