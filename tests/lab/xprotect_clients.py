@@ -8,6 +8,7 @@ CLIENT: `soap` (milestonexprotectwspython, HTTP Basic, SOAP 1.1), `soap-older` (
 (milestonexprotectrestpython through the gateway), `ntlm` (requests_ntlm at the .asmx), `oauth` (discovery, access token, Login, renewal, as vendors'
 samples do it). With `again`, for each line on standard input it asks again for what it was told, on the token that it has; `login` logs in anew;
 `token` tells the token;
+`call OPERATION XML` asks that (`{token}` in it is the token it has);
 `play GUID MS` connects with its token to the recorder that it was told of, and asks for the picture of that instant.
 
 Certificates are held against the authority in REQUESTS_CA_BUNDLE; without it they are not looked at.
@@ -41,6 +42,13 @@ def local(tag):
     return tag.rsplit("}", 1)[-1]
 
 
+class From(requests.adapters.HTTPAdapter):
+    """Connects from another address of this machine."""
+
+    def init_poolmanager(self, *arguments, **more):
+        super().init_poolmanager(*arguments, source_address=(os.environ["CLIENT_ADDRESS"], 0), **more)
+
+
 class Oauth:
     """As the vendor's samples do it, down to the patterns by which they look for fields, and the order in which they expect them."""
 
@@ -51,6 +59,8 @@ class Oauth:
         self.session, self.instance, self.token = requests.Session(), str(uuid.uuid4()), ""
         self.session.verify = CA or False
         self.session.trust_env = False
+        if "CLIENT_ADDRESS" in os.environ:
+            self.session.mount("http://", From())
         self.auth = None
 
     def login(self):
@@ -87,6 +97,14 @@ class Oauth:
         assert int(answer.headers["Content-Length"]) == len(answer.content)
         result = ElementTree.fromstring(answer.content).find(f".//{{{NS}}}{operation}Result")
         return 200, result if result is not None else ElementTree.Element("none")
+
+    def asked(self, operation, *inner):
+        headers = {"Content-Type": "text/xml; charset=utf-8", "SOAPAction": f'"{NS}/IServerCommandService/{operation}"'}
+        body = ENVELOPE.format(f'<{operation} xmlns="{NS}">{" ".join(inner).replace("{token}", self.token)}</{operation}>')
+        answer = self.session.post(self.url + self.path, data=body.encode(), headers=headers, auth=self.auth, timeout=30)
+        root = ElementTree.fromstring(answer.content)
+        texts = [element.text for element in root.iter() if element.text and element.text.strip()]
+        return {"status": answer.status_code, "kind": local(root[0][0].tag), "texts": texts, "took_s": answer.elapsed.total_seconds()}
 
     def told(self):
         status, result = self.call("GetConfiguration", f"<token>{self.token}</token>")
@@ -177,7 +195,7 @@ def main():
     run(client.told)
     for line in sys.stdin if again else []:
         word, *rest = line.split()
-        run({"login": client.login, "told": client.told, "token": lambda: {"token": client.token}, "play": lambda: client.play(*rest)}[word])  # noqa: B023
+        run({"login": client.login, "told": client.told, "token": lambda: {"token": client.token}, "call": lambda: client.asked(*rest), "play": lambda: client.play(*rest)}[word])  # noqa: B023
 
 
 if __name__ == "__main__":

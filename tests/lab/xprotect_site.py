@@ -10,8 +10,8 @@ by the first byte. Written from what is known of the wire alone.
 Prints {"event": "ready", "url": <management server>} once it listens, and a line for each login and each call. Commands on standard
 input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
-gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `heal` (none of these); `slow MS` (so much later is each
-answer with pictures from now on). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
+gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `listen` (each call is told of as it came), `heal` (none of
+these); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
 """
 
 import argparse
@@ -49,6 +49,7 @@ TWIN_OTHER = "88888888-2222-3333-4444-555555555555"
 TWIN_HARDWARE = "eeeeeeee-2222-3333-4444-555555555555"
 TWIN_RECORDING_SERVER = "cccccccc-2222-3333-4444-555555555555"
 RECORDING_SERVER = "bbbbbbbb-2222-3333-4444-555555555555"
+MICROPHONE = "55555555-2222-3333-4444-555555555555"
 SEQUENCES = {
     "RecordingWithTriggerSequence": "0601d294-b7e5-4d93-9614-9658561ad5e4",
     "RecordingSequence": "f9c62604-d0c5-4050-ae25-72de51639b14",
@@ -157,6 +158,8 @@ class Site:
         self.number = os.urandom(4).hex()
         self.lock = threading.Lock()
         self.faults = set()
+        self.open = set()
+        self.public, self.own_range = a.public_port, a.local_range
         self.sequence = 0
         if a.twin:
             guid, _, gap = a.twin.partition(",")
@@ -234,6 +237,9 @@ class Site:
             self.faults.clear()
         elif word == "expire":
             self.tokens.clear()
+        elif word == "hang-up":
+            for connection in list(self.open):
+                connection.shutdown(socket.SHUT_RDWR)
         else:
             self.faults.add(word)
         frames.emit(event="done")
@@ -255,6 +261,10 @@ class Handler(socketserver.BaseRequestHandler):
         if self.context:
             self.request = self.context.wrap_socket(self.request, server_side=True)
         self.buffer = b""
+        self.site.open.add(self.request)
+
+    def finish(self):
+        self.site.open.discard(self.request)
 
     def handle(self):
         try:
@@ -428,6 +438,13 @@ class Handler(socketserver.BaseRequestHandler):
             if operation == "QueryRecorderInfo":
                 return soap(SERVER, operation, recorder)
             return soap(SERVER, operation, f"<Recorders><RecorderInfo>{recorder}</RecorderInfo></Recorders><ServerName>vms</ServerName>")
+        if operation == "GetVersion":
+            return soap(SERVER, operation, "25", text=True)
+        if operation in ("GetViewGroups", "BookmarkSearchTime", "BookmarkCreate", "RestrictedMediaQueryAll"):
+            values = fields(parameters)
+            if not site.is_good(values.get("token")):
+                return fault("s:51000", "VMO61008: You do not have sufficient permissions")
+            return soap(SERVER, operation, f"<Item><Name>{operation} of {escape(site.users.get(values['token'], ''))}</Name></Item>")
         return fault("s:Client", f"unknown {operation}")
 
     def recorder_info(self, site, number, name, hardware, named):
@@ -437,10 +454,12 @@ class Handler(socketserver.BaseRequestHandler):
             for index, (guid, name) in enumerate(named)
         )
         scheme = "https" if self.context else "http"
+        is_near = not site.public or self.client_address[0].startswith(site.own_range)
+        port = site.port if is_near else site.public
         return (
             f"<Cameras>{cameras}</Cameras><Description>{'x' * site.pad}</Description><Hardware><HardwareInfo><HardwareId>{hardware}</HardwareId><Name>Axis</Name>"
             f"<RecorderId>{number}</RecorderId><Uri>{escape(site.uri)}</Uri></HardwareInfo></Hardware><HostName>recorder</HostName>"
-            f"<Name>{name}</Name><RecorderId>{number}</RecorderId><WebServerUri>{scheme}://localhost:{site.port}/</WebServerUri>"
+            f"<Name>{name}</Name><RecorderId>{number}</RecorderId><WebServerUri>{scheme}://localhost:{port}/</WebServerUri>"
             "<XmlEncoding>utf-8</XmlEncoding>"
         )
 
@@ -451,6 +470,8 @@ class Handler(socketserver.BaseRequestHandler):
         if b"xmlns:ns0" in body:
             return fault("soap:Server", "prefixed bodies are mis-handled")
         operation, parameters = said(body)
+        if "listen" in site.faults:
+            frames.emit(event="call", name=f"heard {body.decode()}")
         values = fields(parameters)
         if operation == "GetVersion":
             return soap(RECORDER, operation, "25", text=True)
@@ -555,7 +576,7 @@ class ImageServer:
             call = ElementTree.fromstring(text)
             values, name = fields(call), (call.findtext("methodname") or "").strip()
             number = values.get("requestid", "0")
-            frames.emit(event="call", name=name)
+            frames.emit(event="call", name=f"heard {text}" if "listen" in self.site.faults else name)
             if name in ("connect", "connectupdate"):
                 self.connect(name, number, values, call)
                 continue
@@ -583,22 +604,41 @@ class ImageServer:
         device, token = match.groups() if match else (values.get("cameraid", ""), "")
         if not self.site.is_good(token):
             return self.answer(number, name, "<connected>no</connected><errorreason>Invalid token</errorreason>")
-        if device.lower() not in (self.site.camera, OTHER, TWIN_OTHER):
+        if device.lower() not in (self.site.camera, OTHER, TWIN_OTHER, MICROPHONE):
             return self.answer(number, name, "<connected>no</connected><errorreason>Unknown device</errorreason>")
         self.token = token
         inner = "<connected>yes</connected><errorreason>Success</errorreason>"
         if name == "connect":
             word = lambda path: (call.findtext(path) or "").strip()
             able = {name: word(f"clientcapabilities/{name}") == "yes" and name not in self.site.lacks for name in CAPABILITIES}
-            self.holds = device.lower() == self.site.camera
+            self.holds, self.is_sound = device.lower() == self.site.camera, device.lower() == MICROPHONE
             self.multipart, self.masks = able["multipartdata"], able["privacymask"]
             self.jpeg, self.all_frames = word("alwaysstdjpeg") == "yes", word("transcode/allframes") == "yes"
             echo = "".join(f"<{name}>{'yes' if is_able else 'no'}</{name}>" for name, is_able in able.items())
             inner += f"<clientcapabilities>{echo}</clientcapabilities>"
         return self.answer(number, name, inner)
 
+    def sound(self, name, number, values):
+        """Blocks of half a second, headers that nobody knows, and what no picture would be: nothing, other kinds, odd times."""
+        step = {"next": 500, "previous": -500}.get(name, 0)
+        self.current = at = int(values.get("time", 0)) // 500 * 500 or (self.current or GOLDEN_MS) + step
+        packet = lambda kind, payload: struct.pack(">HI", kind, 6 + len(payload)) + payload  # noqa: E731
+        bodies = {
+            0: packet(0x20, struct.pack(">HHQ", 7, 8000, at) + b"sound") * 3,
+            1: b"",
+            2: struct.pack(">HI", 0xFEF0, 0) + bytes(10) + packet(0x20, b"more"),
+            3: packet(0x77, b"nobody knows"),
+            4: struct.pack(">H", 3) + bytes(40),
+        }
+        body = bodies[at // 500 % len(bodies)]
+        # It does not say where the next block begins, but where it would be due.
+        head = f"ImageResponse\r\nRequestId: {number}\r\nPrev: {at - 499}\r\nCurrent: {at}\r\nNext: {at + 501}\r\n"
+        self.send(f"{head}Content-length: {len(body)}\r\nContent-type: {GENERIC}\r\nSampling: 8000\r\n\r\n".encode(), body, END)
+
     def pictures(self, name, number, values):
         site = self.site
+        if self.is_sound:
+            return self.sound(name, number, values)
         groups = site.readable() if self.holds else []
         if self.jpeg and self.all_frames and groups:
             groups = site.stills
@@ -717,12 +757,16 @@ class ImageServer:
                 raise Gone
             self.connection.more(0.02)
             while END in self.connection.buffer:
-                call = ElementTree.fromstring(self.connection.until(END).decode())
+                text = self.connection.until(END).decode()
+                call = ElementTree.fromstring(text)
                 values, name = fields(call), call.findtext("methodname")
-                frames.emit(event="call", name=name)
-                if name != "connectupdate":
+                frames.emit(event="call", name=f"heard {text}" if "listen" in site.faults else name)
+                if name == "connectupdate":
+                    self.connect(name, values.get("requestid", "0"), values, call)
+                elif name in ("ptz", "getpresetlist"):
+                    self.answer(values.get("requestid", "0"), name, "<errorreason>Success</errorreason>")
+                else:
                     return
-                self.connect(name, values.get("requestid", "0"), values, call)
 
 
 def sealed(files):
@@ -760,6 +804,8 @@ def main():
     parser.add_argument("--twin", metavar="GUID[,FROM,TO]", help="a second recording server, with the same camera by this GUID, and nothing then")
     parser.add_argument("--child", metavar="URL", help="a site below this one")
     parser.add_argument("--pad", type=int, default=0, help="bytes by which a configuration is longer")
+    parser.add_argument("--public-port", type=int, metavar="PORT", help="of the recording server, for clients outside of the local range")
+    parser.add_argument("--local-range", metavar="PREFIX", default="127.0.0.1", help="of addresses that are told the recording server's own port")
     parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
     parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far its clock is ahead of true time")
     parser.add_argument("--edge", metavar="TIME", help="still recording: this instant (true time) is now")

@@ -45,6 +45,8 @@ pub fn holding(setup: Setup, held: &[(i32, i32)]) -> Setup {
 pub struct Pair {
     setups: [Setup; 2],
     footage: Footage,
+    /// What the program was started with.
+    pub config: Config,
     /// The site that clients believe to speak to.
     pub primary: Site,
     /// The other one.
@@ -53,6 +55,8 @@ pub struct Pair {
     pub seamline: Seamline,
     /// Where it stands for the primary's recorder.
     pub port: u16,
+    /// The primary's recorder itself.
+    pub recorder_port: u16,
 }
 
 impl Pair {
@@ -64,13 +68,22 @@ impl Pair {
 
     /// Sites that were set up otherwise; what else the configuration says.
     pub fn of(sites: [Setup; 2], more: impl Fn(Config) -> Config) -> Self {
+        let pair = Self::unawaited(sites, more);
+        pair.await_primary();
+        pair
+    }
+
+    /// As [`Self::of`], whether or not the program can know where the recorder is.
+    pub fn unawaited(sites: [Setup; 2], more: impl Fn(Config) -> Config) -> Self {
         let footage = seconds();
+        let recorders = [free_port(), free_port()];
+        let mut ports = recorders.into_iter();
         let [primary, secondary] = sites.map(|setup| {
-            let (recorder, server) = (free_port(), free_port());
+            let recorder = ports.next().unwrap_or_default();
             setup
                 .user("viewer", "s3cret")
                 .port(recorder)
-                .server_port(server)
+                .server_port(free_port())
         });
         let setups = [primary.knows(TOKEN), secondary.camera(THERE)];
         let [primary, secondary] = [&setups[0], &setups[1]].map(|setup| setup.start(&footage));
@@ -85,17 +98,20 @@ impl Pair {
             .xprotect("primary", &primary)
             .xprotect_of("secondary", &secondary, THERE)
             .top("xprotect", face);
-        let seamline = more(config).serve();
-        let pair = Self {
+        let config = more(config);
+        let listen = config.face()[0]["recorder"][0]["listen"].as_str();
+        let listen = listen.and_then(|listen| listen.rsplit(':').next()?.parse().ok());
+        let seamline = config.serve();
+        Self {
             setups,
             footage,
+            config,
+            recorder_port: recorders[0],
+            port: listen.unwrap_or(port),
             primary,
             secondary,
             seamline,
-            port,
-        };
-        pair.await_primary();
-        pair
+        }
     }
 
     /// A client that is let in.
@@ -137,6 +153,26 @@ impl Pair {
     pub fn revive(&mut self) {
         self.primary = self.setups[0].start(&self.footage);
         self.await_primary();
+    }
+
+    /// The secondary again, after it was killed.
+    pub fn revive_secondary(&mut self) {
+        self.secondary = self.setups[1].start(&self.footage);
+    }
+
+    /// Until the primary is called so.
+    pub fn await_call(&self, name: &str) {
+        let deadline = monotonic() + SOON;
+        while !self.primary.calls().iter().any(|call| call == name) {
+            assert!(monotonic() < deadline, "nobody calls {name}");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// The program anew, whatever state the sites are in.
+    pub fn restart(&mut self) {
+        self.seamline.kill();
+        self.seamline = self.config.serve();
     }
 
     /// The primary again, which knows nothing of the token that it let in.

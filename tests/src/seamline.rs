@@ -226,6 +226,11 @@ impl Config {
         self
     }
 
+    /// What was said of clients of XProtect.
+    pub fn face(&self) -> &Value {
+        &self.top["xprotect"]
+    }
+
     fn toml(&self, port: u16, folder: &Path) -> String {
         let recorders: Vec<Value> = self.copies.iter().map(Copy::recorder).collect();
         let copies: Vec<Value> = self.copies.iter().map(Copy::copy).collect();
@@ -497,6 +502,11 @@ impl Seamline {
     pub fn shut_down(&mut self) -> Option<i32> {
         self.program.terminate();
         self.program.wait()
+    }
+
+    /// Kills it without a warning.
+    pub fn kill(&mut self) {
+        self.program.kill();
     }
 
     /// Kills it without a warning, and starts it with the same configuration at the same port.

@@ -1,6 +1,7 @@
 //! A site of XProtect: management server and recording server, see `xprotect_site.py`.
 
 use std::{
+    ffi::OsString,
     path::{Path, PathBuf},
     process::Command,
     time::Duration,
@@ -16,6 +17,8 @@ use crate::{
 
 /// The camera's GUID at it.
 pub const CAMERA: &str = "11111111-2222-3333-4444-555555555555";
+/// That of its microphone.
+pub const MICROPHONE: &str = "55555555-2222-3333-4444-555555555555";
 
 /// A running site.
 #[derive(Debug)]
@@ -142,6 +145,16 @@ impl Setup {
     pub fn twin(self, guid: &str, from: i64, to: i64) -> Self {
         let gap = format!("{guid},{},{}", clock::iso(from), clock::iso(to));
         self.with("--twin", &gap)
+    }
+
+    /// Clients outside of its local range are told this port of its recorder.
+    pub fn public_port(self, port: u16) -> Self {
+        self.with("--public-port", &port.to_string())
+    }
+
+    /// The addresses of clients that are told the recorder's own port, by how they begin; without, it is this machine's usual one.
+    pub fn local_range(self, prefix: &str) -> Self {
+        self.with("--local-range", prefix)
     }
 
     /// Lets an account of Windows in, `DOMAIN\\name`, by NTLM.
@@ -274,13 +287,29 @@ impl Client {
         password: &str,
         authority: Option<&Path>,
     ) -> Self {
+        let more = authority.map(|file| ("REQUESTS_CA_BUNDLE", file.as_os_str().to_owned()));
+        Self::log_in_with(url, kind, [name, password], more)
+    }
+
+    /// As [`Self::log_in`], from another address of this machine.
+    pub fn log_in_from(address: &str, url: &str, kind: &str, name: &str, password: &str) -> Self {
+        let more = ("CLIENT_ADDRESS", address.into());
+        Self::log_in_with(url, kind, [name, password], Some(more))
+    }
+
+    fn log_in_with(
+        url: &str,
+        kind: &str,
+        [name, password]: [&str; 2],
+        more: Option<(&str, OsString)>,
+    ) -> Self {
         let mut command = Command::new(venv().join("bin/python"));
         command
             .arg("-B")
             .arg(lab_folder().join("xprotect_clients.py"));
         command.args([url, kind, name, password, "again"]);
         command.env_remove("REQUESTS_CA_BUNDLE");
-        command.envs(authority.map(|file| ("REQUESTS_CA_BUNDLE", file)));
+        command.envs(more);
         // Packages keep logs where they are started.
         command.current_dir(std::env::temp_dir());
         let program = Program::start(kind, command);
@@ -309,6 +338,12 @@ impl Client {
     /// Logs in once more.
     pub fn log_in_again(&mut self) -> Value {
         self.program.tell("login");
+        self.said()
+    }
+
+    /// Asks an operation; `{token}` in what is said stands for its token.
+    pub fn call(&mut self, operation: &str, said: &str) -> Value {
+        self.program.tell(&format!("call {operation} {said}"));
         self.said()
     }
 

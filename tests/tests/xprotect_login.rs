@@ -258,6 +258,125 @@ fn while_the_primary_is_down_users_see_what_it_told_them_and_no_more() {
     assert_eq!(viewer.log_in_again()["token_of"], THEIRS);
 }
 
+/// What a client goes on with while its management server is down: views that it was told before, searches that find nothing, and a fault
+/// at once for all that nobody can know.
+#[test]
+fn views_and_bookmarks_are_answered_while_the_primary_is_down() {
+    let mut house = House::new(Setup::default());
+    let seamline = house.serve();
+    let mut viewer = house.log_in("oauth", "viewer", "s3cret");
+    let mut narrow = house.log_in("oauth", "narrow", "n4rrow");
+    let token = "<token>{token}</token>";
+    let said = |client: &mut Client, operation: &str| {
+        let told = client.call(operation, token);
+        assert!(told["took_s"].as_f64().unwrap_or(99.0) < 20.0, "{told}");
+        told
+    };
+    let before = said(&mut viewer, "GetViewGroups");
+    assert_eq!(
+        before["texts"],
+        json!(["GetViewGroups of viewer"]),
+        "{before}"
+    );
+    let marked = said(&mut viewer, "BookmarkSearchTime");
+    assert_eq!(
+        marked["texts"],
+        json!(["BookmarkSearchTime of viewer"]),
+        "{marked}"
+    );
+    let version = viewer.call("GetVersion", "");
+    assert_eq!(version["texts"], json!(["25"]), "{version}");
+    let path = "GET /api/rest/v1/cameras HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
+    assert!(raw(house.management, path).starts_with("HTTP/1.1 401"));
+    // First one that hangs, then one that is gone; then a session of the house's.
+    for round in ["hung", "gone", "of the house"] {
+        match round {
+            "hung" => house.primary.stop(),
+            "gone" => house.primary.kill(),
+            _ => assert_eq!(viewer.log_in_again()["token_of"], OURS),
+        }
+        let views = said(&mut viewer, "GetViewGroups");
+        assert_eq!(
+            (&views["status"], &views["texts"]),
+            (&json!(200), &before["texts"]),
+            "{round}: {views}"
+        );
+        let marks = said(&mut viewer, "BookmarkSearchTime");
+        assert_eq!(
+            (&marks["status"], &marks["kind"], &marks["texts"]),
+            (
+                &json!(200),
+                &json!("BookmarkSearchTimeResponse"),
+                &json!([])
+            ),
+            "{round}: {marks}"
+        );
+        assert_eq!(
+            viewer.call("GetVersion", "")["texts"],
+            json!(["25"]),
+            "{round}"
+        );
+        for operation in ["BookmarkCreate", "RestrictedMediaQueryAll"] {
+            let refused = said(&mut viewer, operation);
+            assert_eq!(
+                (&refused["status"], &refused["kind"]),
+                (&json!(500), &json!("Fault")),
+                "{round}: {refused}"
+            );
+            assert!(
+                refused["texts"][1]
+                    .as_str()
+                    .unwrap_or_default()
+                    .contains("management server of a"),
+                "{refused}"
+            );
+        }
+        // What another was told is not his.
+        let other = said(&mut narrow, "GetViewGroups");
+        assert_eq!(other["kind"], "Fault", "{round}: {other}");
+    }
+    let rest = raw(house.management, path);
+    assert!(
+        rest.starts_with("HTTP/1.1 503") && rest.contains("\"httpCode\":503"),
+        "{rest}"
+    );
+    seamline.await_log(
+        &["not answered while the primary is down", "BookmarkCreate"],
+        SOON,
+    );
+}
+
+/// A ticket for a name that is none of the server's: what else may be shown is offered, in the server's order, and NTLM then passes.
+#[test]
+fn a_ticket_of_kerberos_is_refused_in_favour_of_ntlm() {
+    let house = House::new(Setup::default());
+    let seamline = house.serve();
+    let spnego = "Negotiate YIIBAgYGKwYBBQUCoKCgoHRpY2tldCBvZiBhbm90aGVyIG5hbWU=";
+    let asked = |shown: &str| {
+        let path = "/ServerAPI/ServerCommandService.asmx";
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: {shown}\r\nContent-Length: 0\r\n\r\n"
+        );
+        let answer = raw(house.management, &request);
+        assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
+        let offered = answer.lines().filter_map(|line| {
+            line.to_ascii_lowercase()
+                .strip_prefix("www-authenticate: ")
+                .map(str::to_owned)
+        });
+        offered.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        asked("Basic eDp5"),
+        ["negotiate, ntlm"],
+        "as the server says it"
+    );
+    assert_eq!(asked(spnego), ["ntlm"]);
+    seamline.await_log(&["ticket of Kerberos is refused", "falls_back=true"], SOON);
+    let client = house.log_in("ntlm", "viewer", "s3cret");
+    assert_eq!(client.login["token_of"], THEIRS, "{:?}", client.login);
+}
+
 #[test]
 fn who_comes_in_plays_also_with_a_token_of_the_houses_and_nothing_else() {
     let mut house = House::new(Setup::default());

@@ -232,6 +232,50 @@ fn the_primary_may_die_between_any_two_requests() {
 }
 
 #[test]
+fn a_refusal_that_comes_late_is_heard_whatever_is_asked_next() {
+    let mut pair = Pair::new(&[(0, 50)], &[(0, 50)]);
+    let show = json!({ "do": "connect", "camera": CAMERA, "token": TOKEN });
+    let mut clients: Vec<Client> = (0..4).map(|_| Client::open(pair.port)).collect();
+    // Their recorder says nothing, and then no: meanwhile they are let in as it did a while ago.
+    pair.primary.obey("expire");
+    pair.primary.stop();
+    for client in &mut clients {
+        client.tell(&show);
+    }
+    for client in &clients {
+        let answer = client.read();
+        assert_eq!(answer["connected"], "yes", "{answer}");
+    }
+    pair.primary.calls();
+    pair.primary.resume();
+    let (mut heard, deadline) = (0, monotonic() + SOON);
+    while heard < clients.len() {
+        assert!(monotonic() < deadline, "it is not asked");
+        thread::sleep(Duration::from_millis(100));
+        let calls = pair.primary.calls();
+        heard += calls.iter().filter(|call| *call == "connect").count();
+    }
+    thread::sleep(Duration::from_millis(500));
+    let param = format!("id={CAMERA}&connectiontoken={TOKEN}");
+    let next = [
+        json!({ "do": "ask", "method": "alarms", "starttime": noon(0.0), "endtime": noon(60.0) }),
+        json!({ "do": "ask", "method": "connectupdate", "connectparam": param }),
+        json!({ "do": "ask", "method": "live" }),
+        json!({ "do": "ask", "method": "goto", "time": noon(7.0) }),
+    ];
+    for (client, order) in clients.iter_mut().zip(next) {
+        let answer = client.order(&order);
+        assert!(!answer["gone"].is_null(), "{order}: {answer}");
+    }
+    // Nobody is let in any more as it did.
+    pair.primary.kill();
+    assert_eq!(
+        Client::open(pair.port).connect(CAMERA, TOKEN)["connected"],
+        "no"
+    );
+}
+
+#[test]
 fn a_camera_that_was_added_is_known_when_it_is_asked_for() {
     let sites = [
         holding(Setup::default().unlisted(), &[(0, 10), (40, 50)]),
