@@ -285,6 +285,44 @@ fn live_ptz_and_what_nobody_knows_reach_the_recorder_byte_for_byte() {
     }
     assert_eq!(said, ["21", "22"]);
     assert_eq!(heard(&pair, "ptz", "21"), ptz);
+    // Its recorder dies: pictures come from the other site, which is shown no token of the client's, and whose camera nobody moves.
+    pair.secondary.obey("listen");
+    pair.primary.kill();
+    let goes_on = |client: &mut Client, said: Option<&str>| {
+        let (mut pictures, mut has_said) = (0, said.is_none());
+        let deadline = monotonic() + SOON;
+        while pictures < 30 || !has_said {
+            assert!(monotonic() < deadline, "{pictures} pictures, {has_said}");
+            let message = client.order(&json!({ "do": "read" }));
+            assert!(
+                message["gone"].is_null() && message["error"].is_null(),
+                "{message}"
+            );
+            pictures += u32::from(message["kind"] == "image");
+            if message["kind"] == "methodresponse" {
+                assert_eq!(message["requestid"].as_str(), said, "{message}");
+                has_said = true;
+            }
+        }
+    };
+    goes_on(&mut client, None);
+    say(&mut client, &ptz.replace(">21<", ">23<"));
+    goes_on(&mut client, Some("23"));
+    say(&mut client, &update.replace(">22<", ">24<"));
+    goes_on(&mut client, Some("24"));
+    let calls = pair.secondary.calls();
+    assert!(
+        calls.iter().any(|call| call.contains(">live<")),
+        "{calls:?}"
+    );
+    assert!(
+        !calls
+            .iter()
+            .any(|call| call.contains("ptz") || call.contains(TOKEN)),
+        "{calls:?}"
+    );
+    pair.revive();
+    pair.primary.obey("listen");
     // By SOAP.
     let body = format!(
         "<?xml version='1.0'?> <s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'><s:Body><PTZMoveStart xmlns='http://videoos.net/2/XProtectCSRecorderCommand'>\
