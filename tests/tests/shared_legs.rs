@@ -129,3 +129,37 @@ fn who_falls_behind_goes_on_where_it_was() {
     assert_eq!(captures(slow, from), all(from, until));
     seamline.await_log(&["goes on in a leg of its own"], Duration::from_secs(1));
 }
+
+/// The recorder is busy elsewhere for longer than silence may last: no fault of its footage.
+#[test]
+fn who_falls_behind_waits_for_a_recorder_that_takes_its_time() {
+    let footage = Recipe::default().mjpeg("2").make();
+    let [primary, secondary] = [0, 1].map(|_| Setup::default().start(&footage));
+    let seamline = Config::default()
+        .site("primary", &primary)
+        .site("secondary", &secondary)
+        .policy("share_legs", true)
+        .serve();
+    let (from, until) = (noon(0.0), noon(24.0));
+    let mut probes = [0, 1].map(|_| Probe::open(&seamline.url()));
+    for probe in &mut probes {
+        let reply = probe.play(from, Some(until), &[("Rate-Control", "no")]);
+        assert_eq!(reply.status, 200);
+    }
+    let [quick, slow] = &mut probes;
+    quick.receive_to_end(SOON);
+    primary.stop();
+    let busy = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(1_300));
+        primary.resume();
+        primary
+    });
+    slow.receive_to_end(SOON);
+    drop(busy.join());
+    assert_eq!(captures(quick, from), all(from, until));
+    assert_eq!(captures(slow, from), all(from, until));
+    seamline.await_log(&["goes on in a leg of its own"], Duration::from_secs(1));
+    let log = seamline.log();
+    let wrong = |line: &&String| line.contains("stalled") || line.contains("to=\"secondary\"");
+    assert_eq!(log.iter().find(wrong), None);
+}

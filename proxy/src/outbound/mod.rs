@@ -304,6 +304,11 @@ impl Leg {
         }
     }
 
+    /// Whether it is being opened again, which takes as long as opening does and is no silence.
+    pub fn is_opening(&self) -> bool {
+        matches!(self, Leg::Shared(leg) if leg.is_opening())
+    }
+
     /// Whether nobody else who has a part in it was told before that it sends nothing.
     pub fn tells_first(&self) -> bool {
         match self {

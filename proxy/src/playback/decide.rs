@@ -288,8 +288,11 @@ impl Playback {
     }
 
     fn silence_limit(&self, leg: &Running) -> Duration {
-        let limit = self.camera.policy.reaction.stall_after;
+        let reaction = self.camera.policy.reaction;
+        let limit = reaction.stall_after;
         match leg.newest {
+            // Each phase of it has its own deadline.
+            _ if leg.reopens() => reaction.connect + reaction.response,
             None => limit,
             Some(_) if self.camera.live => limit + leg.patience(),
             Some(_) if leg.grows(clock::wall()) => leg.tail_patience(),

@@ -254,6 +254,11 @@ impl Running {
         matches!(self.stage, Stage::Over)
     }
 
+    /// Whether a leg that played is being opened again.
+    pub(super) fn reopens(&self) -> bool {
+        matches!(&self.stage, Stage::Open(leg) if leg.is_opening())
+    }
+
     pub(super) fn keep_alive(&mut self, now: Instant) {
         if let Stage::Open(leg) = &mut self.stage {
             leg.keep_alive(now);

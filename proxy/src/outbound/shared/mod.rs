@@ -322,6 +322,13 @@ enum Via {
     Own(Box<Leg>, Rejoin),
 }
 
+/// That a player leaves a shared leg is our doing: what goes wrong with it says nothing about the recorder's health.
+fn ours(detail: &str) -> Arrival {
+    let mut failure = LegFailure::new(Failure::Lost, detail);
+    failure.told = true;
+    Arrival::Failed(failure)
+}
+
 /// Given up when dropped.
 #[derive(Debug)]
 struct Own(JoinHandle<Result<Leg, LegFailure>>);
@@ -398,15 +405,10 @@ impl SharedLeg {
                         Ok(Ok(leg)) => {
                             let rejoin = Rejoin::new(self.taken.clone(), self.order.master);
                             self.via = Via::Own(Box::new(leg), rejoin);
+                            return Poll::Ready(Arrival::Alive);
                         }
                         Ok(Err(failure)) => return Poll::Ready(Arrival::Failed(failure)),
-                        Err(_) => {
-                            let detail = "the opening of the leg was given up";
-                            return Poll::Ready(Arrival::Failed(LegFailure::new(
-                                Failure::Lost,
-                                detail,
-                            )));
-                        }
+                        Err(_) => return Poll::Ready(ours("the opening of the leg was given up")),
                     }
                 }
                 Via::Own(leg, rejoin) => {
@@ -415,18 +417,21 @@ impl SharedLeg {
                         return Poll::Ready(came);
                     };
                     match rejoin.place(unit.track, unit.capture_us) {
-                        Place::Before => {}
+                        // A recorder that paces itself takes as long as a group of pictures to come back to where it was left.
+                        Place::Before => return Poll::Ready(Arrival::Alive),
                         Place::Behind => return Poll::Ready(Arrival::Unit(unit)),
                         Place::Missing => {
-                            return Poll::Ready(Arrival::Failed(LegFailure::new(
-                                Failure::Lost,
-                                "does not go on where it was left",
-                            )));
+                            return Poll::Ready(ours("does not go on where it was left"));
                         }
                     }
                 }
             }
         }
+    }
+
+    /// See [`Leg::is_opening`].
+    pub fn is_opening(&self) -> bool {
+        matches!(self.via, Via::Opening(_))
     }
 
     /// Goes on in a leg of its own.
