@@ -53,7 +53,13 @@ fn playing(copies: &[CopyFacts<'_>], now: Instant) -> (Director, LegId) {
     };
     let wall = second(86_400);
     let first = START;
-    director.handle(Event::LegOpened { leg, first, wall }, copies, now);
+    let opened = Event::LegOpened {
+        leg,
+        first,
+        step: None,
+        wall,
+    };
+    director.handle(opened, copies, now);
     for picture in 0..25 {
         let head = Head {
             capture: START.shift(picture * SECOND / 25),

@@ -167,26 +167,22 @@ impl Playback {
                     let beyond = newest + full;
                     leg.ahead.listed = self.camera.holds_after(leg.copy, beyond, clock::wall());
                 }
-                let Poll::Ready(sign) = leg.poll(cx, now) else {
+                let sign = leg.poll(cx, now);
+                let (copy, newest) = (leg.copy, leg.newest);
+                if let Some((first, step)) = leg.told_start(now) {
+                    self.leg_opened(id, first, step, now);
+                }
+                let Poll::Ready(sign) = sign else {
                     break;
                 };
-                let (copy, newest) = (leg.copy, leg.newest);
                 match sign {
                     Sign::First(first) => {
-                        let settles = leg.settles_after();
                         self.camera.report_up(copy, now);
                         self.began(copy, first);
-                        let wall = clock::wall();
-                        self.direct(
-                            Event::LegOpened {
-                                leg: id,
-                                first,
-                                wall,
-                            },
-                            now,
-                        );
-                        if settles > 0 {
-                            self.director.settles_after(id, settles);
+                        if self.director.doubts_start(id, first, clock::wall()) {
+                            self.keep_start(id, first, now);
+                        } else {
+                            self.leg_opened(id, first, None, now);
                         }
                     }
                     Sign::Recovered => {
@@ -201,6 +197,28 @@ impl Playback {
                     Sign::Failed(failure) => self.leg_failed(id, &failure, now),
                 }
             }
+        }
+    }
+
+    fn keep_start(&mut self, id: LegId, first: Timestamp, now: Instant) {
+        if let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) {
+            leg.withhold(first, now);
+        }
+    }
+
+    /// Tells the director of a leg's first picture. `step` is how far its first ones are apart, where that was waited for.
+    fn leg_opened(&mut self, id: LegId, first: Timestamp, step: Option<Duration>, now: Instant) {
+        let leg = self.legs.iter().find(|leg| leg.id == id);
+        let settles = leg.map_or(0, Running::settles_after);
+        let opened = Event::LegOpened {
+            leg: id,
+            first,
+            step,
+            wall: clock::wall(),
+        };
+        self.direct(opened, now);
+        if settles > 0 {
+            self.director.settles_after(id, settles);
         }
     }
 
@@ -244,7 +262,8 @@ impl Playback {
     pub(super) fn watch_legs(&mut self, now: Instant) {
         let reaction = self.camera.policy.reaction;
         let mut silent: SmallVec<[(LegId, bool); 4]> = SmallVec::new();
-        for leg in self.legs.iter().filter(|leg| !leg.over()) {
+        let told = |leg: &&Running| !leg.over() && leg.withheld_until().is_none();
+        for leg in self.legs.iter().filter(told) {
             let since = now.saturating_duration_since(leg.silent_since());
             let stalls = || !leg.stalled && since >= self.silence_limit(leg);
             let dead = leg.mute_for(now) >= reaction.first_unit;
@@ -307,7 +326,9 @@ impl Playback {
             .iter()
             .filter(|leg| !leg.over() && !leg.stalled && leg.hungry())
             .map(|leg| leg.silent_since() + self.silence_limit(leg));
+        let withheld = self.legs.iter().filter_map(Running::withheld_until);
         silence
+            .chain(withheld)
             .chain(self.due.map(clock::together))
             .chain(self.director.deadline(now))
             .fold(now + TICK, Instant::min)

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use seamline_media::{LegFormat, Unit};
 use seamline_routing::camera::CopyIx;
-use seamline_routing::director::{Director, Failure, Head, LegId};
+use seamline_routing::director::{Director, Failure, Head, LegId, START_UNITS};
 use seamline_routing::time::{TimeRange, Timestamp};
 use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
@@ -59,6 +59,8 @@ pub(super) struct Running {
     pub(super) clock: ClockCheck,
     /// Capture time of the first unit of the master track.
     first: Option<Timestamp>,
+    /// What the director is not told of yet: that unit, and until when it is not.
+    withheld: Option<(Timestamp, Instant)>,
     /// Newest capture time of the master track; in reverse the oldest.
     pub(super) newest: Option<Timestamp>,
     /// Newest capture time of each track, and when it came.
@@ -171,6 +173,8 @@ const COMPARED_MAX: Duration = Duration::from_secs(20);
 const TAIL_US: i64 = 20_000_000;
 /// Pictures that encoders put between a picture and one that refers to it, at most.
 const REORDERED_MAX: usize = 8;
+/// How long the pictures behind a late first one are waited for: at five pictures a second, one.
+const START_WAIT: Duration = Duration::from_millis(250);
 /// A leg that has delivered for so long, and so much footage, is taken to go on.
 const STEADY_AFTER: Duration = Duration::from_secs(1);
 /// Recorders drop clients that take nothing for about this long; that is no fault of theirs.
@@ -226,6 +230,7 @@ impl Running {
             joining: Joining::Undecided,
             clock: ClockCheck::Due,
             first: None,
+            withheld: None,
             newest: None,
             shown: SmallVec::from_elem(None, tracks),
             gaps: SmallVec::new(),
@@ -300,7 +305,38 @@ impl Running {
         if matches!(self.joining, Joining::Comparing { .. }) {
             return self.queued_bytes < DRAIN_BYTES_MAX && self.span() < COMPARED_MAX;
         }
-        self.ahead.is_short(self.stock())
+        let lacks = || self.master_units().count() < START_UNITS;
+        self.ahead.is_short(self.stock()) || self.withheld.is_some() && lacks()
+    }
+
+    /// Keeps the first picture from the director until the next ones tell their cadence, as far as they come soon.
+    pub(super) fn withhold(&mut self, first: Timestamp, now: Instant) {
+        self.withheld = Some((first, now + START_WAIT));
+    }
+
+    /// Until when its first picture is kept from the director.
+    pub(super) fn withheld_until(&self) -> Option<Instant> {
+        self.withheld.map(|(_, until)| until)
+    }
+
+    /// What was withheld, and how far its first pictures are apart, once that is known or not waited for any longer.
+    pub(super) fn told_start(&mut self, now: Instant) -> Option<(Timestamp, Option<Duration>)> {
+        let (first, until) = self.withheld?;
+        if self.master_units().count() < START_UNITS && now < until && !self.over() {
+            return None;
+        }
+        self.withheld = None;
+        let mut shown: SmallVec<[i64; START_UNITS]> = self
+            .master_units()
+            .take(START_UNITS)
+            .map(|unit| unit.capture_us)
+            .collect();
+        shown.sort_unstable();
+        let steps = shown.iter().zip(shown.iter().skip(1));
+        let step = steps.map(|(before, after)| after - before);
+        let shortest = step.filter(|step| *step > 0).min();
+        let shortest = shortest.map(|step| Duration::from_micros(step.unsigned_abs()));
+        Some((first, shortest))
     }
 
     fn stock(&self) -> Stock {

@@ -1,6 +1,7 @@
 //! What the director is told, and what it asks for.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::LegId;
 use crate::camera::CopyIx;
@@ -22,6 +23,8 @@ pub enum Event {
         leg: LegId,
         /// Capture time of its first access unit.
         first: Timestamp,
+        /// How far its first pictures are apart, where [`super::Director::doubts_start`] asked for that and they tell.
+        step: Option<Duration>,
         /// The time of day, to tell live footage from recorded.
         wall: Timestamp,
     },

@@ -5,7 +5,10 @@ use std::time::Duration;
 use smallvec::SmallVec;
 
 use super::seen::Seen;
-use super::{Action, Director, Failure, LIVE_WITHIN_US, Leg, LegId, Lesson, PREROLL_MAX_US};
+use super::{
+    Action, Director, Failure, INTERVAL_RANGE_US, LIVE_WITHIN_US, Leg, LegId, Lesson,
+    PREROLL_MAX_US,
+};
 use crate::coverage::Held;
 use crate::plan::{CopyFacts, Direction};
 use crate::policy::Holes;
@@ -13,6 +16,12 @@ use crate::time::Timestamp;
 
 /// Listings are taken to be this exact when footage that they deny arrives.
 const LISTED_WITHIN_US: u64 = 2_000_000;
+
+/// Pictures that tell the cadence of a leg that begins late: more than encoders usually put between two that are not in their order.
+pub const START_UNITS: usize = 4;
+
+/// The shortest frame interval that is believed.
+const INTERVAL_MIN: Duration = Duration::from_micros(INTERVAL_RANGE_US.0.unsigned_abs());
 
 /// Why another leg is being opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,11 +143,18 @@ impl Director {
     pub(super) fn leg_opened(
         &mut self,
         id: LegId,
-        first: Timestamp,
+        (first, step): (Timestamp, Option<Duration>),
         wall: Timestamp,
         seen: &mut Seen<'_>,
     ) {
-        let (at, wanted, jump_min) = (self.progress(first), self.wanted(), self.jump_min());
+        let step = step.filter(|_| self.last.is_none());
+        let step_us = step.map(|step| step.as_micros() as i64);
+        let (min, max) = INTERVAL_RANGE_US;
+        if let Some(step_us) = step_us.filter(|step| (min..=max).contains(step)) {
+            self.interval_us = step_us;
+        }
+        let (at, wanted) = (self.progress(first), self.wanted());
+        let late_min = self.late_min(step);
         let Some(handover) = &mut self.handover else {
             return;
         };
@@ -170,7 +186,7 @@ impl Director {
         // It starts late: the copy does not hold [asked, first). Another may.
         let missing = asked.max(wanted);
         let gap_end = self.gap_end(at);
-        if gap_end.saturating_sub(missing) > jump_min && goal != Goal::Better {
+        if gap_end.saturating_sub(missing) > late_min && goal != Goal::Better {
             self.disprove(leg.copy, missing, gap_end, seen);
             let hedged = self
                 .handover
@@ -180,7 +196,11 @@ impl Director {
             let too_soon = self.last.is_some()
                 && (self.policy.holes != Holes::Skip || self.misfit_ends(missing, seen.facts));
             let beyond = self.beyond_range(at);
-            if hedged || too_soon || beyond || self.other_fills(missing, at, seen) {
+            if hedged
+                || too_soon
+                || beyond
+                || self.other_fills_more_than(late_min, missing, at, seen)
+            {
                 self.close_incoming(id);
                 return self.replace_incoming(goal, seen);
             }
@@ -219,6 +239,22 @@ impl Director {
         } else {
             self.switch_when_spent(seen);
         }
+    }
+
+    /// Whether a leg's first picture is late by so little that only its cadence tells whether another is missing before it. Its owner
+    /// then reads [`START_UNITS`] of them, as far as they come at once, before it tells [`super::Event::LegOpened`]. `wall` is
+    /// the time of day: what is live begins where it begins.
+    pub fn doubts_start(&self, leg: LegId, first: Timestamp, wall: Timestamp) -> bool {
+        let unsure = self.last.is_none()
+            && self.request.direction == Direction::Forward
+            && wall.micros_since(first).abs() >= LIVE_WITHIN_US;
+        let mut legs = self.handover.iter().flat_map(Handover::legs);
+        let Some(leg) = legs.find(|opening| opening.id == leg).filter(|_| unsure) else {
+            return false;
+        };
+        let missing = self.progress(leg.from).max(self.wanted());
+        let late = self.progress(first).saturating_sub(missing);
+        late > self.late_min(Some(INTERVAL_MIN)) && late <= self.jump_min()
     }
 
     /// Whether the current leg can go on behind a point where the plan leaves it for a better copy: then it is left where that

@@ -33,6 +33,7 @@ use seen::Seen;
 use veto::Vetoes;
 
 pub use event::{Action, End, Event, Failure, Lesson, Seam};
+pub use handover::START_UNITS;
 pub use judge::{Head, Outlook, Verdict};
 
 /// A leg within one playback; never reused.
@@ -217,7 +218,12 @@ impl Director {
                 self.review(seen);
             }
             _ if matches!(self.phase, Phase::Idle | Phase::Ended) => {}
-            Event::LegOpened { leg, first, wall } => self.leg_opened(leg, first, wall, seen),
+            Event::LegOpened {
+                leg,
+                first,
+                step,
+                wall,
+            } => self.leg_opened(leg, (first, step), wall, seen),
             Event::LegEnded { leg, newest } => self.leg_ended(leg, newest, seen),
             Event::LegFailed {
                 leg,

@@ -1,6 +1,8 @@
 //! Progress along the direction of play, and how near is near.
 
-use super::{Director, INTERVAL_US};
+use std::time::Duration;
+
+use super::{Director, INTERVAL_RANGE_US, INTERVAL_US};
 use crate::coverage::{Coverage, Held, HeldBefore};
 use crate::plan::Direction;
 use crate::time::Timestamp;
@@ -78,6 +80,19 @@ impl Director {
         (self.policy.min_gap.as_micros() as i64)
             .max(self.interval_us * 5 / 2)
             .max(self.spacing_us)
+    }
+
+    /// A leg that begins later than this leaves out footage that another copy may hold. Where nothing was sent yet only the leg itself
+    /// shows its cadence: each whole `step` may have been a picture.
+    pub(super) fn late_min(&self, step: Option<Duration>) -> i64 {
+        let (min, max) = INTERVAL_RANGE_US;
+        let step = step.map(|step| step.as_micros() as i64);
+        match step.filter(|step| (min..=max).contains(step)) {
+            None => self.jump_min(),
+            Some(step) => (self.policy.min_gap.as_micros() as i64)
+                .max(step * 3 / 4)
+                .max(self.spacing_us),
+        }
     }
 
     /// Progress of the next unit that is wanted. What a start at a random access point sends before the asked instant is not.

@@ -205,11 +205,22 @@ impl Director {
 
     /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.
     pub(super) fn other_fills(&self, start: i64, end: i64, seen: &mut Seen<'_>) -> bool {
+        self.other_fills_more_than(self.jump_min(), start, end, seen)
+    }
+
+    /// As [`Director::other_fills`], where that fills more than `least` of it.
+    pub(super) fn other_fills_more_than(
+        &self,
+        least: i64,
+        start: i64,
+        end: i64,
+        seen: &mut Seen<'_>,
+    ) -> bool {
         let mut at = start;
         for _ in 0..STEPS_MAX {
             match self.step(at, None, seen) {
                 Step::Leg { from, .. } => {
-                    return self.progress(from).max(at) < end.saturating_sub(self.jump_min());
+                    return self.progress(from).max(at) < end.saturating_sub(least);
                 }
                 Step::Hole {
                     until: Some(until), ..

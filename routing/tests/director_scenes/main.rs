@@ -3,3 +3,4 @@
 mod holes;
 mod repeats;
 mod scene;
+mod starts;

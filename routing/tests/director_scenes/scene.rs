@@ -112,6 +112,7 @@ impl Scene {
         self.tell(Event::LegOpened {
             leg,
             first: at(ms),
+            step: None,
             wall: at(86_400_000),
         });
     }

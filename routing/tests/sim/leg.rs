@@ -1,9 +1,10 @@
 //! A leg while it is opened, read and drained, as its owner keeps it.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use seamline_routing::camera::CopyIx;
-use seamline_routing::director::{Failure, LegId};
+use seamline_routing::director::{Failure, LegId, START_UNITS};
 use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 
@@ -42,6 +43,8 @@ pub(super) struct Running {
     pub(super) asked: Micros,
     pub(super) opened: Option<Micros>,
     pub(super) alive: Micros,
+    /// Its first picture, and until when that is kept from the director.
+    pub(super) withheld: Option<(Timestamp, Micros)>,
 }
 
 /// What reading a leg brought to light.
@@ -79,6 +82,7 @@ impl Running {
             asked: now,
             opened: None,
             alive: now,
+            withheld: None,
         }
     }
 
@@ -108,7 +112,25 @@ impl Running {
     }
 
     pub(super) fn hungry(&self, lookahead: Micros) -> bool {
-        self.span() < lookahead
+        self.span() < lookahead || self.withheld.is_some() && self.queue.len() < START_UNITS
+    }
+
+    /// What was withheld, once its cadence is known or nothing more is waited for.
+    pub(super) fn told_start(&mut self, now: Micros) -> Option<(Timestamp, Option<Duration>)> {
+        let (first, until) = self.withheld?;
+        if self.queue.len() < START_UNITS && now < until && !self.over() {
+            return None;
+        }
+        self.withheld = None;
+        let mut shown: Vec<i64> = self
+            .queue
+            .iter()
+            .map(|unit| unit.capture.as_micros())
+            .collect();
+        shown.sort_unstable();
+        let steps = shown.windows(2).map(|pair| pair[1] - pair[0]);
+        let step = steps.filter(|step| *step > 0).min();
+        Some((first, step.map(|step| Duration::from_micros(step as u64))))
     }
 
     /// Whether it has shown that it goes on.

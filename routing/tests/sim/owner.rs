@@ -2,7 +2,7 @@
 
 mod emit;
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use seamline_routing::director::{Action, Director, End, Event, Failure, LegId};
 use seamline_routing::plan::{CopyFacts, Direction};
@@ -42,6 +42,8 @@ pub(crate) struct Owner<'a> {
 /// Most that an owner does at one moment.
 const TURNS_MAX: usize = 20_000;
 const TICK: Micros = 250 * MILLI;
+/// How long the first pictures of a leg that begins late are waited for.
+const START_WAIT: Micros = 250 * MILLI;
 const HOLD_BACK_MAX: Micros = 150 * MILLI;
 /// Units that a client that takes what it can get takes at once, and how often.
 const BURST: usize = 32;
@@ -157,7 +159,9 @@ impl<'a> Owner<'a> {
             .director
             .deadline(instant(self.base, self.now))
             .map(|at| at.saturating_duration_since(self.base).as_micros() as Micros);
+        let withheld = self.legs.iter().filter_map(|leg| leg.withheld);
         silence
+            .chain(withheld.map(|(_, until)| until))
             .chain(self.due)
             .chain(deadline)
             .chain([arrival])
@@ -250,6 +254,9 @@ impl<'a> Owner<'a> {
                 let recorder = &self.world.copies[leg.copy.index()].recorder;
                 let sign = leg.poll(self.now, recorder, self.world.lookahead);
                 let (copy, newest) = (leg.copy, leg.newest);
+                if let Some((first, step)) = leg.told_start(self.now) {
+                    self.leg_opened(id, first, step);
+                }
                 match sign {
                     Err(again) => {
                         wake = wake.min(again);
@@ -259,12 +266,13 @@ impl<'a> Owner<'a> {
                         self.facts_changed |= self.known[copy.index()].delivers(self.now);
                     }
                     Ok(Sign::First(first)) => {
-                        let wall = self.wall();
-                        self.direct(Event::LegOpened {
-                            leg: id,
-                            first,
-                            wall,
-                        });
+                        if self.director.doubts_start(id, first, self.wall()) {
+                            let until = self.now + START_WAIT;
+                            let leg = self.legs.iter_mut().find(|leg| leg.id == id);
+                            leg.expect("it was just read").withheld = Some((first, until));
+                        } else {
+                            self.leg_opened(id, first, None);
+                        }
                     }
                     Ok(Sign::Recovered) => self.direct(Event::Recovered { leg: id }),
                     Ok(Sign::Ended) => self.direct(Event::LegEnded { leg: id, newest }),
@@ -276,6 +284,16 @@ impl<'a> Owner<'a> {
                 None => 0,
             };
         }
+    }
+
+    fn leg_opened(&mut self, leg: LegId, first: Timestamp, step: Option<Duration>) {
+        let wall = self.wall();
+        self.direct(Event::LegOpened {
+            leg,
+            first,
+            step,
+            wall,
+        });
     }
 
     fn leg_failed(&mut self, id: LegId, failure: Failure) {
@@ -302,7 +320,7 @@ impl<'a> Owner<'a> {
             let since = self.now - leg.silent_since();
             let dead = leg.opened.is_some() && !leg.announced && since >= first_unit;
             let silent = since >= self.silence_limit(leg) && !leg.stalled;
-            if leg.over() || !(dead || silent) {
+            if leg.withheld.is_some() || leg.over() || !(dead || silent) {
                 continue;
             }
             if dead {

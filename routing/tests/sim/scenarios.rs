@@ -393,3 +393,62 @@ fn a_seek_and_a_pause_lose_nothing() {
     assert_eq!(figures.pictures, (600..SCENE.pictures).collect::<Vec<_>>());
     assert_eq!(figures.preroll, 0);
 }
+
+/// Whatever the cadence, how much is missing and where between two pictures the play begins.
+#[test]
+fn a_late_start_loses_nothing_that_the_other_copy_holds() {
+    for interval_us in [10_000, 20_000, 40_000, 66_667, 100_000, 200_000] {
+        for missing in 0..12 {
+            for (between, paced) in [(0, false), (0, true), (5, false), (7, true)] {
+                let scene = Scene {
+                    interval_us,
+                    pictures: 300,
+                    ..SCENE
+                };
+                let recorder = |phase, gap| {
+                    let mut copy = copy(phase, NO_GAP);
+                    copy.recorder.footage = Footage::whole(scene, 25, phase);
+                    copy.recorder.footage.cut(gap);
+                    if paced {
+                        copy.recorder.pace = interval_us;
+                    }
+                    copy.listing.lists = false;
+                    copy.listing.answers.clear();
+                    copy
+                };
+                // Asked before a picture by some tenths of the frame interval: that one is the first that is owed.
+                let first = 100;
+                let at = scene.capture(first).shift(-between * interval_us / 10);
+                let mut world = world(vec![recorder(0, 0..first + missing), recorder(7, NO_GAP)]);
+                world.scene = scene;
+                world.policy.min_gap = Duration::ZERO;
+                world.client = vec![(0, Client::Play(request(at, None)))];
+                let figures = play(&world);
+                let owed = figures.pictures.iter().filter(|picture| **picture >= first);
+                assert_eq!(
+                    owed.copied().collect::<Vec<_>>(),
+                    (first..scene.pictures).collect::<Vec<_>>(),
+                    "{interval_us} us, {missing} missing, {between} tenths before, paced: {paced}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_late_start_that_nobody_fills_is_taken() {
+    let lone = |pictures: Range<i64>| {
+        let mut copy = copy(0, 0..pictures.start);
+        copy.recorder.footage.cut(pictures.end..SCENE.pictures);
+        copy.listing.lists = false;
+        copy.listing.answers.clear();
+        copy
+    };
+    for pictures in [102..103, 102..104, 101..110, 102..SCENE.pictures] {
+        let mut world = world(vec![lone(pictures.clone())]);
+        world.policy.min_gap = Duration::ZERO;
+        world.client = vec![(0, Client::Play(request(SCENE.capture(100), None)))];
+        let figures = play(&world);
+        assert_eq!(figures.pictures, pictures.collect::<Vec<_>>());
+    }
+}
