@@ -37,9 +37,8 @@ impl AxisRecorder {
             onvif: false,
         };
         let place = (device.host(), 554);
-        let rtsp = config.rtsp.as_deref();
         let zone = ZoneOf::new(Some(Zone::UTC));
-        let face = Face::by_url(rtsp, place, login, &form, zone, clock)?;
+        let face = Face::by_url(config, place, login, &form, zone, clock)?;
         Ok(Self {
             device,
             face,

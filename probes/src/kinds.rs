@@ -97,7 +97,7 @@ impl RecorderConfig {
     pub fn reads_files(&self) -> bool {
         match self {
             Self::Archive(_) => false,
-            Self::Rtsp(config) => config.password_file.is_some(),
+            Self::Rtsp(config) => config.password_file.is_some() || config.ca_file.is_some(),
             Self::Axis(config)
             | Self::Dahua(config)
             | Self::Files(config)
@@ -331,6 +331,15 @@ mod tests {
                 true,
             ),
             ("kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}'", false),
+            ("kind = 'rtsp'\nurl = 'rtsps://nvr/{camera}'", false),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr'\nlive = 'rtsps://nvr:5322'\ninsecure = true",
+                false,
+            ),
+            (
+                "kind = 'hikvision'\nurl = 'https://nvr'\nrtsp = 'rtsps://nvr'",
+                true,
+            ),
             (
                 "kind = 'rtsp'\nurl = 'rtsp://nvr/{camera}?s={start:%Y%m%dT%H%M%SZ}'\nzone = 'Asia/Tokyo'",
                 false,
@@ -411,6 +420,14 @@ mod tests {
             (
                 "kind = 'axis'\nurl = 'http://cam'\nrtsp = 'rtsp://cam/live'",
                 "rtsp://host:port",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsp://nvr'\ninsecure = true",
+                "insecure: only rtsps:// shows a certificate",
+            ),
+            (
+                "kind = 'rtsp'\nurl = 'rtsps://nvr'\nca_file = '/nonexistent/ca'",
+                "/nonexistent/ca",
             ),
             (
                 "kind = 'rtsp'\nurl = 'rtsp://u:p@nvr'",

@@ -27,6 +27,7 @@ pub mod rtsp;
 pub mod seamline;
 pub mod service;
 pub mod sounding;
+mod stream;
 #[cfg(test)]
 mod testing;
 pub mod watch;
@@ -46,5 +47,6 @@ pub use recorder::{
     RemoteCamera, ReplayAddresses,
 };
 pub use service::{ClientOptions, RecorderClient, hedged};
+pub use stream::Stream;
 pub use watch::{Watch, WatchOptions};
 pub use zone::Zone;

@@ -38,9 +38,8 @@ impl NxRecorder {
             onvif: true,
         };
         let place = (device.host(), device.port());
-        let rtsp = config.rtsp.as_deref();
         let zone = ZoneOf::new(Some(Zone::UTC));
-        let face = Face::by_url(rtsp, place, login, &form, zone, clock)?;
+        let face = Face::by_url(config, place, login, &form, zone, clock)?;
         Ok(Self {
             device,
             face,

@@ -8,6 +8,7 @@ use std::{
 
 use arc_swap::ArcSwapOption;
 use jiff::fmt::strtime;
+use rustls::ClientConfig;
 use seamline_routing::{TimeRange, Timestamp};
 use seamline_rtsp::{
     RtspUrl,
@@ -17,6 +18,7 @@ use seamline_rtsp::{
 
 use crate::{
     clock::Clock,
+    http::{HttpConfig, tls},
     kinds::{BuildError, Login},
     recorder::{MediaSource, ProbeError},
     rtsp,
@@ -231,6 +233,7 @@ pub struct ByUrl {
     onvif: bool,
     zone: ZoneOf,
     credentials: Option<Credentials>,
+    tls: Option<Arc<ClientConfig>>,
     /// Instants that recorders listed lately, by the camera's own name there.
     recorded: Mutex<HashMap<String, Timestamp>>,
 }
@@ -308,6 +311,11 @@ impl ByUrl {
     /// The credentials to play with.
     pub fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
+    }
+
+    /// How TLS is spoken where a URL wants it.
+    pub fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
     }
 }
 
@@ -392,7 +400,7 @@ impl Face {
         template: Template,
         live: Option<String>,
         zone: ZoneOf,
-        credentials: Option<Credentials>,
+        (credentials, tls): (Option<Credentials>, Option<Arc<ClientConfig>>),
         clock: Clock,
     ) -> Self {
         let source = ByUrl {
@@ -402,6 +410,7 @@ impl Face {
             onvif: true,
             zone,
             credentials,
+            tls,
             recorded: Mutex::default(),
         };
         Self {
@@ -410,16 +419,17 @@ impl Face {
         }
     }
 
-    /// Asked as a vendor has it, at `rtsp`, or at the given host and port.
+    /// Asked as a vendor has it, where its configuration says that its streams are, or at the given host and port.
     pub(crate) fn by_url(
-        rtsp: Option<&str>,
+        config: &HttpConfig,
         (host, port): (&str, u16),
         login: Option<Login>,
         form: &UrlForm,
         zone: ZoneOf,
         clock: Clock,
     ) -> Result<Self, BuildError> {
-        let base = base(rtsp, host, port)?;
+        let (base, secure) = base(config.rtsp.as_deref(), host, port)?;
+        let tls = secure.then(|| tls(config)).transpose()?;
         let url = format!("{base}{}", form.playback);
         let asking = if url.contains(RECORDING) {
             Asking::Recordings {
@@ -443,6 +453,7 @@ impl Face {
                 user: login.username,
                 password: login.password.reveal().to_owned(),
             }),
+            tls: tls.map(Arc::new),
             recorded: Mutex::default(),
         };
         Ok(Self {
@@ -502,7 +513,7 @@ impl Face {
             .map(|ask| ask.url);
         let mut failure = ProbeError::NotFound;
         for url in recorded.into_iter().chain(self.source.live_url(remote)) {
-            match rtsp::describe(&url, self.source.credentials()).await {
+            match rtsp::describe(&url, self.source.credentials(), self.source.tls()).await {
                 // The other URL may be known.
                 Err(error @ (ProbeError::NotFound | ProbeError::Protocol(_))) => failure = error,
                 answer => return answer,
@@ -512,8 +523,8 @@ impl Face {
     }
 }
 
-/// `rtsp://host:port` without a path.
-fn base(rtsp: Option<&str>, host: &str, port: u16) -> Result<String, BuildError> {
+/// `rtsp://host:port` without a path, and whether it is `rtsps`.
+fn base(rtsp: Option<&str>, host: &str, port: u16) -> Result<(String, bool), BuildError> {
     let url = rtsp.map_or_else(
         || format!("rtsp://{host}:{port}"),
         |url| url.trim_end_matches('/').to_owned(),
@@ -527,10 +538,10 @@ fn base(rtsp: Option<&str>, host: &str, port: u16) -> Result<String, BuildError>
     if inline.is_some() {
         return Err(wrong("state user name and password in their own fields"));
     }
-    if parsed.is_secure() || !parsed.path().is_empty() || parsed.query().is_some() {
-        return Err(wrong("rtsp://host:port is needed"));
+    if !parsed.path().is_empty() || parsed.query().is_some() {
+        return Err(wrong("rtsp://host:port or rtsps://host:port is needed"));
     }
-    Ok(url)
+    Ok((url, parsed.is_secure()))
 }
 
 const CAMERA: &str = "{camera}";

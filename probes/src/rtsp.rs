@@ -5,22 +5,24 @@
 use std::{path::PathBuf, sync::Arc};
 
 use bytes::BytesMut;
-use retina::client::{Session, SessionOptions};
+use rustls::ClientConfig;
 use seamline_routing::Coverage;
 use seamline_rtsp::{
-    Framer, Incoming, Method, Request, RtspUrl, sdp::Description, url::Credentials,
+    Framer, Incoming, Method, Request, RtspUrl,
+    client::{ClientError, ClientEvent, Config, ReplayClient, TrackChoice},
+    sdp::Description,
+    url::Credentials,
 };
 use serde::Deserialize;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
     clock::Clock,
+    http::{Trust, trusting},
     kinds::{BuildError, LoginFields, Secret},
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, Template, ZoneOf},
+    stream::Stream,
     zone::Zone,
 };
 
@@ -28,7 +30,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RtspConfig {
-    /// `rtsp://host[:port]/path`, with `{camera}` where the copy's own name belongs, else it is
+    /// `rtsp://host[:port]/path`, or `rtsps://` inside TLS, with `{camera}` where the copy's own name belongs, else it is
     /// added to the path. With `{start:FORMAT}`, and `{end:FORMAT}` where the recorder wants one, the
     /// time is asked for in the URL and not by `Range`; FORMAT is that of strftime, or `ms` or `s` since
     /// 1970.
@@ -51,6 +53,16 @@ pub struct RtspConfig {
     /// Environment variable that holds the password.
     #[serde(default)]
     pub password_env: Option<String>,
+    /// PEM file of the authorities that its certificate is held against, instead of those that browsers know.
+    #[serde(default)]
+    pub ca_file: Option<PathBuf>,
+    /// SHA-256 of its certificate in hexadecimal digits, with or without colons: no other is accepted, and this one
+    /// whoever signed it.
+    #[serde(default)]
+    pub pin_sha256: Option<String>,
+    /// Any certificate is accepted: whoever is on the way can read and change everything.
+    #[serde(default)]
+    pub insecure: bool,
 }
 
 /// Addresses and credentials of a recorder's replay service.
@@ -61,17 +73,23 @@ pub struct RtspSource {
     fixed: bool,
     live: Option<String>,
     credentials: Option<Credentials>,
+    tls: Option<Arc<ClientConfig>>,
 }
 
 impl RtspSource {
     /// One camera's URL as it is.
-    pub(crate) fn of_camera(url: &RtspUrl, credentials: Option<Credentials>) -> Self {
+    pub(crate) fn of_camera(
+        url: &RtspUrl,
+        credentials: Option<Credentials>,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
         Self {
             // No part of what a recorder names is filled in.
             template: url.as_str().to_owned(),
             fixed: true,
             live: None,
             credentials,
+            tls: Some(tls),
         }
     }
 
@@ -92,6 +110,11 @@ impl RtspSource {
     /// The credentials to play with.
     pub fn credentials(&self) -> Option<&Credentials> {
         self.credentials.as_ref()
+    }
+
+    /// How TLS is spoken where a URL wants it.
+    pub fn tls(&self) -> Option<&Arc<ClientConfig>> {
+        self.tls.as_ref()
     }
 }
 
@@ -121,7 +144,7 @@ impl RtspRecorder {
             password_file: config.password_file.as_ref(),
             password_env: config.password_env.as_deref(),
         };
-        let source = RtspSource {
+        let mut source = RtspSource {
             template: config.url.clone(),
             fixed: false,
             live: config.live.clone(),
@@ -129,7 +152,9 @@ impl RtspRecorder {
                 user: login.username,
                 password: login.password.reveal().to_owned(),
             }),
+            tls: None,
         };
+        let mut secure = false;
         let wrong = |reason: String| BuildError::Url {
             url: config.url.clone(),
             reason,
@@ -151,14 +176,24 @@ impl RtspRecorder {
             let sample = url.replace(CAMERA, "camera");
             let (url, inline) = RtspUrl::parse_with_credentials(&sample)
                 .map_err(|error| wrong(error.to_string()))?;
-            if url.is_secure() {
-                return Err(wrong("rtsps is not supported yet".to_owned()));
-            }
+            secure |= url.is_secure();
             if inline.is_some() {
                 let url = "rtsp://…".to_owned();
                 let reason = "state user name and password in their own fields".to_owned();
                 return Err(BuildError::Url { url, reason });
             }
+        }
+        let trust = Trust {
+            url: &config.url,
+            ca_file: config.ca_file.as_deref(),
+            pin_sha256: config.pin_sha256.as_deref(),
+            insecure: config.insecure,
+        };
+        if secure {
+            source.tls = Some(Arc::new(trusting(trust)?));
+        } else if let Some(field) = trust.stated() {
+            let reason = "only rtsps:// shows a certificate";
+            return Err(BuildError::Trust(field, reason.to_owned()));
         }
         let by_url = template.map(|template| {
             let zone = ZoneOf::Configured(config.zone.clone().unwrap_or(Zone::UTC));
@@ -166,7 +201,7 @@ impl RtspRecorder {
                 template,
                 config.live.clone(),
                 zone,
-                source.credentials.clone(),
+                (source.credentials.clone(), source.tls.clone()),
                 clock,
             )
         });
@@ -178,36 +213,24 @@ impl RtspRecorder {
 }
 
 /// Whether anything that speaks RTSP answers at a URL's host.
-pub(crate) async fn options(url: &RtspUrl) -> Result<(), ProbeError> {
+async fn options(url: &RtspUrl, tls: Option<&Arc<ClientConfig>>) -> Result<(), ProbeError> {
+    let mut talk = Talk::begin(url, tls).await?;
     // No camera is named: some recorders ask for credentials as soon as one is.
-    let url = format!("rtsp://{}/", url.authority());
-    let target = RtspUrl::parse(&url).map_err(unusable)?;
-    let mut stream = connect(&target).await?;
-    let request = Request::new(Method::Options, url)
+    let scheme = if url.is_secure() { "rtsps" } else { "rtsp" };
+    let request = Request::new(Method::Options, format!("{scheme}://{}/", url.authority()))
         .with("CSeq", 1)
         .with("User-Agent", USER_AGENT);
-    stream.write_all(&request.encode()).await.map_err(broken)?;
-    let mut framer = Framer::new();
-    let mut buffer = BytesMut::with_capacity(4096);
-    loop {
-        match framer.next(&mut buffer) {
-            // Whatever it says, it says something.
-            Ok(Some(Incoming::Response(_))) => return Ok(()),
-            Ok(Some(_)) => continue,
-            Ok(None) => {}
-            Err(error) => return Err(ProbeError::protocol(error.to_string())),
-        }
-        if stream.read_buf(&mut buffer).await.map_err(broken)? == 0 {
-            return Err(ProbeError::Unreachable("closed without an answer".into()));
-        }
-    }
+    talk.say(&request.encode()).await?;
+    // Whatever it says, it says something.
+    while !matches!(talk.next().await?, Incoming::Response(_)) {}
+    Ok(())
 }
 
 impl RtspSource {
     /// The tracks that are played for a camera.
     pub(crate) async fn description(&self, remote: &str) -> Result<Description, ProbeError> {
         let url = self.url(remote).map_err(unusable)?;
-        describe(&url, self.credentials()).await
+        describe(&url, self.credentials(), self.tls()).await
     }
 }
 
@@ -215,30 +238,83 @@ impl RtspSource {
 pub(crate) async fn describe(
     url: &RtspUrl,
     credentials: Option<&Credentials>,
+    tls: Option<&Arc<ClientConfig>>,
 ) -> Result<Description, ProbeError> {
-    // The library's error does not tell a refusal from a broken answer: the connection is
-    // tried first.
-    drop(connect(url).await?);
-    let target =
-        url::Url::parse(url.as_str()).map_err(|error| ProbeError::protocol(error.to_string()))?;
-    let credentials = credentials.cloned();
-    let options = SessionOptions::default()
-        .user_agent(USER_AGENT.to_owned())
-        .creds(credentials.map(|credentials| retina::client::Credentials {
-            username: credentials.user,
-            password: credentials.password,
-        }));
-    let session = Session::describe(target, options)
-        .await
+    let mut talk = Talk::begin(url, tls).await?;
+    let mut client = ReplayClient::new(Config {
+        credentials: credentials.cloned(),
+        allow_basic: url.is_secure(),
+        // What is live is described as well.
+        onvif: false,
+        tracks: TrackChoice::Named,
+        ..Config::new(url.clone())
+    });
+    loop {
+        while let Some(bytes) = client.poll_transmit() {
+            talk.say(&bytes).await?;
+        }
+        match talk.next().await? {
+            Incoming::Response(response) => client.handle_response(&response),
+            Incoming::Request(request) => client.handle_request(&request),
+            Incoming::Frame { .. } => Ok(()),
+        }
         .map_err(|error| answered(&error))?;
-    Description::parse(session.sdp()).map_err(|error| ProbeError::protocol(error.to_string()))
+        while let Some(event) = client.poll_event() {
+            if let ClientEvent::Described(description) = event {
+                return Ok(description);
+            }
+        }
+    }
 }
 
-/// A connection, or why there is none.
-async fn connect(url: &RtspUrl) -> Result<TcpStream, ProbeError> {
-    TcpStream::connect((url.host(), url.port()))
-        .await
-        .map_err(|error| ProbeError::connecting(&error))
+/// A connection on which something is asked.
+struct Talk {
+    stream: Stream,
+    framer: Framer,
+    buffer: BytesMut,
+}
+
+impl Talk {
+    async fn begin(url: &RtspUrl, tls: Option<&Arc<ClientConfig>>) -> Result<Self, ProbeError> {
+        let stream = Stream::connect(url.host(), url.port(), None)
+            .await
+            .map_err(|error| ProbeError::connecting(&error))?;
+        let stream = if url.is_secure() {
+            let sealed = stream.seal(url.host(), tls).await;
+            sealed.map_err(|why| ProbeError::Unreachable(why.into()))?
+        } else {
+            stream
+        };
+        Ok(Self {
+            stream,
+            framer: Framer::new(),
+            buffer: BytesMut::with_capacity(4096),
+        })
+    }
+
+    async fn say(&mut self, bytes: &[u8]) -> Result<(), ProbeError> {
+        self.stream.write_all(bytes).await.map_err(broken)?;
+        self.stream.flush().await.map_err(broken)
+    }
+
+    async fn next(&mut self) -> Result<Incoming, ProbeError> {
+        loop {
+            match self.framer.next(&mut self.buffer) {
+                Ok(Some(incoming)) => return Ok(incoming),
+                Ok(None) => {}
+                Err(error) => return Err(ProbeError::protocol(error.to_string())),
+            }
+            if self
+                .stream
+                .read_buf(&mut self.buffer)
+                .await
+                .map_err(broken)?
+                == 0
+            {
+                return Err(ProbeError::Unreachable("closed without an answer".into()));
+            }
+        }
+    }
 }
 
 impl Recorder for RtspRecorder {
@@ -253,7 +329,7 @@ impl Recorder for RtspRecorder {
     fn ping(&self) -> Answer<'_, ()> {
         Box::pin(async move {
             let url = self.source.url("").map_err(unusable)?;
-            options(&url).await
+            options(&url, self.source.tls()).await
         })
     }
 
@@ -274,16 +350,12 @@ impl Recorder for RtspRecorder {
     }
 }
 
-fn answered(error: &retina::Error) -> ProbeError {
-    match error.status_code() {
-        Some(401 | 403 | 407) => ProbeError::Credentials,
-        Some(404 | 410) => ProbeError::NotFound,
-        Some(453 | 503) => ProbeError::Busy,
-        _ => {
-            let text = error.to_string();
-            // What follows the first line is the connection's history.
-            ProbeError::protocol(text.lines().next().unwrap_or_default())
-        }
+fn answered(error: &ClientError) -> ProbeError {
+    match error {
+        ClientError::Unauthorized(_) | ClientError::Status(407) => ProbeError::Credentials,
+        ClientError::NotFound => ProbeError::NotFound,
+        ClientError::Busy { .. } => ProbeError::Busy,
+        other => ProbeError::protocol(other.to_string()),
     }
 }
 
@@ -339,6 +411,9 @@ mod tests {
             password: Some(Secret::from("secret".to_owned())),
             password_file: None,
             password_env: None,
+            ca_file: None,
+            pin_sha256: None,
+            insecure: false,
         };
         RtspRecorder::new(&config, Clock::System).unwrap()
     }
@@ -431,6 +506,112 @@ mod tests {
         let url = server(vec![challenge(1), challenge(2), Some(described())]).await;
         let refused = recorder(&url).describe("gate".into()).await;
         assert_eq!(refused, Err(ProbeError::Credentials));
+    }
+
+    /// A recorder that speaks TLS alone, wants Basic, and describes itself; its URL.
+    async fn sealed(own: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String {
+        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![own.cert.der().clone()], key.unwrap())
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else {
+                    continue;
+                };
+                let mut asked = BytesMut::new();
+                while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                    let text = String::from_utf8_lossy(&asked).into_owned();
+                    if !text.ends_with("\r\n\r\n") {
+                        continue;
+                    }
+                    asked.clear();
+                    let cseq = text.lines().find(|line| line.starts_with("CSeq")).unwrap();
+                    let answer = match () {
+                        () if text.starts_with("OPTIONS") => {
+                            format!("RTSP/1.0 200 OK\r\n{cseq}\r\n\r\n")
+                        }
+                        // viewer:secret
+                        () if text.contains("Basic dmlld2VyOnNlY3JldA==") => {
+                            described().replace("CSeq: 1", cseq)
+                        }
+                        () => format!(
+                            "RTSP/1.0 401 No\r\n{cseq}\r\nWWW-Authenticate: Basic realm=\"nvr\"\r\n\r\n"
+                        ),
+                    };
+                    stream.write_all(answer.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        format!("rtsps://localhost:{port}/replay")
+    }
+
+    #[tokio::test]
+    async fn inside_tls_only_a_recorder_that_is_trusted_is_spoken_to() {
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let ca_file = folder.path().join("own.pem");
+        std::fs::write(&ca_file, own.cert.pem()).unwrap();
+        let url = sealed(&own).await;
+        let config = RtspConfig {
+            url: url.clone(),
+            live: None,
+            zone: None,
+            username: Some("viewer".to_owned()),
+            password: Some(Secret::from("secret".to_owned())),
+            password_file: None,
+            password_env: None,
+            ca_file: None,
+            pin_sha256: None,
+            insecure: false,
+        };
+        for (ca_file, insecure, trusted) in [
+            (None, false, false),
+            (Some(ca_file), false, true),
+            (None, true, true),
+        ] {
+            let config = RtspConfig {
+                ca_file,
+                insecure,
+                ..config.clone()
+            };
+            let recorder = RtspRecorder::new(&config, Clock::System).unwrap();
+            if trusted {
+                recorder.ping().await.unwrap();
+                let description = recorder.describe("gate".into()).await.unwrap();
+                assert_eq!(description.tracks.len(), 1);
+                continue;
+            }
+            for refused in [
+                recorder.ping().await,
+                recorder.describe("gate".into()).await.map(drop),
+            ] {
+                let Err(ProbeError::Unreachable(why)) = refused else {
+                    panic!("{refused:?}");
+                };
+                assert!(why.contains("certificate"), "{why}");
+            }
+        }
+        // Who speaks no TLS learns nothing by being asked to.
+        let plain = server(vec![Some("RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n".to_owned())]).await;
+        let config = RtspConfig {
+            url: plain.replacen("rtsp:", "rtsps:", 1),
+            insecure: true,
+            ..config
+        };
+        let recorder = RtspRecorder::new(&config, Clock::System).unwrap();
+        let refused = recorder.ping().await;
+        assert!(
+            matches!(refused, Err(ProbeError::Unreachable(_))),
+            "{refused:?}"
+        );
     }
 
     #[tokio::test]

@@ -46,8 +46,13 @@ impl SeamlineRecorder {
         // Its one port speaks both.
         let base = match &config.rtsp {
             Some(rtsp) => rtsp.trim_end_matches('/').to_owned(),
+            None if config.url.starts_with("https:") => {
+                format!("rtsps://{}:{}", device.host(), device.port())
+            }
             None => format!("rtsp://{}:{}", device.host(), device.port()),
         };
+        // Elsewhere the trust is that of its HTTP side.
+        let sealed = base.starts_with("rtsps:");
         let rtsp = RtspConfig {
             url: format!("{base}/{{camera}}"),
             live: Some(format!("{base}/{{camera}}?live")),
@@ -56,6 +61,9 @@ impl SeamlineRecorder {
             password: config.password.clone(),
             password_file: config.password_file.clone(),
             password_env: config.password_env.clone(),
+            ca_file: config.ca_file.clone().filter(|_| sealed),
+            pin_sha256: config.pin_sha256.clone().filter(|_| sealed),
+            insecure: config.insecure && sealed,
         };
         Ok(Self {
             device,

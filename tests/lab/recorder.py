@@ -23,7 +23,7 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstApp", "1.0")
 gi.require_version("GstRtsp", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
+from gi.repository import Gio, GLib, Gst, GstApp, GstRtsp, GstRtspServer  # noqa: E402
 
 import clock  # noqa: E402
 import frames  # noqa: E402
@@ -288,16 +288,31 @@ class Recorder:
         factory = Factory(self)
         if a.user:
             self.demand_password(factory, *a.user.split(":", 1))
+        if a.certificate:
+            self.speak_tls(factory, a.certificate, a.key)
         self.server.get_mount_points().add_factory(f"/{a.camera}", factory)
         self.server.connect("client-connected", self.on_client)
         if not self.server.attach(None):
             raise SystemExit(f"cannot listen on port {a.port}")
-        self.url = f"rtsp://127.0.0.1:{self.server.get_bound_port()}/{a.camera}"
+        scheme = "rtsps" if a.certificate else "rtsp"
+        self.url = f"{scheme}://127.0.0.1:{self.server.get_bound_port()}/{a.camera}"
         GLib.timeout_add_seconds(2, lambda: self.server.get_session_pool().cleanup() >= 0)
 
     def keep(self, feeders):
         """Holds the feeders of the latest sessions, which nothing in GStreamer does."""
         self.alive = (self.alive + feeders)[-256:]
+
+    def speak_tls(self, factory, certificate, key):
+        auth = self.server.get_auth()
+        if not auth:
+            # With an auth somebody must be let in.
+            auth = GstRtspServer.RTSPAuth.new()
+            token = GstRtspServer.RTSPToken.new()
+            token.set_string("media.factory.role", "viewer")
+            auth.set_default_token(token)
+            self.let_in(factory)
+        auth.set_tls_certificate(Gio.TlsCertificate.new_from_files(certificate, key))
+        self.server.set_auth(auth)
 
     def demand_password(self, factory, user, password):
         auth = GstRtspServer.RTSPAuth.new()
@@ -306,6 +321,9 @@ class Recorder:
         token.set_string("media.factory.role", "viewer")
         auth.add_digest(user, password, token)
         self.server.set_auth(auth)
+        self.let_in(factory)
+
+    def let_in(self, factory):
         rights = GstRtspServer.RTSPPermissions.new()
         rights.add_role("viewer")
         for right in ("access", "construct"):
@@ -378,6 +396,8 @@ def main():
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--camera", default="cam1")
     parser.add_argument("--user", metavar="NAME:PASSWORD", help="demand Digest")
+    parser.add_argument("--certificate", help="speak TLS alone, with this (PEM)")
+    parser.add_argument("--key", help="of the certificate")
     parser.add_argument("--hide", action="append", default=[], metavar="FROM,TO", help="nothing was recorded then (true time)")
     parser.add_argument("--clock-offset-ms", type=int, default=0, help="how far this recorder's clock is ahead of true time")
     parser.add_argument("--edge", metavar="TIME", help="still recording: this instant (true time) is now")

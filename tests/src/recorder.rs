@@ -1,6 +1,6 @@
 //! A recorder with ONVIF replay, made of GStreamer's RTSP server.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use crate::{
     clock::{self, monotonic},
@@ -62,6 +62,12 @@ impl Setup {
         self.with("--user", &format!("{name}:{password}"))
     }
 
+    /// It speaks TLS alone, with this certificate and its key.
+    pub fn tls(self, [certificate, key]: &[PathBuf; 2]) -> Self {
+        self.with("--certificate", &certificate.display().to_string())
+            .with("--key", &key.display().to_string())
+    }
+
     /// Packs parameter sets and small slices into one packet (STAP-A, AP).
     pub fn aggregating(self) -> Self {
         self.with("--aggregate", "max")
@@ -110,9 +116,10 @@ impl Recorder {
         self.port
     }
 
-    /// `rtsp://127.0.0.1:<port>/{camera}`, as a configuration names it.
+    /// `rtsp://127.0.0.1:<port>/{camera}`, or `rtsps`, as a configuration names it.
     pub fn template(&self) -> String {
-        format!("rtsp://127.0.0.1:{}/{{camera}}", self.port)
+        let scheme = self.url.split(':').next().unwrap_or_default();
+        format!("{scheme}://127.0.0.1:{}/{{camera}}", self.port)
     }
 
     /// Gives a command of recorder.py and waits until it is obeyed.

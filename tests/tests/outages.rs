@@ -3,6 +3,7 @@
 use std::{thread, time::Duration};
 
 use seamline_tests::{
+    authority::Authority,
     clock::{FRAME_MS, noon},
     footage::{Footage, Recipe},
     player::Player,
@@ -26,12 +27,16 @@ struct Scenario {
 
 impl Scenario {
     fn new(failback: &str) -> Self {
+        Self::of(failback, &busy(), |config| config)
+    }
+
+    /// Recorders that were set up alike, and what the configuration says of each.
+    fn of(failback: &str, setup: &Setup, trusted: impl Fn(Config) -> Config) -> Self {
         let footage = [Recipe::default().make(), Recipe::secondary().make()];
-        let primary = busy().start(&footage[0]);
-        let secondary = busy().start(&footage[1]);
-        let config = Config::default()
-            .site("primary", &primary)
-            .site("secondary", &secondary);
+        let primary = setup.start(&footage[0]);
+        let secondary = setup.start(&footage[1]);
+        let config = trusted(Config::default().site("primary", &primary));
+        let config = trusted(config.site("secondary", &secondary));
         let seamline = config.policy("failback", failback).serve();
         Self {
             footage,
@@ -99,6 +104,34 @@ fn an_outage_loses_nothing() {
         report.assert_nothing_lost(GROUP);
         assert_eq!(report.sites(), ["primary", "secondary"], "{name}");
         assert!(report.stall.0 < longest, "{name}: {report}");
+    }
+}
+
+#[test]
+fn inside_tls_an_outage_loses_nothing() {
+    let authority = Authority::new("a site's own");
+    let setup = busy().tls(&authority.issue("127.0.0.1"));
+    let ca_file = authority.file();
+    for Outage {
+        name,
+        strike,
+        longest,
+    } in OUTAGES
+    {
+        let trusted = |config: Config| config.recorder("ca_file", ca_file.to_str());
+        let mut scenario = Scenario::of("never", &setup, trusted);
+        let mut player = Player::onvif(&scenario.seamline.url(), noon(2.0));
+        player.watch_until(noon(5.0), SOON);
+        strike(&mut scenario);
+        player.watch_until(noon(9.0), SOON);
+        let report = scenario.judge(&player);
+        report.assert_nothing_lost(GROUP);
+        assert_eq!(report.sites(), ["primary", "secondary"], "{name}");
+        assert!(report.stall.0 < longest, "{name}: {report}");
+        // Backwards each group is another play of the same session.
+        let mut back = Player::onvif_at(-1.0, &scenario.seamline.url(), noon(8.0), noon(6.0));
+        back.watch_to_end(SOON);
+        assert!(back.pictures.len() > 40, "{name}: {}", back.pictures.len());
     }
 }
 

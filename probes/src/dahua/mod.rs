@@ -47,8 +47,7 @@ impl DahuaRecorder {
             onvif: false,
         };
         let place = (device.host(), 554);
-        let rtsp = config.rtsp.as_deref();
-        let face = Face::by_url(rtsp, place, login, &form, zone.clone(), clock)?;
+        let face = Face::by_url(config, place, login, &form, zone.clone(), clock)?;
         Ok(Self {
             device: Arc::new(device),
             face,

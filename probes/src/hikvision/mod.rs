@@ -47,14 +47,8 @@ impl HikvisionRecorder {
             named: |remote| remote.to_owned(),
             onvif: false,
         };
-        let face = Face::by_url(
-            config.rtsp.as_deref(),
-            (device.host(), 554),
-            login,
-            &form,
-            zone.clone(),
-            clock,
-        )?;
+        let place = (device.host(), 554);
+        let face = Face::by_url(config, place, login, &form, zone.clone(), clock)?;
         Ok(Self {
             device,
             face,

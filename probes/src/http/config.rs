@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 
+use super::Trust;
 use crate::{
     kinds::{BuildError, Login, LoginFields, Secret},
     zone::Zone,
@@ -37,7 +38,7 @@ pub struct HttpConfig {
     /// Any certificate is accepted: whoever is on the way can read and change everything.
     #[serde(default)]
     pub insecure: bool,
-    /// `rtsp://host[:port]` of the streams, where it is not where the kind has it.
+    /// `rtsp://host[:port]` of the streams, or `rtsps://`, where it is not where the kind has it.
     #[serde(default)]
     pub rtsp: Option<String>,
     /// The zone of its times. Found out when not given.
@@ -70,6 +71,16 @@ impl HttpConfig {
         match foreign {
             Some((field, _)) => Err(BuildError::Foreign(field)),
             None => Ok(()),
+        }
+    }
+
+    /// Whose certificates are accepted.
+    pub(crate) fn trust(&self) -> Trust<'_> {
+        Trust {
+            url: &self.url,
+            ca_file: self.ca_file.as_deref(),
+            pin_sha256: self.pin_sha256.as_deref(),
+            insecure: self.insecure,
         }
     }
 

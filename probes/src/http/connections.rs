@@ -18,7 +18,11 @@ use hyper_util::{
 use url::Url;
 
 use super::{HttpConfig, trust};
-use crate::{kinds::BuildError, recorder::ProbeError};
+use crate::{
+    kinds::BuildError,
+    recorder::ProbeError,
+    stream::{ASKED_EVERY, USER_TIMEOUT},
+};
 
 /// Connections to one recorder.
 #[derive(Debug, Clone)]
@@ -55,8 +59,9 @@ where
     connector.enforce_http(false);
     connector.set_nodelay(true);
     connector.set_connect_timeout(Some(CONNECT));
-    connector.set_keepalive(Some(KEEPALIVE));
-    connector.set_keepalive_interval(Some(KEEPALIVE));
+    connector.set_keepalive(Some(ASKED_EVERY));
+    connector.set_keepalive_interval(Some(ASKED_EVERY));
+    connector.set_tcp_user_timeout(Some(USER_TIMEOUT));
     connector.set_recv_buffer_size(Some(RECEIVE_BYTES));
     let connector = HttpsConnectorBuilder::new()
         .with_tls_config(trust::tls(config)?)
@@ -197,8 +202,6 @@ fn failed(error: &Error) -> ProbeError {
 
 const CONNECT: Duration = Duration::from_secs(2);
 const HEAD_BYTES_MAX: usize = 64 << 10;
-/// A recorder's host that is gone must be noticed, also where nothing is asked of it.
-const KEEPALIVE: Duration = Duration::from_secs(2);
 const POOL_IDLE: Duration = Duration::from_secs(15);
 const POOL_IDLE_MAX: usize = 2;
 /// The kernel holds about twice this of what is not read yet.

@@ -28,7 +28,7 @@ pub use connections::Body;
 pub(crate) use connections::{Connections, address, whole};
 pub use relay::{Relay, RelayBody, RelayError, RelayHead, StreamBody};
 pub use trust::handshake_failure;
-pub(crate) use trust::tls;
+pub(crate) use trust::{Trust, tls, trusting};
 
 use crate::{
     kinds::{BuildError, Login},

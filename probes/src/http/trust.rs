@@ -13,13 +13,41 @@ use sha2::{Digest, Sha256};
 use super::HttpConfig;
 use crate::kinds::BuildError;
 
-/// How TLS to a recorder is spoken. Reads the file of authorities.
+/// Whose certificates a recorder's configuration accepts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Trust<'a> {
+    /// Where the recorder is, for the log.
+    pub(crate) url: &'a str,
+    pub(crate) ca_file: Option<&'a Path>,
+    pub(crate) pin_sha256: Option<&'a str>,
+    pub(crate) insecure: bool,
+}
+
+impl Trust<'_> {
+    /// The first field of those that say it, of which there is one.
+    pub(crate) fn stated(&self) -> Option<&'static str> {
+        let ways = [
+            ("ca_file", self.ca_file.is_some()),
+            ("pin_sha256", self.pin_sha256.is_some()),
+            ("insecure", self.insecure),
+        ];
+        let mut given = ways.into_iter().filter(|(_, given)| *given);
+        given.next().map(|(field, _)| field)
+    }
+}
+
+/// How TLS to a recorder's HTTP service is spoken. Reads the file of authorities.
 pub(crate) fn tls(config: &HttpConfig) -> Result<ClientConfig, BuildError> {
+    trusting(config.trust())
+}
+
+/// How TLS to a recorder is spoken. Reads the file of authorities.
+pub(crate) fn trusting(config: Trust<'_>) -> Result<ClientConfig, BuildError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
         .map_err(|error| BuildError::Trust("url", error.to_string()))?;
-    let pin = match &config.pin_sha256 {
+    let pin = match config.pin_sha256 {
         Some(text) => Some(pin(text).ok_or_else(|| {
             let reason = "64 hexadecimal digits are needed";
             BuildError::Trust("pin_sha256", reason.to_owned())
@@ -45,7 +73,7 @@ pub(crate) fn tls(config: &HttpConfig) -> Result<ClientConfig, BuildError> {
             .with_custom_certificate_verifier(Arc::new(known))
             .with_no_client_auth());
     }
-    let roots = match &config.ca_file {
+    let roots = match config.ca_file {
         Some(path) => authorities(path).map_err(|reason| BuildError::Trust("ca_file", reason))?,
         None => RootCertStore {
             roots: webpki_roots::TLS_SERVER_ROOTS.to_vec(),

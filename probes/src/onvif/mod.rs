@@ -33,7 +33,7 @@ use transport::Transport;
 
 use crate::{
     clock::{Clock, monotonic},
-    http::{Connections, HttpConfig, address},
+    http::{Connections, HttpConfig, address, tls},
     kinds::BuildError,
     recorder::{
         Answer, ClockOffset, CoverageQuery, FormatSpan, MediaSource, ProbeError, Recorder,
@@ -82,7 +82,7 @@ impl OnvifRecorder {
         let device = Device::new(entry, login, transport, config.trust_addresses, clock);
         Ok(Self(Arc::new(Inner {
             device,
-            addresses: Addresses::new(credentials, config.rtsp_port),
+            addresses: Addresses::new(credentials, config.rtsp_port, Arc::new(tls(config)?)),
             clock,
             searches: Semaphore::new(1),
             recordings: Mutex::default(),

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use rustls::ClientConfig;
 use seamline_rtsp::{RtspUrl, url::Credentials};
 
 use super::{
@@ -21,14 +22,20 @@ pub(super) struct Addresses {
     credentials: Option<Credentials>,
     /// Of the replay service, where the device names one that does not lead there.
     port: Option<u16>,
+    tls: Arc<ClientConfig>,
     told: Mutex<HashMap<Arc<str>, (RtspUrl, Instant)>>,
 }
 
 impl Addresses {
-    pub(super) fn new(credentials: Option<Credentials>, port: Option<u16>) -> Self {
+    pub(super) fn new(
+        credentials: Option<Credentials>,
+        port: Option<u16>,
+        tls: Arc<ClientConfig>,
+    ) -> Self {
         Self {
             credentials,
             port,
+            tls,
             told: Mutex::default(),
         }
     }
@@ -76,7 +83,7 @@ impl Addresses {
     }
 
     fn source(&self, url: &RtspUrl) -> RtspSource {
-        RtspSource::of_camera(url, self.credentials.clone())
+        RtspSource::of_camera(url, self.credentials.clone(), Arc::clone(&self.tls))
     }
 
     /// An address at the host that is dialled: devices behind NAT name one that only they know, and no device chooses
@@ -84,9 +91,7 @@ impl Addresses {
     fn reachable(&self, text: &str, device: &Device) -> Result<RtspUrl, ProbeError> {
         let unusable = |why: String| ProbeError::protocol(format!("GetReplayUri: {why}"));
         let mut url = RtspUrl::parse(text).map_err(|error| unusable(error.to_string()))?;
-        if url.is_secure() {
-            return Err(unusable("rtsps is not supported yet".to_owned()));
-        }
+        let scheme = if url.is_secure() { "rtsps" } else { "rtsp" };
         let port = self.port.unwrap_or(url.port());
         let host = if device.trusts_addresses() {
             url.host()
@@ -98,8 +103,10 @@ impl Addresses {
         } else {
             host.to_owned()
         };
-        let rest = url.as_str().get("rtsp://".len() + url.authority().len()..);
-        let moved = format!("rtsp://{host}:{port}{}", rest.unwrap_or_default());
+        let rest = url
+            .as_str()
+            .get(scheme.len() + "://".len() + url.authority().len()..);
+        let moved = format!("{scheme}://{host}:{port}{}", rest.unwrap_or_default());
         url = RtspUrl::parse(&moved).map_err(|error| unusable(error.to_string()))?;
         Ok(url)
     }

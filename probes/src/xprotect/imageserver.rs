@@ -6,20 +6,15 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
-use rustls::{ClientConfig, pki_types::ServerName};
+use rustls::ClientConfig;
 use seamline_xprotect::{Call, Framer, Incoming, Kept, Method};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
-    net::TcpStream,
-};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use url::Url;
 
-use crate::{http::handshake_failure, recorder::ProbeError};
+use crate::{recorder::ProbeError, stream::Stream};
 
 /// A connection. What it is asked is sent when it is polled.
 #[derive(Debug)]
@@ -32,31 +27,6 @@ pub struct ImageServer {
     received: u64,
 }
 
-#[derive(Debug)]
-enum Stream {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
-}
-
-trait Duplex: AsyncRead + AsyncWrite + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
-
-impl Stream {
-    fn duplex(&mut self) -> &mut dyn Duplex {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => &mut **stream,
-        }
-    }
-
-    fn socket(&self) -> &TcpStream {
-        match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => stream.get_ref().0,
-        }
-    }
-}
-
 impl ImageServer {
     /// Connects; inside TLS where `tls` says how.
     pub(super) async fn connect(
@@ -64,25 +34,14 @@ impl ImageServer {
         port: u16,
         tls: Option<Arc<ClientConfig>>,
     ) -> Result<Self, ProbeError> {
-        let address = host.trim_start_matches('[').trim_end_matches(']');
-        let stream = TcpStream::connect((address, port))
+        let stream = Stream::connect(host, port, None)
             .await
             .map_err(|error| ProbeError::connecting(&error))?;
-        if let Err(error) = tune(&stream) {
-            tracing::debug!(%error, "socket options");
-        }
         let stream = match tls {
-            None => Stream::Plain(stream),
-            Some(config) => {
-                let name = ServerName::try_from(address.to_owned())
-                    .map_err(|error| ProbeError::protocol(format!("{address}: {error}")))?;
-                let secured = TlsConnector::from(config).connect(name, stream).await;
-                let secured = secured.map_err(|error| {
-                    let why = handshake_failure(&error);
-                    ProbeError::Unreachable(format!("the recorder at {host}:{port}: {why}").into())
-                })?;
-                Stream::Tls(Box::new(secured))
-            }
+            None => stream,
+            Some(config) => stream.seal(host, Some(&config)).await.map_err(|why| {
+                ProbeError::Unreachable(format!("the recorder at {host}:{port}: {why}").into())
+            })?,
         };
         Ok(Self {
             stream,
@@ -159,7 +118,7 @@ impl ImageServer {
     /// Sends what the socket takes of what was asked; the rest goes with the next poll.
     pub fn flush(&mut self, cx: &mut Context<'_>) -> Result<(), ProbeError> {
         while !self.unsent.is_empty() {
-            let written = Pin::new(self.stream.duplex()).poll_write(cx, &self.unsent);
+            let written = Pin::new(&mut self.stream).poll_write(cx, &self.unsent);
             match written {
                 Poll::Ready(Ok(0)) => return Err(closed()),
                 Poll::Ready(Ok(written)) => self.unsent.advance(written),
@@ -167,7 +126,7 @@ impl ImageServer {
                 Poll::Pending => return Ok(()),
             }
         }
-        match Pin::new(self.stream.duplex()).poll_flush(cx) {
+        match Pin::new(&mut self.stream).poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(lost(&error)),
             _ => Ok(()),
         }
@@ -176,7 +135,7 @@ impl ImageServer {
     fn receive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), ProbeError>> {
         let mut chunk = [0; READ_BYTES];
         let mut into = ReadBuf::new(&mut chunk);
-        match ready!(Pin::new(self.stream.duplex()).poll_read(cx, &mut into)) {
+        match ready!(Pin::new(&mut self.stream).poll_read(cx, &mut into)) {
             Ok(()) if into.filled().is_empty() => Poll::Ready(Err(closed())),
             Ok(()) => {
                 self.buf.extend_from_slice(into.filled());
@@ -189,19 +148,8 @@ impl ImageServer {
 
     /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
     pub fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
-        let ready = std::pin::pin!(self.stream.socket().ready(Interest::READABLE));
-        matches!(ready.poll(cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+        self.stream.peer_closed(cx)
     }
-}
-
-fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    let socket = socket2::SockRef::from(stream);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(Duration::from_secs(2))
-        .with_interval(Duration::from_secs(1));
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(USER_TIMEOUT))
 }
 
 fn closed() -> ProbeError {
@@ -216,5 +164,3 @@ fn lost(error: &io::Error) -> ProbeError {
 const PORT: u16 = 7563;
 /// On the stack, and copied once.
 const READ_BYTES: usize = 16 * 1024;
-/// A dead recorder must be noticed.
-const USER_TIMEOUT: Duration = Duration::from_secs(5);

@@ -86,6 +86,7 @@ pub(super) async fn open_range(
     let place = Place {
         url,
         credentials: source.credentials().cloned(),
+        tls: source.tls().cloned(),
         onvif,
         play: PlayRequest {
             range: Some(range),

@@ -13,14 +13,22 @@ use crate::outbound::{LegFailure, Order};
 
 /// Opens the live stream of a copy, where its recorder has one by a URL that is known.
 pub(super) async fn open(source: &MediaSource, order: Order) -> Result<RtspLeg, LegFailure> {
-    let (url, credentials) = match source {
-        MediaSource::RtspByUrl(source) => (source.live_url(&order.remote), source.credentials()),
-        MediaSource::Rtsp(source) => (source.live_url(&order.remote), source.credentials()),
+    let (url, credentials, tls) = match source {
+        MediaSource::RtspByUrl(source) => (
+            source.live_url(&order.remote),
+            source.credentials(),
+            source.tls(),
+        ),
+        MediaSource::Rtsp(source) => (
+            source.live_url(&order.remote),
+            source.credentials(),
+            source.tls(),
+        ),
         MediaSource::RtspOnRequest(_)
         | MediaSource::Archive(_)
         | MediaSource::Clips(_)
         | MediaSource::XProtect(_)
-        | MediaSource::None => (None, None),
+        | MediaSource::None => (None, None, None),
     };
     let Some(url) = url else {
         let detail = "no live URL is known of its recorder";
@@ -29,6 +37,7 @@ pub(super) async fn open(source: &MediaSource, order: Order) -> Result<RtspLeg, 
     let place = Place {
         url,
         credentials: credentials.cloned(),
+        tls: tls.cloned(),
         onvif: false,
         // No range: now is where live streams begin.
         play: PlayRequest::default(),

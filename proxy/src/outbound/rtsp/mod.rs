@@ -300,12 +300,9 @@ impl RtspLeg {
             let room = self.read_bytes.saturating_sub(self.buf.len());
             self.buf.reserve(room.max(self.read_bytes / 2));
         }
-        let outcome = std::task::ready!(self.wire.stream().poll_read_ready(cx))
-            .and_then(|()| self.wire.stream().try_read_buf(&mut self.buf));
-        match outcome {
+        match std::task::ready!(self.wire.stream().poll_read_buf(cx, &mut self.buf)) {
             Ok(0) => self.fail(lost("connection closed by the recorder")),
             Ok(_) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
             Err(error) => self.fail(lost(format!("connection lost: {error}"))),
         }
         Poll::Ready(())

@@ -1,10 +1,12 @@
 //! The way to a playing leg: connect, DESCRIBE, SETUP, PLAY, each with its deadline.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::sync::Arc;
 
 use bytes::BytesMut;
+use rustls::ClientConfig;
 use seamline_media::{Assembler, CaptureClock, Codec, Markers, TrackFormat};
+use seamline_probes::Stream;
 use seamline_probes::rtsp::RtspSource;
 use seamline_routing::director::Failure;
 use seamline_routing::time::Timestamp;
@@ -16,7 +18,6 @@ use seamline_rtsp::sdp::Track;
 use seamline_rtsp::url::Credentials;
 use seamline_rtsp::{Framer, Incoming, RtspUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream, lookup_host};
 use tokio::time::timeout;
 
 use super::by_url::UrlLeg;
@@ -32,14 +33,6 @@ const RECEIVE_BYTES: u32 = 512 * 1024;
 const OPENING_READ_BYTES: usize = 8 * 1024;
 /// Frames that overtake the answer to PLAY are kept up to here.
 const EARLY_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// A host that says nothing for this long is gone. Silence is noticed far sooner where we read; this is for connections that are not
-/// read, and it is longer than pauses in reading: while our buffer is full a recorder that lives may seem mute. Where it ran full in the
-/// middle of a segment, Linux closes the window below what the recorder has sent, and takes none of its acknowledgements, which are
-/// behind the window then, until we read on.
-const USER_TIMEOUT: Duration = Duration::from_secs(600);
-/// How often a host is asked that says nothing.
-const ASKED_EVERY: Duration = Duration::from_secs(30);
-
 /// Connects, describes, sets up the tracks that continue the client's, and asks to play from the ordered start on.
 ///
 /// A recorder that refuses to leave pictures out is asked for all of them.
@@ -126,6 +119,7 @@ async fn open_once(
     let place = Place {
         url,
         credentials: source.credentials().cloned(),
+        tls: source.tls().cloned(),
         onvif: true,
         play: request(&order, from, until),
         by_url: None,
@@ -137,6 +131,8 @@ async fn open_once(
 pub(super) struct Place {
     pub(super) url: RtspUrl,
     pub(super) credentials: Option<Credentials>,
+    /// How TLS is spoken where the URL wants it.
+    pub(super) tls: Option<Arc<ClientConfig>>,
     /// Whether to demand ONVIF replay.
     pub(super) onvif: bool,
     pub(super) play: PlayRequest,
@@ -148,8 +144,8 @@ pub(super) struct Place {
 pub(super) async fn start(place: Place, order: Order) -> Result<RtspLeg, Refused> {
     let reaction = order.reaction;
     let url = place.url;
-    let address = (url.host(), url.port());
-    let stream = timeout(reaction.connect, connect(address))
+    let connect = Stream::connect(url.host(), url.port(), Some(RECEIVE_BYTES));
+    let mut stream = timeout(reaction.connect, connect)
         .await
         .map_err(|_| {
             let limit = reaction.connect.as_millis();
@@ -160,9 +156,18 @@ pub(super) async fn start(place: Place, order: Order) -> Result<RtspLeg, Refused
             Some(EMFILE | ENFILE) => LegFailure::new(Failure::Busy, error.to_string()),
             _ => lost(format!("no connection: {error}")),
         })?;
-    tune(&stream);
+    if url.is_secure() {
+        let sealed = timeout(
+            reaction.response,
+            stream.seal(url.host(), place.tls.as_ref()),
+        )
+        .await;
+        let late = || format!("no TLS within {} ms", reaction.response.as_millis());
+        stream = sealed.map_err(|_| lost(late()))?.map_err(lost)?;
+    }
     let config = Config {
         credentials: place.credentials,
+        allow_basic: url.is_secure(),
         onvif: place.onvif,
         tracks: TrackChoice::Named,
         play: Some(place.play),
@@ -181,40 +186,6 @@ pub(super) async fn start(place: Place, order: Order) -> Result<RtspLeg, Refused
 const EMFILE: i32 = 24;
 const ENFILE: i32 = 23;
 
-/// Tries the addresses of a host in turn.
-async fn connect(address: (&str, u16)) -> std::io::Result<TcpStream> {
-    let mut refusal = std::io::Error::from(std::io::ErrorKind::AddrNotAvailable);
-    for address in lookup_host(address).await? {
-        let socket = if address.is_ipv4() {
-            TcpSocket::new_v4()
-        } else {
-            TcpSocket::new_v6()
-        }?;
-        // Before connecting, so that the window is announced with it.
-        socket.set_recv_buffer_size(RECEIVE_BYTES)?;
-        match socket.connect(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => refusal = error,
-        }
-    }
-    Err(refusal)
-}
-
-/// A recorder whose host vanished must not keep its connection for ever.
-fn tune(stream: &TcpStream) {
-    let socket = socket2::SockRef::from(stream);
-    let keepalive = socket2::TcpKeepalive::new()
-        .with_time(ASKED_EVERY)
-        .with_interval(ASKED_EVERY);
-    let tuned = stream
-        .set_nodelay(true)
-        .and_then(|()| socket.set_tcp_keepalive(&keepalive))
-        .and_then(|()| socket.set_tcp_user_timeout(Some(USER_TIMEOUT)));
-    if let Err(error) = tuned {
-        tracing::debug!(%error, "socket options");
-    }
-}
-
 /// A session on the way to its PLAY answer.
 struct Session {
     wire: Wire,
@@ -232,7 +203,12 @@ impl Session {
         let (mut requests, mut asked) = (self.wire.client.requests(), clock::now());
         loop {
             while let Some(bytes) = self.wire.client.poll_transmit() {
-                timeout(deadline, self.wire.stream().write_all(&bytes))
+                let stream = self.wire.stream();
+                let said = async {
+                    stream.write_all(&bytes).await?;
+                    stream.flush().await
+                };
+                timeout(deadline, said)
                     .await
                     .map_err(|_| lost("takes no request"))?
                     .map_err(|error| lost(format!("connection lost: {error}")))?;
@@ -449,11 +425,12 @@ fn refuses_headers(error: &ClientError) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use seamline_routing::plan::Direction;
     use seamline_routing::policy::Reaction;
     use seamline_rtsp::sdp::Media;
     use tokio::net::TcpListener;
-    use tokio::task::yield_now;
 
     use super::*;
 
@@ -506,6 +483,7 @@ mod tests {
             url: RtspUrl::parse(&format!("rtsp://127.0.0.1:{port}/1")).unwrap(),
             credentials: None,
             onvif: true,
+            tls: None,
             play: request(&order, order.from, None),
             by_url: None,
         };
@@ -546,39 +524,5 @@ mod tests {
         };
         let (why, _) = talked_to(&EMPTY, Duration::ZERO).await;
         assert_eq!(why, "sends footage instead of an answer to PLAY");
-    }
-
-    /// Large segments let the window grow beyond what small ones leave room for; the last of those is dropped, and the window closes
-    /// before it.
-    #[tokio::test]
-    async fn a_recorder_that_lives_is_not_lost_because_nobody_reads() {
-        const LARGE: usize = 60_000;
-        const AT_FIRST: usize = 300;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let recorder = tokio::spawn(async move {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            stream.set_nodelay(true).unwrap();
-            for _ in 0..AT_FIRST + 8 {
-                stream.write_all(&vec![0; LARGE]).await.unwrap();
-            }
-            loop {
-                stream.write_all(&[0; 300]).await.unwrap();
-                let next = clock::now() + Duration::from_micros(200);
-                while clock::now() < next {
-                    yield_now().await;
-                }
-            }
-        });
-        let mut stream = connect(("127.0.0.1", port)).await.unwrap();
-        tune(&stream);
-        let mut at_first = vec![0; AT_FIRST * LARGE];
-        stream.read_exact(&mut at_first).await.unwrap();
-        for _ in 0..10 {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let lost = stream.take_error().unwrap();
-            assert!(lost.is_none() && !recorder.is_finished(), "{lost:?}");
-        }
-        recorder.abort();
     }
 }

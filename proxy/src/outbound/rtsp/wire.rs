@@ -1,12 +1,12 @@
 //! A connection to a recorder and the session on it, which ends there however the leg goes away.
 
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
+use seamline_probes::Stream;
 use seamline_rtsp::client::ReplayClient;
-use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
-use tokio::net::TcpStream;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::runtime::Handle;
 use tokio::time::timeout;
 
@@ -23,12 +23,12 @@ const TEARDOWN_PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Wire {
     pub(super) client: ReplayClient,
     /// Taken by the drop alone.
-    stream: Option<TcpStream>,
+    stream: Option<Stream>,
     unsent: BytesMut,
 }
 
 impl Wire {
-    pub(super) fn new(stream: TcpStream, client: ReplayClient) -> Self {
+    pub(super) fn new(stream: Stream, client: ReplayClient) -> Self {
         Wire {
             client,
             stream: Some(stream),
@@ -36,22 +36,20 @@ impl Wire {
         }
     }
 
-    pub(super) fn stream(&mut self) -> &mut TcpStream {
+    pub(super) fn stream(&mut self) -> &mut Stream {
         self.stream.as_mut().expect("only the drop takes it")
     }
 
     /// Whether the recorder has closed the connection, even if what it sent before is not read yet.
     pub(super) fn peer_closed(&self, cx: &mut Context<'_>) -> bool {
-        let Some(stream) = &self.stream else {
-            return true;
-        };
-        let ready = std::pin::pin!(stream.ready(Interest::READABLE));
-        matches!(ready.poll(cx), Poll::Ready(Ok(ready)) if ready.is_read_closed())
+        let stream = self.stream.as_ref();
+        stream.is_none_or(|stream| stream.peer_closed(cx))
     }
 
-    /// Bytes that came and were not read.
+    /// Bytes that came and were not read. Inside TLS they are those on the way, a few in a hundred more than what they carry; less than
+    /// a record may wait here besides.
     pub(super) fn backlog(&self) -> usize {
-        let stream = self.stream.as_ref();
+        let stream = self.stream.as_ref().map(Stream::socket);
         let bytes = stream.and_then(|stream| rustix::io::ioctl_fionread(stream).ok());
         bytes.map_or(0, |bytes| usize::try_from(bytes).unwrap_or(usize::MAX))
     }
@@ -59,11 +57,9 @@ impl Wire {
     /// Writes what the session machine wants to say; what the socket does not take now waits for the next time.
     pub(super) fn flush(&mut self) {
         self.collect();
-        while let Some(stream) = self.stream.as_ref().filter(|_| !self.unsent.is_empty()) {
-            match stream.try_write(&self.unsent) {
-                Ok(written) => self.unsent.advance(written),
-                Err(_) => return,
-            }
+        if let Some(stream) = &mut self.stream {
+            // Whoever reads is told of a broken connection.
+            let _ = stream.send_now(&mut self.unsent);
         }
     }
 
