@@ -57,8 +57,11 @@ impl Speed {
         (value.is_finite() && (FACTOR_MIN..=FACTOR_MAX).contains(&value)).then_some(Self(value))
     }
 
-    /// Reads a number such as `2` or `1.0`, or the first of a range such as `1.0-2.5`.
+    /// Reads a number such as `2` or `1.0`, or the first of a range such as `1.0-2.5`; `max`, as clients of Nx say it, is the largest.
     pub fn parse(value: &str) -> Result<Self, HeaderError> {
+        if value.trim().eq_ignore_ascii_case("max") {
+            return Ok(Self(FACTOR_MAX));
+        }
         let first = value.split_once('-').map_or(value, |(first, _)| first);
         number(first)
             .and_then(Self::new)

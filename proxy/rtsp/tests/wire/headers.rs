@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use seamline_rtsp::Headers;
 use seamline_rtsp::headers::{
-    Frames, HeaderError, Lower, RateControl, RtpInfo, Scale, Session, Speed, Transport,
+    FACTOR_MAX, Frames, HeaderError, Lower, RateControl, RtpInfo, Scale, Session, Speed, Transport,
 };
 
 #[test]
@@ -148,6 +148,7 @@ fn replay_headers() {
         Ok("2.0".to_owned())
     );
     assert_eq!(Speed::parse(" 1.0-2.5"), Ok(Speed::ONE));
+    assert_eq!(Speed::parse(" Max").map(Speed::value), Ok(FACTOR_MAX));
     for text in [
         "", "0", "nan", "inf", "1e308", "1e2", "--1", "1000000", "max",
     ] {
@@ -157,7 +158,7 @@ fn replay_headers() {
             "{text}"
         );
     }
-    for text in ["", "0", "-1", "-", "max"] {
+    for text in ["", "0", "-1", "-", "maximum"] {
         assert_eq!(
             Speed::parse(text),
             Err(HeaderError::Malformed("Speed")),

@@ -57,7 +57,8 @@ const LIVE: &str = "live=1";
 /// Whether a path element is one of ours, so that no camera may be named so.
 pub(crate) fn is_reserved(segment: &str) -> bool {
     segment == LIVE
-        || [WINDOW, PINNED, TRACK]
+        || segment.contains(TRACK)
+        || [WINDOW, PINNED]
             .iter()
             .any(|word| segment.starts_with(word))
 }
@@ -92,9 +93,11 @@ impl Target {
                 _ => {}
             }
         }
-        if let Some(track) = segments.last().and_then(|segment| track_of(segment)) {
+        if let Some((before, track)) = segments.last().and_then(|segment| joined(segment)) {
             target.track = Some(track);
             segments.pop();
+            // Some clients take the slash off the base, and add none.
+            segments.extend((!before.is_empty()).then_some(before));
         }
         if segments.last().is_some_and(|segment| segment == LIVE) {
             target.live = true;
@@ -158,6 +161,13 @@ pub(super) fn url_of(uri: &str) -> Result<RtspUrl, TargetError> {
     url.map_err(|_| TargetError::NotFound)
 }
 
+/// The name of a track at the end of a path element, and what is before it.
+fn joined(segment: &str) -> Option<(String, usize)> {
+    let at = segment.rfind(TRACK)?;
+    let (before, track) = segment.split_at(at);
+    Some((before.to_owned(), track_of(track)?))
+}
+
 pub(super) fn track_of(segment: &str) -> Option<usize> {
     segment
         .strip_prefix(TRACK)?
@@ -199,11 +209,14 @@ mod tests {
             "rtsp://h/north/gate/trackID=2",
             "/north/gate/trackID=2",
             "rtsp://10.0.0.9/north/gate/trackID=2?x=1",
+            "rtsp://h/north/gatetrackID=2",
         ] {
             let joined = target(uri);
             assert_eq!(joined.track, Some(1), "{uri}");
             assert!(joined.same_presentation(&plain), "{uri}");
         }
+        let windowed = target("rtsp://h/gate/clock=20260101T120000Z-20260101T120100ZtrackID=1");
+        assert_eq!((windowed.track, windowed.end.is_some()), (Some(0), true));
         let joined = target("rtsp://h/gate?start=2026-01-01T12:00:00Z/trackID=1");
         assert_eq!((joined.track, joined.start.is_some()), (Some(0), true));
     }
