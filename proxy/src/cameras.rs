@@ -133,6 +133,11 @@ impl CameraEntry {
         &self.slot.camera().id
     }
 
+    /// Whether what is played of the other is what is played of it: the same copies at the same recorders, by the same rules.
+    pub fn plays_as(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.slot, &other.slot) && self.policy == other.policy
+    }
+
     fn copy(&self, copy: CopyIx) -> Option<&CopyRef> {
         self.slot.camera().copy(copy)
     }

@@ -310,6 +310,24 @@ fn h265_and_reordered_pictures_have_no_seam_either() {
     }
 }
 
+/// A hole of ten seconds in the middle, listed as a gap: FFmpeg goes on, and shows all that is on either side of it.
+#[test]
+fn ffmpeg_gets_over_a_hole() {
+    let archives = Archives::new();
+    let seamline = archives.serve();
+    let (from, until) = (noon(34.0), noon(56.0));
+    let mut player = Player::ffmpeg(&index_url(&seamline, from, until));
+    player.watch_to_end(SOON);
+    let clocks = player
+        .pictures
+        .iter()
+        .filter_map(|picture| picture.clock_ms);
+    let shown: Vec<i64> = clocks.collect();
+    let expected = (from..noon(40.0)).chain(noon(50.0)..until);
+    let expected: Vec<i64> = expected.step_by(FRAME_MS as usize).collect();
+    assert_eq!(shown, expected, "{:?}", player.errors);
+}
+
 #[test]
 fn hostile_parameters_and_names_get_their_status() {
     let archives = Archives::new();

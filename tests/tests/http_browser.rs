@@ -1,11 +1,12 @@
 //! Chromium with what is served over HTTP besides HLS: files in a video element, the page that plays over WebSocket, and pages of
 //! other origins. Every picture that is presented tells its time by the burned-in clock.
 
-use std::time::Duration;
+use std::{thread, time::Duration};
 
 use seamline_tests::{
     browser::{assert_fluent, assert_fluent_pictures},
     clock::{FRAME_MS, iso, monotonic, noon},
+    curl::curl,
     footage::Recipe,
     player::Player,
     program::cache_folder,
@@ -81,6 +82,58 @@ fn a_file_in_a_video_element_has_no_seam() {
     assert!(!house.secondary.asked().is_empty());
 }
 
+/// Of a clip that is all there a browser asks for what it seeks to.
+#[test]
+fn a_browser_seeks_in_a_file() {
+    // More than a browser reads ahead.
+    let rich = Recipe {
+        bitrate: 4_000,
+        ..Recipe::default()
+    };
+    let recorder = Setup::default().start(&rich.make());
+    let seamline = Config::default().site("primary", &recorder).serve();
+    let base = format!("http://127.0.0.1:{}", seamline.port());
+    let (from, until) = (noon(1.52), noon(61.52));
+    let clip = clip(from, until, "fmp4");
+    // What one reader has taken to its end is kept for nobody.
+    let made = || {
+        curl(&format!("{base}{clip}"), &["--head"])
+            .header("etag")
+            .len()
+            == 34
+    };
+    let late = monotonic() + SOON;
+    while !made() {
+        assert!(monotonic() < late, "it is not made");
+        thread::sleep(Duration::from_millis(100));
+    }
+    let mut player = Player::chromium(&format!("{base}/health"), &clip);
+    player.watch_until(noon(3.0), SOON);
+    for seconds in [50.0, 20.0, 35.0] {
+        let wanted = from + (seconds * 1000.0) as i64;
+        player.tell(&format!("seek {seconds}"));
+        let there = |player: &Player| {
+            let at = player.last_clock();
+            at.is_some_and(|at| (wanted + 1_000..wanted + 4_000).contains(&at))
+        };
+        assert!(player.watch(SOON, there), "{seconds}: {:?}", player.errors);
+        let shown = player
+            .pictures
+            .iter()
+            .rev()
+            .filter_map(|picture| picture.clock_ms);
+        let first = shown
+            .take_while(|at| (wanted - 500..wanted + 4_000).contains(at))
+            .last();
+        let off = first.map(|first| first - wanted);
+        assert!(
+            off.is_some_and(|off| (0..400).contains(&off)),
+            "{seconds}: {off:?}"
+        );
+    }
+    assert_eq!(player.errors, [""; 0]);
+}
+
 /// In mid-body, while the browser plays.
 #[test]
 fn a_file_in_a_video_element_does_not_show_the_primary_die() {
@@ -96,20 +149,21 @@ fn a_file_in_a_video_element_does_not_show_the_primary_die() {
         .await_log(&["from=\"primary\" to=\"secondary\""], SOON);
 }
 
-/// The page plays over WebSocket: through the death of the primary, at another speed, and from another instant.
+/// The page plays over WebSocket: over planned seams, through the death of the primary, at another speed, and from another instant, also
+/// when that is another one all the time.
 #[test]
 fn the_page_plays_through_the_death_of_the_primary_and_obeys() {
-    let mut house = Recorders::new(None, 8.0);
+    let mut house = Recorders::new(Some((3.0, 5.0)), 8.0);
     let from = noon(2.0);
     let page = house.page(&format!("/#camera=gate&at={}", iso(from)));
     let mut player = Player::chromium_page(&page);
-    player.watch_until(noon(3.0), SOON);
+    player.watch_until(noon(6.0), SOON);
+    house
+        .seamline
+        .await_log(&["from=\"secondary\" to=\"primary\""], SOON);
     house.primary.kill();
     player.watch_until(noon(16.0), SOON);
     shoot(&mut player, "page-chromium.png");
-    house
-        .seamline
-        .await_log(&["from=\"primary\" to=\"secondary\""], SOON);
     let shown = player.pictures.len();
     let last = player.last_clock().unwrap_or_default();
     assert_fluent_pictures(&player.pictures, from, last + FRAME_MS);
@@ -132,21 +186,31 @@ fn the_page_plays_through_the_death_of_the_primary_and_obeys() {
         SOON,
     );
     let again = noon(5.0);
-    player.run(&format!("play({again})"), SOON);
+    // Forty jumps in two seconds, and the last one counts.
+    let storm = format!(
+        "(async () => {{ for (let jump = 0; jump < 40; jump += 1) {{ play({} + jump * 7919 % 40000); \
+         await new Promise((done) => setTimeout(done, 50)); }} play({again}); }})()",
+        noon(15.0)
+    );
+    player.run(&storm, SOON);
     let earlier = |player: &Player| {
-        let behind = noon(8.0)..noon(20.0);
+        let behind = noon(8.0)..noon(14.0);
         player.last_clock().is_some_and(|at| behind.contains(&at))
     };
     assert!(player.watch(SOON, earlier), "{:?}", player.errors);
     let back = player
         .pictures
         .iter()
-        .rposition(|picture| picture.clock_ms > Some(noon(20.0)));
+        .rposition(|picture| picture.clock_ms >= Some(noon(14.0)));
     let behind = &player.pictures[back.expect("it was there") + 1..];
     let last = player.last_clock().unwrap_or_default();
     assert_fluent_pictures(behind, again, last + FRAME_MS);
     assert!(behind.iter().all(told_by_its_time));
     assert_eq!(player.errors, [""; 0]);
+    // Once at the planned seam, and when the primary died.
+    let lines = house.seamline.log();
+    let left = |line: &&String| line.contains("from=\"primary\" to=\"secondary\"");
+    assert!(lines.iter().filter(left).count() >= 2, "{lines:?}");
 }
 
 /// Media time is the time of day; a canvas that is read late has the next picture.

@@ -282,6 +282,193 @@ fn ranges_are_those_of_one_file_at_every_replica() {
     }
 }
 
+/// A clip that is all there, by a tag that every replica knows.
+fn finished(url: &str) -> Answer {
+    let late = monotonic() + SOON;
+    loop {
+        let answer = fetched(url);
+        if answer.header("etag").len() == 34 {
+            return answer;
+        }
+        assert!(monotonic() < late, "{:?}", answer.headers);
+    }
+}
+
+/// The boxes of a file: where each lies, and its name.
+fn boxes(file: &[u8]) -> Vec<(std::ops::Range<usize>, String)> {
+    let (mut at, mut boxes) = (0, Vec::new());
+    while let Some(head) = file.get(at..at + 8) {
+        let long = u32::from_be_bytes(head[..4].try_into().expect("four bytes")) as usize;
+        let name = String::from_utf8_lossy(&head[4..]).into_owned();
+        boxes.push((at..at + long, name));
+        at += long.max(8);
+    }
+    assert_eq!(at, file.len());
+    boxes
+}
+
+/// Where the references of an index begin and end that is the box at `index`, as ISO/IEC 14496-12 §8.16.3 has it.
+fn references(file: &[u8], index: std::ops::Range<usize>) -> Vec<std::ops::Range<usize>> {
+    let body = &file[index.start + 8..index.end];
+    let number =
+        |at: usize| u32::from_be_bytes(body[at..at + 4].try_into().expect("four bytes")) as usize;
+    // Version and flags, track, timescale, then two times of as many bytes as the version says.
+    let (first_at, counted) = match body[0] {
+        0 => (16, 20),
+        _ => (24, 28),
+    };
+    let mut at = index.end + number(first_at);
+    let count = usize::from(u16::from_be_bytes(
+        body[counted + 2..counted + 4]
+            .try_into()
+            .expect("two bytes"),
+    ));
+    let references = (0..count).map(|nth| {
+        let entry = counted + 4 + 12 * nth;
+        // A stretch of media that begins where decoding can.
+        assert_eq!((body[entry] & 0x80, body[entry + 8] >> 4), (0, 0b1001));
+        let here = at;
+        at += number(entry);
+        here..at
+    });
+    references.collect()
+}
+
+/// The pictures that FFmpeg shows of a file over HTTP from a time of it on, and how many requests it took.
+fn sought(seamline: &Seamline, url: &str, seconds: f64, pictures: u32) -> (Vec<i64>, u64) {
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let shown = folder.path().join("shown.nut");
+    let before = requests(seamline);
+    let output = std::process::Command::new("ffmpeg")
+        .args([
+            "-nostdin",
+            "-v",
+            "error",
+            "-ss",
+            &seconds.to_string(),
+            "-i",
+            url,
+        ])
+        .args(["-map", "0:v:0", "-frames:v", &pictures.to_string()])
+        .args(["-fps_mode", "passthrough", "-c:v", "rawvideo", "-f", "nut"])
+        .arg(&shown)
+        .output()
+        .expect("ffmpeg runs");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "FFmpeg: {said}");
+    // What it is asked for how many it were.
+    let took = requests(seamline) - before - 1;
+    let mut player = Player::ffmpeg(&shown.display().to_string());
+    player.watch_to_end(SOON);
+    let clocks = player.pictures.iter().map(|picture| picture.clock_ms);
+    (
+        clocks
+            .map(|clock| clock.expect("a burned-in clock"))
+            .collect(),
+        took,
+    )
+}
+
+/// Requests that were answered so far.
+fn requests(seamline: &Seamline) -> u64 {
+    let metrics = fetched(&format!("http://127.0.0.1:{}/metrics", seamline.port()));
+    let metrics = String::from_utf8(metrics.body).expect("it is text");
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("seamline_http_requests_total{outcome=\"answered\"} "));
+    line.and_then(|count| count.parse().ok()).expect("a count")
+}
+
+/// Once a clip is whole, who asks for it as players do finds an index in it, and reads no more than is played.
+#[test]
+fn players_find_their_way_in_a_clip_by_its_index() {
+    let scenario = Scenario::new(
+        &Recipe::default().with_audio("aac"),
+        &Recipe::secondary().with_audio("aac"),
+    );
+    let (one, other) = (scenario.serve(), scenario.serve());
+    // From a key frame over four seams; from the middle of a group to behind a hole that is left open.
+    let seams = (noon(1.52), noon(19.8), "");
+    let hole = (noon(2.0), noon(27.0), "&holes=keep");
+    for (from, until, more) in [seams, hole] {
+        let of = |seamline: &Seamline| clip_url(seamline, from, until, more);
+        let as_player = |seamline: &Seamline, range: &str, tag: Option<&str>| {
+            let range = format!("Range: bytes={range}");
+            let tag = tag.map(|tag| format!("If-Range: {tag}"));
+            let options = ["-H", &range, "-H", tag.as_deref().unwrap_or("X: 0")];
+            let answer = curl(&of(seamline), &options);
+            assert_eq!((answer.status, answer.code), (206, 0), "{range}");
+            answer
+        };
+        let plain = finished(&of(&one));
+        let indexed = as_player(&one, "0-", None);
+        let tag = indexed.header("etag");
+        assert_eq!(indexed.body.len(), plain.body.len());
+        assert_ne!(tag, plain.header("etag"));
+        // It is the same file elsewhere, and in parts; who names the other, or none, has the other.
+        assert_eq!(finished(&of(&other)).body, plain.body);
+        assert_eq!(as_player(&other, "0-", None).header("etag"), tag);
+        for range in [0..1000, 300..20_000, 900..901] {
+            let text = format!("{}-{}", range.start, range.end - 1);
+            for seamline in [&one, &other] {
+                let part = as_player(seamline, &text, Some(tag));
+                assert!(part.body == indexed.body[range.clone()], "{text}");
+                assert_eq!(part.header("etag"), tag);
+                for named in [None, Some(plain.header("etag"))] {
+                    let part = as_player(seamline, &text, named);
+                    assert!(part.body == plain.body[range.clone()], "{text}");
+                    assert_eq!(part.header("etag"), plain.header("etag"));
+                }
+            }
+        }
+
+        // They differ in what is the index of the one and means nothing in the other.
+        let (plain_boxes, indexed_boxes) = (boxes(&plain.body), boxes(&indexed.body));
+        let names = |boxes: &[(std::ops::Range<usize>, String)]| -> Vec<String> {
+            boxes.iter().map(|(_, name)| name.clone()).collect()
+        };
+        assert_eq!(names(&plain_boxes)[..4], ["ftyp", "moov", "free", "prft"]);
+        assert_eq!(
+            names(&indexed_boxes)[..5],
+            ["ftyp", "moov", "free", "sidx", "prft"]
+        );
+        assert_eq!(plain_boxes[3..], indexed_boxes[4..]);
+        let place = plain_boxes[2].0.clone();
+        assert!(plain.body[..place.start] == indexed.body[..place.start]);
+        assert!(plain.body[place.end..] == indexed.body[place.end..]);
+        // Each reference is one fragment, and the last ends with the file.
+        let told = references(&indexed.body, indexed_boxes[3].0.clone());
+        let fragments = indexed_boxes.iter().filter(|(_, name)| name == "moof");
+        let fragments: Vec<usize> = fragments.map(|(range, _)| range.start).collect();
+        let begin: Vec<usize> = told.iter().map(|reference| reference.start).collect();
+        assert_eq!(begin, fragments);
+        assert_eq!(told.last().unwrap().end, indexed.body.len());
+
+        let clip = Clip::of(&indexed.body);
+        clip.assert_clean();
+        clip.assert_well_formed();
+        assert_eq!(clip.packets("v:0"), Clip::of(&plain.body).packets("v:0"));
+        // GStreamer hides what the edit list does.
+        let packets = clip.packets("v:0");
+        let shown = packets.iter().filter(|packet| packet.pts >= 0.0);
+        assert_eq!(clip.gstreamer_pictures("avdec_h264"), shown.count());
+
+        // FFmpeg asks once for all, and once more where it seeks to; without an index it asks for each fragment.
+        let (shown, took) = sought(&one, &of(&one), 0.0, 5);
+        println!("{} fragments, {took} requests", fragments.len());
+        assert!(took <= 3, "{took}");
+        // What has to be decoded first lies before time zero, where FFmpeg shows it.
+        assert!(shown.contains(&from) || shown[4] < from, "{shown:?}");
+        for seconds in [3.0, 5.28, 12.04, 16.56] {
+            let wanted = from + (seconds * 1000.0) as i64;
+            let (shown, took) = sought(&one, &of(&one), seconds, 5);
+            let expected: Vec<i64> = (0..5).map(|nth| wanted + nth * FRAME_MS).collect();
+            assert_eq!(shown, expected, "{seconds} s");
+            assert!(took <= 4, "{took} requests");
+        }
+    }
+}
+
 #[test]
 fn the_file_is_the_same_before_and_after_a_site_died() {
     let footage = Recipe::default().make();
@@ -430,6 +617,30 @@ fn nameless_bytes(seamline: &Seamline, folder: &Path) -> u64 {
         ours.then(|| fs::metadata(&path).map_or(0, |file| 512 * file.blocks()))
     })
     .sum()
+}
+
+/// What was made once is there after the configuration was read again, until the camera is another.
+#[test]
+fn clips_stay_over_a_reload_that_changes_nothing_of_their_camera() {
+    let footage = Recipe::default().make();
+    let mut recorder = Setup::default().start(&footage);
+    let config = Config::default().site("primary", &recorder);
+    let seamline = config.serve();
+    let url = clip_url(&seamline, noon(1.0), noon(11.0), "");
+    let before = finished(&url);
+    recorder.kill();
+    seamline.reload(&config.another_camera("yard"));
+    seamline.await_log(&["configuration read again", "cameras=2"], SOON);
+    // Nobody is there who could make it anew.
+    let after = fetched(&url);
+    assert_eq!(after.header("etag"), before.header("etag"));
+    assert!(after.body == before.body);
+    // Recorded elsewhere now, where nobody answers either.
+    let elsewhere = Config::default().site_at("primary", "rtsp://127.0.0.1:9/{camera}", 0);
+    seamline.reload(&elsewhere);
+    seamline.await_log(&["configuration read again", "cameras=1"], SOON);
+    let gone = curl(&url, &[]);
+    assert_eq!(gone.status, 503, "the footage of the camera before");
 }
 
 /// Three clips that together do not fit into their folder, and are read slowly: what was read gives way to what comes.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use seamline_media::mp4::{Fragmented, Holes, Origin, Piece, Settings, TooLong, Whole};
+use seamline_media::mp4::{Fragmented, Holes, Indexed, Origin, Piece, Settings, TooLong, Whole};
 use seamline_media::{Entry, Sample};
 use seamline_routing::CameraId;
 use seamline_routing::plan::Direction;
@@ -75,7 +75,8 @@ impl Clip {
         }
     }
 
-    pub(super) fn writer(&self, master: usize) -> Writer {
+    /// Writes it; with room for an index where it is the same a second time (`lasting`).
+    pub(super) fn writer(&self, master: usize, lasting: bool) -> Writer {
         let settings = Settings {
             origin: match self.gaps {
                 Gaps::Keep => Origin::At(self.from.as_micros()),
@@ -89,7 +90,11 @@ impl Clip {
         };
         match self.format {
             Format::Fragmented => Writer::Fragmented {
-                file: Box::new(Fragmented::new(settings)),
+                file: Box::new(if lasting {
+                    Fragmented::indexed(settings, self.until.since(self.from))
+                } else {
+                    Fragmented::new(settings)
+                }),
                 headed: false,
             },
             Format::Plain => Writer::Plain(Box::new(Whole::new(settings))),
@@ -107,10 +112,13 @@ pub(super) enum Writer {
     Plain(Box<Whole>),
 }
 
-/// Bytes for the file, and the head that goes ahead of all of them, where only the end tells it.
+/// Bytes for the file, and what only the end tells.
+#[derive(Default)]
 pub(super) struct Last {
     pub(super) bytes: Vec<Bytes>,
+    /// Goes ahead of all of them.
     pub(super) head: Option<Bytes>,
+    pub(super) index: Option<Indexed>,
 }
 
 impl Writer {
@@ -141,17 +149,16 @@ impl Writer {
                 mut headed,
             } => Ok(Last {
                 bytes: flat(file.finish(), &mut headed),
-                head: None,
+                index: file.index(),
+                ..Last::default()
             }),
             Writer::Plain(file) => Ok(match file.finish()? {
                 Some((bytes, head)) => Last {
                     bytes,
                     head: Some(head),
+                    ..Last::default()
                 },
-                None => Last {
-                    bytes: Vec::new(),
-                    head: None,
-                },
+                None => Last::default(),
             }),
         }
     }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use seamline_media::mp4::Indexed;
 use thiserror::Error;
 use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
@@ -93,6 +94,8 @@ pub struct Entry {
     served: AtomicBool,
     /// What goes ahead of the file's bytes.
     head: OnceLock<Bytes>,
+    /// Once it is whole.
+    index: OnceLock<Index>,
     progress: watch::Sender<Progress>,
     /// Names the clip before its bytes are known, for this process alone.
     delivery_tag: String,
@@ -108,6 +111,15 @@ pub struct Entry {
     flawed: OnceLock<Instant>,
 }
 
+/// The index of a clip that is whole. With it, the clip is another file, by its tag as by some of its bytes.
+#[derive(Debug)]
+pub struct Index {
+    /// The strong entity tag of the clip with the index, in quotes.
+    pub tag: String,
+    /// Where it lies, and its bytes; without it as many are there that mean nothing.
+    place: Indexed,
+}
+
 #[derive(Debug, Default)]
 struct Readers {
     next: u64,
@@ -118,7 +130,8 @@ struct Readers {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        self.memory.give_back(self.store().held());
+        let index = self.index.get().map_or(0, Index::len_bytes);
+        self.memory.give_back(self.store().held() + index);
         self.budget.give_back(self.taken.load(Ordering::Relaxed));
     }
 }
@@ -139,6 +152,7 @@ impl Entry {
             shared: AtomicBool::new(false),
             served: AtomicBool::new(false),
             head: OnceLock::new(),
+            index: OnceLock::new(),
             progress: watch::channel(progress).0,
             delivery_tag: format!("\"d-{:016x}\"", rand::random::<u64>()),
             readers: Mutex::default(),
@@ -173,6 +187,18 @@ impl Entry {
         self.register(&mut self.readers(), at, end)
     }
 
+    /// The same of the clip with its index, where it has one.
+    pub fn read_indexed(self: &Arc<Self>, at: u64, end: Option<u64>) -> Reading {
+        let mut reading = self.read(at, end);
+        reading.indexed = true;
+        reading
+    }
+
+    /// The index; `None` while the clip is made, and where it has none.
+    pub fn index(&self) -> Option<&Index> {
+        self.index.get()
+    }
+
     /// Lets somebody else in who wants what lies behind `wished`, if that can be had: as a reader of nothing, while which is there
     /// nothing is let go of.
     pub(super) fn join(self: &Arc<Self>, wished: u64) -> Option<Reading> {
@@ -194,6 +220,7 @@ impl Entry {
             id,
             at,
             end,
+            indexed: false,
         }
     }
 
@@ -208,6 +235,7 @@ impl Entry {
     /// Whether a tag names it.
     pub fn is_named(&self, named: impl Fn(&str) -> bool) -> bool {
         named(&self.delivery_tag)
+            || self.index().is_some_and(|index| named(&index.tag))
             || matches!(&self.progress.borrow().stage, Stage::Whole { tag, .. } if named(tag))
     }
 
@@ -371,6 +399,15 @@ impl Entry {
         Arc::clone(&self.file)
     }
 
+    /// For a clip that is about to be whole.
+    pub(super) fn set_index(&self, tag: String, place: Indexed) {
+        let index = Index { tag, place };
+        let bytes = index.len_bytes();
+        if self.index.set(index).is_ok() {
+            self.memory.take_anyway(bytes);
+        }
+    }
+
     pub(super) fn whole(&self, head: Option<Bytes>, tag: &str, len: u64) {
         if let Some(head) = head {
             let _ = self.head.set(head);
@@ -412,6 +449,31 @@ pub struct Reading {
     id: u64,
     at: u64,
     end: Option<u64>,
+    /// With the index in its place.
+    indexed: bool,
+}
+
+impl Index {
+    fn len_bytes(&self) -> u64 {
+        self.place.bytes.len() as u64
+    }
+
+    /// Bytes of the clip from `at` on, with those of the index that lie among them.
+    fn lay_over(&self, at: u64, bytes: Bytes) -> Bytes {
+        let until = at + bytes.len() as u64;
+        let (begins, ends) = (self.place.at, self.place.at + self.len_bytes());
+        let (from, to) = (begins.max(at), ends.min(until));
+        if from >= to {
+            return bytes;
+        }
+        let told = (from - begins) as usize..(to - begins) as usize;
+        let mut whole = BytesMut::from(bytes);
+        let there = whole.get_mut((from - at) as usize..(to - at) as usize);
+        if let (Some(there), Some(told)) = (there, self.place.bytes.get(told)) {
+            there.copy_from_slice(told);
+        }
+        whole.freeze()
+    }
 }
 
 /// A clip that cannot be read on: its reader must learn that there is more than it got.
@@ -470,6 +532,11 @@ impl Reading {
     }
 
     fn took(&mut self, bytes: Bytes) -> Bytes {
+        let index = self.entry.index().filter(|_| self.indexed);
+        let bytes = match index {
+            Some(index) => index.lay_over(self.at, bytes),
+            None => bytes,
+        };
         self.at += bytes.len() as u64;
         self.entry.readers().at.insert(self.id, self.at);
         self.entry.moved.notify_one();

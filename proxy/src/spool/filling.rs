@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use seamline_media::mp4::Indexed;
 use seamline_routing::director::End;
 use seamline_routing::plan::Trouble;
 use seamline_routing::{Held, Timestamp};
@@ -38,11 +39,12 @@ pub(super) fn start(
     camera: &Arc<CameraEntry>,
     journal: &Journal,
     clip: &Clip,
+    lasting: bool,
 ) {
     let (entry, camera) = (Arc::clone(entry), Arc::clone(camera));
     let (journal, clip, spool) = (journal.clone(), clip.clone(), Arc::clone(spool));
     tokio::spawn(async move {
-        if let Err(fault) = fill(&spool, &entry, &camera, journal, &clip).await {
+        if let Err(fault) = fill(&spool, &entry, &camera, journal, &clip, lasting).await {
             let progress = entry.progress();
             let (from, until, bytes) = (clip.from, clip.until, progress.readable);
             tracing::info!(camera = %clip.camera, capture = %from, %until, bytes, reason = %fault, "clip not made");
@@ -68,6 +70,7 @@ async fn fill(
     camera: &Arc<CameraEntry>,
     journal: Journal,
     clip: &Clip,
+    lasting: bool,
 ) -> Result<(), Fault> {
     let began = clock::now();
     let mut reel = Reel::open(camera, journal, clip.wanted())
@@ -77,7 +80,7 @@ async fn fill(
             NoReel::Undescribed(_) => Fault::Unreachable,
             NoReel::NoTrack => Fault::Unfit(why.to_string()),
         })?;
-    let mut writer = clip.writer(reel.master());
+    let mut writer = clip.writer(reel.master(), lasting);
     let mut sink = Sink::new(spool, entry);
     let mut look = interval(LOOK_EVERY);
     let end = loop {
@@ -141,7 +144,7 @@ async fn fill(
     if sink.written == 0 {
         return Err(Fault::Nothing);
     }
-    sink.finish(last.head);
+    sink.finish(last.head, last.index);
     Ok(())
 }
 
@@ -271,19 +274,20 @@ impl<'a> Sink<'a> {
         Ok(())
     }
 
-    fn finish(self, head: Option<Bytes>) {
+    fn finish(self, head: Option<Bytes>, index: Option<Indexed>) {
         let head_bytes = head.as_ref().map_or(0, |head| head.len() as u64);
         let media = self.digest.finish_128();
-        let digest = match &head {
-            None => media,
-            Some(head) => {
-                let mut digest = XxHash3_128::new();
-                digest.write(head);
-                digest.write(&media.to_be_bytes());
-                digest.finish_128()
-            }
+        let with = |told_last: &[u8]| {
+            let mut digest = XxHash3_128::new();
+            digest.write(told_last);
+            digest.write(&media.to_be_bytes());
+            digest.finish_128()
         };
-        let tag = format!("\"{digest:032x}\"");
+        let tag = |digest: u128| format!("\"{digest:032x}\"");
+        if let Some(index) = index {
+            self.entry.set_index(tag(with(&index.bytes)), index);
+        }
+        let tag = tag(head.as_ref().map_or(media, |head| with(head)));
         self.entry.whole(head, &tag, head_bytes + self.written);
     }
 }
@@ -327,11 +331,9 @@ async fn write_out(entry: &Arc<Entry>, upto: u64) -> Result<(), Fault> {
 mod tests {
     use std::fs::File;
 
-    use seamline_routing::CameraId;
-
+    use super::super::SpoolSettings;
     use super::super::budget::Budget;
-    use super::super::clip::{Format, Gaps};
-    use super::super::{Kept, SpoolSettings};
+    use super::super::tests::{camera, keep};
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
@@ -465,26 +467,54 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_index_lies_over_what_is_there_and_moves_nothing() {
+        let spool = spool(DISK);
+        let entry = entry(&spool);
+        append(&entry, MIB);
+        let (at, len) = (PIECE - 10, 30);
+        let bytes = Bytes::from(vec![0xee; len]);
+        entry.set_index("\"indexed\"".to_owned(), Indexed { at, bytes });
+        entry.whole(None, "\"whole\"", MIB);
+        assert!(entry.is_named(|tag| tag == "\"indexed\""));
+        let mut all = Vec::new();
+        for spilled in [false, true] {
+            if spilled {
+                assert!(spill(&spool, &entry).await.expect("there is room"));
+            }
+            // Cut at every place that matters.
+            for cuts in [
+                vec![0, MIB],
+                vec![0, at, at + 7, at + 30, MIB],
+                vec![0, at + 1, PIECE, MIB],
+            ] {
+                let mut read = Vec::new();
+                for cut in cuts.windows(2) {
+                    let mut reading = entry.read_indexed(cut[0], Some(cut[1]));
+                    while let Some(bytes) = reading.next().await {
+                        read.extend_from_slice(&bytes.expect("it is there"));
+                    }
+                    assert_eq!(read.len() as u64, cut[1]);
+                }
+                all.push(read);
+            }
+            assert_reads(&entry, 0, MIB).await;
+        }
+        let (at, end) = (at as usize, at as usize + len);
+        assert!(all.iter().all(|read| *read == all[0]));
+        assert!(all[0][at..end].iter().all(|byte| *byte == 0xee));
+        for (ix, read) in all[0].iter().enumerate() {
+            assert!((at..end).contains(&ix) || *read == byte(ix as u64), "{ix}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_clip_that_cannot_be_written_takes_no_other_with_it() {
         let spool = spool(DISK);
         let named = tempfile::NamedTempFile::new().expect("there is a folder");
         let sealed = File::open(named.path()).expect("it is there");
-        let resting = Entry::new(sealed, &spool.budget, &spool.memory);
+        let resting = keep(&spool, &camera("gate"), sealed);
         append(&resting, MIB);
         resting.whole(None, "\"whole\"", MIB);
-        let clip = Clip {
-            camera: CameraId::from("gate"),
-            from: Timestamp::EPOCH,
-            until: Timestamp::EPOCH,
-            format: Format::Fragmented,
-            gaps: Gaps::Close,
-        };
-        let (entry_kept, used) = (Arc::clone(&resting), clock::now());
-        let kept = Kept {
-            entry: entry_kept,
-            used,
-        };
-        spool.kept.lock().unwrap().insert(clip, kept);
         let growing = entry(&spool);
         let sink = Sink::new(&spool, &growing);
         assert!(sink.move_resting().await, "there was one");

@@ -1,6 +1,7 @@
 //! Fragmented MP4: a head, then fragments that are whole as soon as they are there.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes};
 use mp4_atom::{
@@ -10,6 +11,7 @@ use mp4_atom::{
 
 use super::UNENCODABLE;
 use super::boxes::{MOVIE_TICKS, TrackHead, encode, ftyp, sample_entry, trak};
+use super::index::{Index, least_part};
 use super::parts::{Part, Parts, Placed, Settings};
 use crate::{Entry, Sample, ntp};
 
@@ -36,8 +38,34 @@ pub struct Fragment {
     pub captured_us: (i64, i64),
     /// Decoding can start at its first picture.
     pub sync: bool,
+    /// What is shown of the track that fragments are cut on.
+    pub shown: Option<Shown>,
+    /// Bytes before its `moof`.
+    pub moof_at: usize,
     /// The boxes and the samples, to be written one behind the other.
     pub chunks: Vec<Bytes>,
+}
+
+/// When a fragment is shown, in ticks from media time zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shown {
+    /// Ticks a second.
+    pub timescale: u32,
+    /// Its first picture.
+    pub from: i64,
+    /// The end of its last one.
+    pub until: i64,
+    /// From the first picture that is shown to the one that decoding begins with.
+    pub delta: i64,
+}
+
+/// The index of a file that is whole, which goes in place of what was written there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Indexed {
+    /// Offset of the place.
+    pub at: u64,
+    /// As many bytes as are there.
+    pub bytes: Bytes,
 }
 
 impl Fragment {
@@ -55,6 +83,9 @@ pub struct Fragmented {
     /// Entries as the last head has them.
     told: Option<Vec<Option<Arc<Entry>>>>,
     next: u32,
+    index: Option<Index>,
+    /// Where its place is.
+    index_at: u64,
 }
 
 impl Fragmented {
@@ -65,7 +96,28 @@ impl Fragmented {
             master: settings.master,
             told: None,
             next: 1,
+            index: None,
+            index_at: 0,
         }
+    }
+
+    /// A file of about so much footage, with an index of its fragments, which are groups of pictures each. Its place is kept
+    /// at the end of the first head; see [`Self::index`].
+    pub fn indexed(settings: Settings, footage: Duration) -> Self {
+        let least = least_part(footage);
+        Self {
+            parts: Parts::of_groups(settings, least.as_micros() as i64),
+            index: Some(Index::new(settings.master as u32 + 1, footage)),
+            ..Self::new(settings)
+        }
+    }
+
+    /// The index, once all of the file is written; `None` where it has none.
+    pub fn index(&self) -> Option<Indexed> {
+        Some(Indexed {
+            at: self.index_at,
+            bytes: self.index.as_ref()?.bytes()?,
+        })
     }
 
     /// How the samples of a track are coded from here on: ahead of its first one, and whenever it changes.
@@ -112,14 +164,24 @@ impl Fragmented {
             return;
         }
         if self.told.as_ref() != Some(&part.entries) {
-            pieces.push(Piece::Head(self.head(&part.entries)));
+            let mut head = self.head(&part.entries);
+            if let Some(index) = self.index.as_ref().filter(|_| self.told.is_none()) {
+                self.index_at = head.len() as u64;
+                head.extend_from_slice(&index.blank());
+            }
+            pieces.push(Piece::Head(head.into()));
             self.told = Some(part.entries.clone());
         }
-        pieces.push(Piece::Fragment(self.fragment(&runs)));
+        let entry = part.entries.get(self.master).and_then(Option::as_deref);
+        let fragment = self.fragment(&runs, entry.map_or(0, Entry::timescale));
+        if let Some(index) = &mut self.index {
+            index.note(&fragment);
+        }
+        pieces.push(Piece::Fragment(fragment));
         self.next += 1;
     }
 
-    fn head(&self, entries: &[Option<Arc<Entry>>]) -> Bytes {
+    fn head(&self, entries: &[Option<Arc<Entry>>]) -> Vec<u8> {
         let tracks = entries
             .iter()
             .enumerate()
@@ -165,10 +227,10 @@ impl Fragmented {
         let mut bytes = Vec::new();
         ftyp(true).encode(&mut bytes).expect(UNENCODABLE);
         encode(&moov, &mut bytes);
-        bytes.into()
+        bytes
     }
 
-    fn fragment(&self, runs: &[(usize, &Vec<Placed>)]) -> Fragment {
+    fn fragment(&self, runs: &[(usize, &Vec<Placed>)], timescale: u32) -> Fragment {
         let mut moof = Moof {
             mfhd: Mfhd {
                 sequence_number: self.next,
@@ -202,6 +264,7 @@ impl Fragmented {
             .encode(&mut head)
             .expect(UNENCODABLE);
         }
+        let moof_at = head.len();
         moof.encode(&mut head).expect(UNENCODABLE);
         head.put_u32(media_bytes as u32);
         head.put_slice(b"mdat");
@@ -224,9 +287,27 @@ impl Fragmented {
                 && first
                     .and_then(|placed| placed.first())
                     .is_some_and(|sample| sample.sync),
+            shown: first
+                .filter(|_| master)
+                .and_then(|placed| shown(placed, timescale, self.parts.lead(timescale))),
+            moof_at,
             chunks,
         }
     }
+}
+
+/// When samples are shown whose media time begins behind `lead` ticks; `None` where none is.
+fn shown(placed: &[Placed], timescale: u32, lead: i64) -> Option<Shown> {
+    let shown = || placed.iter().filter(|sample| !sample.preroll);
+    let from = shown().map(|sample| sample.times.show).min()?;
+    let until = shown().map(|sample| sample.times.show + i64::from(sample.duration));
+    let first = placed.first().filter(|sample| !sample.preroll);
+    Some(Shown {
+        timescale,
+        from: from - lead,
+        until: until.max()? - lead,
+        delta: first.map_or(0, |first| first.times.show - from),
+    })
 }
 
 fn traf(track: usize, placed: &[Placed]) -> Traf {

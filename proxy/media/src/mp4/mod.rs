@@ -6,11 +6,12 @@ mod axis;
 mod boxes;
 mod clock;
 mod fragmented;
+mod index;
 mod parts;
 mod whole;
 
 pub use axis::Holes;
-pub use fragmented::{Fragment, Fragmented, Piece};
+pub use fragmented::{Fragment, Fragmented, Indexed, Piece, Shown};
 pub use parts::{Origin, Settings};
 pub use whole::{TooLong, Whole};
 

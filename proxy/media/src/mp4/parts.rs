@@ -36,6 +36,9 @@ pub struct Settings {
 
 /// A part grows to at most this much footage.
 const PART_US: i64 = 1_000_000;
+/// A part that is to be a group of pictures grows to at most this much footage, and is none of the shortest with so many bytes.
+const GROUP_US: i64 = 10_000_000;
+const GROUP_BYTES: usize = PART_BYTES_MAX / 2;
 /// A part grows to at most so many bytes and samples.
 const PART_BYTES_MAX: usize = 8 * 1024 * 1024;
 const PART_SAMPLES_MAX: usize = 4096;
@@ -96,6 +99,10 @@ pub(crate) struct Parts {
     /// From the sample with this number on pictures are reordered by so many places.
     depths: VecDeque<(u64, usize)>,
     cut: bool,
+    /// Parts are groups of pictures, of so much footage at least.
+    least_us: Option<i64>,
+    /// Parts that were cut.
+    count: u32,
 }
 
 /// A part of the master track.
@@ -133,6 +140,17 @@ impl Parts {
             dated: 0,
             depths: VecDeque::new(),
             cut: false,
+            least_us: None,
+            count: 0,
+        }
+    }
+
+    /// Parts that begin where decoding can begin, as long as groups of pictures are not endless: of so much footage at least, which
+    /// the first ones grow to, so that there is something soon.
+    pub(crate) fn of_groups(settings: Settings, least_us: i64) -> Self {
+        Self {
+            least_us: Some(least_us),
+            ..Self::new(settings)
         }
     }
 
@@ -254,7 +272,7 @@ impl Parts {
         let Some(shown) = self.open.iter().find(|sample| !sample.preroll) else {
             return self.open_bytes > PART_BYTES_MAX || self.open.len() >= PART_SAMPLES_MAX;
         };
-        let long = sample.capture_us.saturating_sub(shown.capture_us) >= PART_US;
+        let lasts_us = sample.capture_us.saturating_sub(shown.capture_us);
         let full = self.open_bytes + sample.data.len() > PART_BYTES_MAX
             || self.open.len() >= PART_SAMPLES_MAX;
         let is_picture = self
@@ -265,7 +283,17 @@ impl Parts {
         let point = sample.sync
             && is_picture
             && !matches!(self.entry_of_master(), Some(Entry::Jpeg { .. }));
-        std::mem::take(&mut self.cut) || point || long || full
+        let due = match self.least_us {
+            None => point || lasts_us >= PART_US,
+            Some(least_us) => {
+                let least_us = least_us.min(PART_US * i64::from(self.count + 1));
+                let long = lasts_us >= least_us;
+                // What is decoded again at a seam begins a part in any case.
+                let enough = long || sample.preroll || self.open_bytes >= GROUP_BYTES;
+                point && enough || (long && sample.sync) || lasts_us >= GROUP_US
+            }
+        };
+        std::mem::take(&mut self.cut) || due || full
     }
 
     fn entry_of_master(&self) -> Option<&Entry> {
@@ -274,6 +302,7 @@ impl Parts {
 
     fn close(&mut self, end_us: i64) {
         self.open_bytes = 0;
+        self.count = self.count.saturating_add(1);
         self.closed.push_back(Closed {
             samples: std::mem::take(&mut self.open),
             entry: self.open_entry.take(),

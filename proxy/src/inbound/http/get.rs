@@ -2,6 +2,9 @@
 //!
 //! A clip that lies in the past is one file of fixed bytes, whose tag is a digest of them. Who asks before the bytes are known gets
 //! them as they come, under a tag that this process alone honours.
+//!
+//! Once it is whole there is a second file, which differs in its index alone: for players, who ask for all bytes from the first
+//! on as a range and then for those that they seek to. Where no index told them, FFmpeg's read every fragment before they show a picture.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +31,7 @@ use super::service::Face;
 use super::times::window;
 use crate::clock;
 use crate::playing::Client;
-use crate::spool::{Clip, Entry, Fault, Format, Gaps, Progress, Stage, Unspooled};
+use crate::spool::{Clip, Entry, Fault, Format, Gaps, Index, Progress, Reading, Stage, Unspooled};
 
 /// Recorders may still write what is younger than this: a clip that ends later is not the same a second time.
 const TAIL_US: i64 = 30_000_000;
@@ -86,7 +89,8 @@ struct Asked {
 ///
 /// A clip that ended half a minute ago or earlier is one file of fixed bytes: it has a strong `ETag`, byte ranges and conditions,
 /// the same at every replica and whichever site the bytes came from, as long as the sites hold the same stream. A body that cannot
-/// go on is cut off.
+/// go on is cut off. Players, who ask for `bytes=0-`, get a fragmented clip that is whole with an index of its fragments, under
+/// a tag of its own; no byte lies elsewhere in it.
 #[utoipa::path(
     get,
     path = "/get",
@@ -219,6 +223,16 @@ impl Conditions {
 }
 
 impl Conditions {
+    /// Whether they are about the clip with its index: they name that one, or nothing but all bytes from the first on.
+    fn mean_index(&self, index: &Index) -> bool {
+        let told = [&self.if_range, &self.if_none_match, &self.if_match];
+        let mut told = told.into_iter().flatten().peekable();
+        match told.peek() {
+            None => self.wish.as_ref().is_some_and(Wish::is_everything),
+            Some(_) => told.any(|list| *list != "*" && names(list, &[&index.tag], true)),
+        }
+    }
+
     /// The first byte that the answer has of a clip.
     fn begins(&self, entry: &Entry) -> u64 {
         let goes_on = match &self.if_range {
@@ -268,7 +282,16 @@ async fn answer(
             )),
         };
     };
-    let ours = [&**tag, entry.delivery_tag()];
+    let index = entry.index().filter(|index| conditions.mean_index(index));
+    let (tag, also) = match index {
+        Some(index) => (&*index.tag, None),
+        None => (&**tag, Some(entry.delivery_tag())),
+    };
+    let read = |at, end| match index {
+        Some(_) => entry.read_indexed(at, Some(end)),
+        None => entry.read(at, Some(end)),
+    };
+    let ours: Vec<&str> = std::iter::once(tag).chain(also).collect();
     let named = |list: &Option<String>, weak| list.as_ref().map(|list| names(list, &ours, weak));
     if named(&conditions.if_match, false) == Some(false) {
         return Err(Problem::new(
@@ -288,7 +311,7 @@ async fn answer(
         Parts::Whole => {
             let response = Response::builder().header(header::CONTENT_LENGTH, *len);
             let response = response.header(header::CONTENT_TYPE, VIDEO_MP4);
-            built(fixed(response, tag), body(entry, 0, Some(*len)))
+            built(fixed(response, tag), body(read(0, *len)))
         }
         Parts::Unsatisfiable => Err(Problem::new(
             StatusCode::RANGE_NOT_SATISFIABLE,
@@ -305,12 +328,10 @@ async fn answer(
                     .header(header::CONTENT_TYPE, VIDEO_MP4)
                     .header(header::CONTENT_LENGTH, part.end - part.start)
                     .header(header::CONTENT_RANGE, content_range(part, Some(*len)));
-                built(
-                    fixed(response, tag),
-                    body(entry, part.start, Some(part.end)),
-                )
+                let reading = read(part.start, part.end);
+                built(fixed(response, tag), body(reading))
             }
-            _ => multipart(entry, &parts, tag, *len),
+            _ => multipart(entry, &parts, tag, *len, index.is_some()),
         },
     }
 }
@@ -341,9 +362,9 @@ fn built(response: axum::http::response::Builder, body: Body) -> Result<Response
     })
 }
 
-/// The clip as it comes. That is nothing to seek in: where it may, FFmpeg reads all fragments before it shows the first picture.
+/// The clip as it comes. That is nothing to seek in.
 fn streamed(entry: &Arc<Entry>) -> Response {
-    let mut response = Response::new(body(entry, 0, None));
+    let mut response = Response::new(body(entry.read(0, None)));
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, VIDEO_MP4);
     headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("none"));
@@ -372,7 +393,7 @@ fn partial(entry: &Arc<Entry>, part: std::ops::Range<u64>) -> Response {
         headers.insert(header::CONTENT_RANGE, range);
     }
     *response.status_mut() = StatusCode::PARTIAL_CONTENT;
-    *response.body_mut() = body(entry, part.start, Some(part.end));
+    *response.body_mut() = body(entry.read(part.start, Some(part.end)));
     response
 }
 
@@ -387,6 +408,7 @@ fn multipart(
     parts: &[std::ops::Range<u64>],
     tag: &str,
     len: u64,
+    indexed: bool,
 ) -> Result<Response, Problem> {
     let boundary = format!("{:032x}", random::<u128>());
     let mut pieces: Vec<Slice> = Vec::new();
@@ -412,7 +434,7 @@ fn multipart(
     let all = stream::unfold((pieces.into_iter(), None), move |(mut pieces, reading)| {
         let entry = Arc::clone(&entry);
         async move {
-            let mut reading: Option<crate::spool::Reading> = reading;
+            let mut reading: Option<Reading> = reading;
             loop {
                 if let Some(from) = &mut reading {
                     match from.next().await {
@@ -422,6 +444,9 @@ fn multipart(
                 }
                 match pieces.next()? {
                     Slice::Text(text) => return Some((Ok(text), (pieces, reading))),
+                    Slice::Part(part) if indexed => {
+                        reading = Some(entry.read_indexed(part.start, Some(part.end)));
+                    }
                     Slice::Part(part) => reading = Some(entry.read(part.start, Some(part.end))),
                 }
             }
@@ -436,9 +461,7 @@ enum Slice {
     Part(std::ops::Range<u64>),
 }
 
-/// The bytes from `at` to `end`, or to the end of the clip.
-fn body(entry: &Arc<Entry>, at: u64, end: Option<u64>) -> Body {
-    let reading = entry.read(at, end);
+fn body(reading: Reading) -> Body {
     Body::from_stream(stream::unfold(reading, |mut reading| async move {
         let next = reading.next().await?;
         Some((next, reading))

@@ -90,40 +90,52 @@ impl Guest {
 #[derive(Clone)]
 pub(in crate::inbound) struct Service {
     router: Arc<ArcSwap<Router>>,
-    hls: Arc<ArcSwap<Segments>>,
+    kept: Arc<ArcSwap<Kept>>,
     counts: Arc<Counts>,
 }
 
-/// What is kept of segments, whose names number a camera's copies, and the cameras that this holds for.
-struct Segments {
+/// What is kept of footage, and the cameras that this holds for.
+#[derive(Clone)]
+struct Kept {
     of: Arc<Cameras>,
-    store: Arc<hls::Store>,
+    /// Segments, whose names number a camera's copies.
+    hls: Arc<hls::Store>,
+    spool: Arc<Spool>,
 }
 
 impl Service {
     /// A service by this offer.
     pub(in crate::inbound) fn new(offer: &Offer) -> Self {
-        let (store, counts) = (Arc::default(), Arc::default());
-        let router = router(offer, Arc::clone(&store), Arc::clone(&counts));
-        let of = Arc::clone(&offer.cameras);
+        let counts = Arc::default();
+        let kept = Kept {
+            of: Arc::clone(&offer.cameras),
+            hls: Arc::default(),
+            spool: Spool::new(&offer.settings.http.spool),
+        };
+        let router = router(offer, kept.clone(), Arc::clone(&counts));
         Service {
             router: Arc::new(ArcSwap::from_pointee(router)),
-            hls: Arc::new(ArcSwap::from_pointee(Segments { of, store })),
+            kept: Arc::new(ArcSwap::from_pointee(kept)),
             counts,
         }
     }
 
     /// Answers by another offer from the next request on, on all connections.
     pub(in crate::inbound) fn renew(&self, offer: &Offer) {
-        let before = self.hls.load();
-        let store = if before.of.stay_in(&offer.cameras) {
-            Arc::clone(&before.store)
+        let before = self.kept.load();
+        let hls = if before.of.stay_in(&offer.cameras) {
+            Arc::clone(&before.hls)
         } else {
             Arc::default()
         };
-        let router = router(offer, Arc::clone(&store), Arc::clone(&self.counts));
-        let of = Arc::clone(&offer.cameras);
-        self.hls.store(Arc::new(Segments { of, store }));
+        let settings = &offer.settings.http.spool;
+        let kept = Kept {
+            of: Arc::clone(&offer.cameras),
+            hls,
+            spool: before.spool.renewed(settings, &offer.cameras),
+        };
+        let router = router(offer, kept.clone(), Arc::clone(&self.counts));
+        self.kept.store(Arc::new(kept));
         self.router.store(Arc::new(router));
     }
 
@@ -194,14 +206,14 @@ async fn asked_to_stop(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|down| *down).await;
 }
 
-fn router(offer: &Offer, hls: Arc<hls::Store>, counts: Arc<Counts>) -> Router {
+fn router(offer: &Offer, kept: Kept, counts: Arc<Counts>) -> Router {
     let settings = &offer.settings.http;
     let face = Arc::new(Face {
         passthrough: Passthrough::new(&settings.passthrough, &offer.cameras),
         cameras: Arc::clone(&offer.cameras),
         certificates: offer.settings.certificates.clone(),
-        hls,
-        spool: Spool::new(&settings.spool),
+        hls: kept.hls,
+        spool: kept.spool,
         trust_forwarded: settings.trust_forwarded,
         counts,
     });
