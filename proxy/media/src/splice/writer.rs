@@ -162,6 +162,7 @@ impl Writer {
         out: &mut OutQueue,
     ) {
         let count = packets.count();
+        packets.fetch_heads();
         let head = StampedHead::of(&self.header);
         for (index, frame) in packets.iter_mut().enumerate() {
             let turn = self.turn(marker(index), last && index + 1 == count);
