@@ -8,7 +8,7 @@ mod video;
 
 use std::sync::Arc;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use smallvec::SmallVec;
 use thiserror::Error;
 
@@ -79,6 +79,8 @@ struct Track {
     kind: Kind,
     sets: ParameterSets,
     known: Option<Arc<Entry>>,
+    /// Where its next picture is put together.
+    block: BytesMut,
 }
 
 /// What came of one unit: mostly one sample.
@@ -91,6 +93,7 @@ impl Sampler {
             kind,
             sets: ParameterSets::default(),
             known: None,
+            block: BytesMut::new(),
         };
         Self {
             tracks: kinds.into_iter().map(|kind| kind.map(track)).collect(),
@@ -138,7 +141,12 @@ impl Sampler {
                 data,
             })
         };
-        let Track { kind, sets, known } = track;
+        let Track {
+            kind,
+            sets,
+            known,
+            block,
+        } = track;
         match kind {
             Kind::H264 | Kind::H265 => {
                 let codec = kind.codec();
@@ -153,7 +161,7 @@ impl Sampler {
                 if known.is_none() {
                     return Err(Unsampled::Sets);
                 }
-                let data = video::sample(codec, &unit.packets, sets, unit.random_access)?;
+                let data = video::sample(codec, &unit.packets, sets, unit.random_access, block)?;
                 harvest.push(sample(data, unit.capture_us));
             }
             Kind::Jpeg => {

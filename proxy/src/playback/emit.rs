@@ -10,7 +10,7 @@ use seamline_rtsp::headers::Frames;
 
 use super::resume::{Known, known};
 use super::running::LegTurn;
-use super::{OUT_HIGH, Playback, Progress, State};
+use super::{Playback, Progress, State};
 use crate::clock;
 use crate::outbound::LegFailure;
 
@@ -40,7 +40,7 @@ impl Playback {
             self.state = State::Playing;
             return Some(Progress::Started { at });
         }
-        while self.waiting(out) < OUT_HIGH {
+        while self.waiting(out) < self.waiting_max() {
             if self.back.sending() {
                 if self.send_back(now, out) {
                     continue;

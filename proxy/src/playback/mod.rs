@@ -89,6 +89,8 @@ const KEYS_APART_MAX: Duration = Duration::from_secs(20);
 const LOOKAHEAD_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// The client's queue above which nothing more is written.
 const OUT_HIGH: usize = 256 * 1024;
+/// The same of samples: whoever takes them one by one has them in the processor's cache, and in memory once.
+const SHELF_HIGH: usize = 64 * 1024;
 /// The plan, the health and the legs are looked at this often at the least.
 const TICK: Duration = Duration::from_millis(250);
 
@@ -496,7 +498,7 @@ impl Playback {
         let done = self.state == State::Playing
             && self.started.is_none()
             && self.end.is_none()
-            && self.waiting(out) < OUT_HIGH
+            && self.waiting(out) < self.waiting_max()
             && self.legs.iter().all(Running::rests);
         done && {
             let wake = self.next_wake(now);
@@ -507,6 +509,11 @@ impl Playback {
     /// What the client has not taken yet.
     fn waiting(&self, out: &OutQueue) -> usize {
         out.len() + self.samples.as_ref().map_or(0, Shelf::weight)
+    }
+
+    /// What may wait for it before nothing more is written.
+    fn waiting_max(&self) -> usize {
+        self.samples.as_ref().map_or(OUT_HIGH, |_| SHELF_HIGH)
     }
 
     /// Whether a PLAY has waited for its first unit for as long as players do.

@@ -11,16 +11,40 @@ use crate::{Codec, Packets, ParameterSets, PayloadError, h264, h265};
 /// Bytes of the length before each NAL unit.
 const LENGTH_BYTES: usize = 4;
 
-/// One picture. The sets of `known` go ahead where decoding can start; elsewhere only those pass that are not known.
+/// Pictures are put together in blocks of this size, several in one: what is not allocated need not be let go of either.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// Room for parameter sets, and for lengths where there were none.
+const MORE_BYTES: usize = 256;
+
+/// One picture, put together in `block` while there is room in it. The sets of `known` go ahead where decoding can start; elsewhere
+/// only those pass that are not known.
 pub(super) fn sample(
     codec: Codec,
     packets: &Packets,
     known: &ParameterSets,
     random_access: bool,
+    block: &mut BytesMut,
 ) -> Result<Bytes, Unsampled> {
+    let room = packets.len_bytes() + MORE_BYTES;
+    if !block.try_reclaim(room) {
+        *block = BytesMut::with_capacity(room.max(BLOCK_BYTES));
+    }
+    let made = put_together(codec, packets, known, random_access, block);
+    // Nothing stays of a picture that failed.
+    let picture = block.split();
+    made.map(|()| picture.freeze())
+}
+
+fn put_together(
+    codec: Codec,
+    packets: &Packets,
+    known: &ParameterSets,
+    random_access: bool,
+    bytes: &mut BytesMut,
+) -> Result<(), Unsampled> {
     let mut picture = Picture {
         codec,
-        bytes: BytesMut::with_capacity(packets.len_bytes() + 256),
+        bytes,
         open: None,
         known,
         random_access,
@@ -40,12 +64,12 @@ pub(super) fn sample(
     if picture.bytes.len() == sets_bytes {
         return Err(Unsampled::Empty);
     }
-    Ok(picture.bytes.freeze())
+    Ok(())
 }
 
 struct Picture<'a> {
     codec: Codec,
-    bytes: BytesMut,
+    bytes: &'a mut BytesMut,
     /// Where the length of a NAL stands that is still being put together.
     open: Option<usize>,
     known: &'a ParameterSets,
@@ -107,11 +131,12 @@ impl Picture<'_> {
     /// Writes the length of the NAL that was put together; one that is not to pass is taken back.
     fn close(&mut self) {
         let Some(at) = self.open.take() else { return };
-        let nal = self.bytes.split_off(at + LENGTH_BYTES);
-        self.bytes.truncate(at);
-        if self.passes(&nal) {
-            self.bytes.put_u32(nal.len() as u32);
-            self.bytes.unsplit(nal);
+        let nal = self.bytes.get(at + LENGTH_BYTES..).unwrap_or_default();
+        let length = (nal.len() as u32).to_be_bytes();
+        if !self.passes(nal) {
+            self.bytes.truncate(at);
+        } else if let Some(place) = self.bytes.get_mut(at..at + LENGTH_BYTES) {
+            place.copy_from_slice(&length);
         }
     }
 
