@@ -70,6 +70,8 @@ impl Playback {
         };
         let mut leg = Running::new(id, copy, opening, lanes, now);
         leg.measured_us = measured_us;
+        // Mostly there is one, and it is large.
+        self.legs.reserve_exact(1);
         self.legs.push(leg);
     }
 

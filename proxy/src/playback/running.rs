@@ -165,6 +165,8 @@ pub(super) enum Sign {
 
 /// Steps below this are looked at only when their unit is due.
 const STEP_MIN: Duration = Duration::from_millis(100);
+/// Units that a queue has room for in any case.
+const QUEUE_UNITS: usize = 8;
 /// Most that is read of a leg whose recorder is gone.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Footage that is read of a leg to find the last picture sent in it: a group of pictures and a clock that is ahead.
@@ -730,6 +732,12 @@ impl Running {
         self.draining = leg.peer_closed(cx);
         if let Some(bytes) = self.ahead.note_backlog(leg.backlog(), now) {
             leg.read_in(bytes);
+        }
+        // What comes at first, or before a seam, is more than what waits as a rule.
+        for queue in &mut self.queues {
+            if queue.capacity() > QUEUE_UNITS.max(queue.len() * 4) {
+                queue.shrink_to(QUEUE_UNITS.max(queue.len() * 2));
+            }
         }
     }
 
