@@ -26,8 +26,10 @@ const READ_BYTES_FIRST: usize = 16 * 1024;
 const REST_OF: u32 = 8;
 /// Units that are kept here in any case: what follows a unit decides about its flags.
 const UNITS_MIN: usize = 2;
-/// In bulk, where nobody could take over: bytes that are at hand before any are sent on.
+/// In bulk, where nobody could take over: bytes that are at hand before any are sent on. At first it is less, so that the first
+/// picture does not wait for what comes behind it.
 const BULK_BYTES: usize = 128 * 1024;
+const BULK_BYTES_FIRST: usize = 8 * 1024;
 /// So little footage in the kernel is no supply: its recorder sends what it has when it has it.
 const SUPPLY_MIN: Duration = Duration::from_millis(250);
 /// A recorder that lets the kernel's footage run down for so long may have fallen silent. Windows open in steps, so that what
@@ -93,6 +95,8 @@ pub(super) struct Ahead {
     pub(super) listed: bool,
     /// It was full, and enough of it is not used yet.
     rests: bool,
+    /// What is to be here in bulk, where nobody could take over.
+    bulk_bytes: usize,
     /// What is to be here while it is calm.
     wanted: Duration,
     look_at: Instant,
@@ -149,6 +153,7 @@ impl Ahead {
             calm: false,
             listed: false,
             rests: false,
+            bulk_bytes: BULK_BYTES_FIRST,
             wanted: depths.unlisted,
             look_at: now + LOOK_FIRST,
             rate: (0, 0),
@@ -213,7 +218,9 @@ impl Ahead {
         if stock.bytes >= self.depths.bytes_max {
             return false;
         }
-        if self.demand == Demand::BulkAlone && stock.units >= UNITS_MIN && stock.bytes >= BULK_BYTES
+        if self.demand == Demand::BulkAlone
+            && stock.units >= UNITS_MIN
+            && stock.bytes >= self.bulk_bytes
         {
             return stock.span < full && stock.lags;
         }
@@ -239,6 +246,9 @@ impl Ahead {
     /// Notes whether it was short just now: once full, a part of it is used before more is read.
     pub(super) fn settle(&mut self, short: bool) {
         self.rests = !short && self.demand == Demand::Paced;
+        if !short {
+            self.bulk_bytes = (self.bulk_bytes * 2).min(BULK_BYTES);
+        }
     }
 
     /// Whether it is time to look at the connection.
@@ -536,8 +546,14 @@ mod tests {
             ..stock(MS * 40)
         };
         for (demand, ample) in [(Demand::Bulk, false), (Demand::BulkAlone, true)] {
-            let ahead = Ahead::new(demand, DEPTHS, now);
+            let mut ahead = Ahead::new(demand, DEPTHS, now);
             assert_eq!(ahead.is_ample(two(40_000)), ample);
+            // The first picture goes out with the next one at hand.
+            assert_eq!(ahead.is_short(two(BULK_BYTES_FIRST)), !ample);
+            for _ in 0..20 {
+                ahead.settle(false);
+            }
+            assert!(ahead.is_short(two(BULK_BYTES - 1)));
             assert_eq!(ahead.is_short(two(BULK_BYTES)), !ample);
         }
     }
