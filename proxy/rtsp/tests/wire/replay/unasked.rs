@@ -76,6 +76,14 @@ fn floods_end_the_session() {
     let flooded = (0..1000).find_map(|_| recorder.client.handle_request(&request).err());
     assert!(matches!(flooded, Some(ClientError::Protocol(_))));
 
+    // Nor do answers pile up that nobody takes, where events are.
+    let mut recorder = Recorder::playing();
+    let flooded = (0..1000).find_map(|_| {
+        while recorder.client.poll_event().is_some() {}
+        recorder.client.handle_request(&request).err()
+    });
+    assert!(matches!(flooded, Some(ClientError::Protocol(_))));
+
     let mut recorder = Recorder::playing();
     let strays = (0..1000).find_map(|_| recorder.client.handle_response(&Response::new(200)).err());
     assert!(matches!(strays, Some(ClientError::Protocol(_))));
