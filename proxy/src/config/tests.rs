@@ -224,7 +224,7 @@ seamline.toml:14: site "primary" is already on line 12
 seamline.toml:17: there is no site "moon"
 seamline.toml:20: pattern "%H" does not determine a time: "03.mp4" cannot be read back
 seamline.toml:21: missing field `url`
-seamline.toml:25: unknown field `urll`, expected one of `url`, `live`, `zone`, `username`, `password`, `password_file`, `password_env`
+seamline.toml:25: unknown field `urll`, expected one of `url`, `live`, `zone`, `username`, `password`, `password_file`, `password_env`, `ca_file`, `pin_sha256`, `insecure`
 seamline.toml:32: password_file /nonexistent/password: No such file or directory (os error 2)
 seamline.toml:36: unknown variant `betamax`, expected one of `archive`, `axis`, `dahua`, `files`, `hikvision`, `hls`, `mediamtx`, `nx`, `onvif`, `rtsp`, `seamline`, `xprotect`
 seamline.toml:41: there is no recorder "zz"
