@@ -174,7 +174,7 @@ impl Playback {
         if verdict == Verdict::Handover && unpaced && self.director.holds_seam() {
             return Turn::Rest;
         }
-        if verdict == Verdict::Preroll && leg.begins_with(head.capture) {
+        if verdict == Verdict::Preroll && head.random_access {
             let heads = leg.master_units().map(|unit| leg.head(unit));
             let needless = self.director.needless_preroll(heads);
             if let Some(needless) = needless {

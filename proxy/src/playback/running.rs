@@ -413,11 +413,6 @@ impl Running {
         Some(Timestamp::from_micros(first.capture_us))
     }
 
-    /// Whether nothing of it was given out before this picture.
-    pub(super) fn begins_with(&self, capture: Timestamp) -> bool {
-        self.first == Some(capture)
-    }
-
     /// Pictures from its first one until decoding is exact.
     pub(super) fn settles_after(&self) -> u32 {
         self.master_units()

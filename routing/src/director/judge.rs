@@ -318,18 +318,29 @@ impl Director {
         })
     }
 
-    /// How many pictures at the front of the leg that took over are decoding preroll for nothing: the first one that was not sent
-    /// yet is a random access point right behind what was, or behind a gap. `heads` are its pictures in decoding order.
+    /// How many pictures at the front of the leg that took over are decoding preroll for nothing: decoding can begin at a later one
+    /// as well, or the first one that was not sent yet is a random access point right behind what was, or behind a gap. `heads`
+    /// are its pictures in decoding order, as far as they have come.
     pub fn needless_preroll(&self, heads: impl IntoIterator<Item = Head>) -> Option<usize> {
         let last = self.last?;
-        let mut heads = heads.into_iter().enumerate();
-        let (count, first) = heads.find(|(_, head)| {
-            self.progress(head.capture) > last.saturating_add(self.tolerance())
-        })?;
-        let step = self.progress(first.capture) - last;
-        // Pictures may lie between that lead it.
-        let next = step <= self.interval_us + self.tolerance();
-        (first.random_access && (next || step > self.jump_min())).then_some(count)
+        let mut point = 0;
+        for (count, head) in heads.into_iter().enumerate() {
+            let step = self.progress(head.capture) - last;
+            if step <= self.tolerance() {
+                // What follows it and was not sent is shown behind it, and needs no more.
+                if head.random_access {
+                    point = count;
+                }
+                continue;
+            }
+            // Pictures may lie between that lead it.
+            let next = step <= self.interval_us + self.tolerance();
+            if head.random_access && (next || step > self.jump_min()) {
+                point = count;
+            }
+            break;
+        }
+        (point > 0).then_some(point)
     }
 
     /// Whether the unit at the head of a leg that has not taken over yet is of no use. A leg is `steady` when it has shown that

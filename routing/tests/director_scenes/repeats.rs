@@ -250,6 +250,25 @@ fn preroll_for_a_random_access_point_is_for_nothing() {
 }
 
 #[test]
+fn preroll_begins_at_the_last_random_access_point_that_serves() {
+    let mut scene = Scene::new([recorded(0, 60_000), recorded(0, 60_000)]);
+    scene.play();
+    let (first, _) = scene.opened().expect("the first copy plays");
+    scene.show_first(first, 0);
+    scene.send(first, 0, 4_960);
+    let needless = |heads: &[Head]| scene.director.needless_preroll(heads.iter().copied());
+    let groups = [key(600), picture(640), key(2_600), picture(2_640)];
+    assert_eq!(needless(&groups), Some(2));
+    // More of them waits.
+    let more = [key(4_600), picture(4_640), picture(5_000), key(6_600)];
+    assert_eq!(needless(&[groups.as_slice(), &more].concat()), Some(4));
+    // One that pictures not sent lead does not serve them.
+    let lead = [key(5_040), picture(5_000)];
+    assert_eq!(needless(&[groups.as_slice(), &lead].concat()), Some(2));
+    assert_eq!(needless(&more), None);
+}
+
+#[test]
 fn a_better_copy_takes_over_where_it_was_asked_for_and_not_before() {
     let (mut scene, playing, better) = with_the_better_one_back();
     // Asked for at 2.98 s; what it holds before that may be a stretch that it does not play to its end.

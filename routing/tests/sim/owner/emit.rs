@@ -195,7 +195,7 @@ impl Owner<'_> {
         }
         let verdict = self.director.judge(source, &head(&unit));
         if verdict == Verdict::Preroll
-            && leg.first == Some(unit.capture)
+            && unit.random_access
             && let Some(needless) = self.director.needless_preroll(leg.queue.iter().map(head))
         {
             for unit in leg.queue.drain(..needless) {
