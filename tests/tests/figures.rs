@@ -41,11 +41,12 @@ fn median_and_worst(mut times: Vec<Duration>) -> String {
     )
 }
 
-/// From the connection to the first RTP packet of the picture.
-fn first_packet(url: &str, at: i64) -> Duration {
+/// From the connection to the first RTP packet of the picture, forwards (`1`) or backwards (`-1`).
+fn first_packet(url: &str, at: i64, scale: &str) -> Duration {
     let started = monotonic();
     let mut probe = Probe::open(url);
-    assert_eq!(probe.play(at, None, &[("Rate-Control", "no")]).status, 200);
+    let headers = [("Rate-Control", "no"), ("Scale", scale)];
+    assert_eq!(probe.play(at, None, &headers).status, 200);
     assert!(probe.receive(SOON, |probe| !probe.tracks[0].is_empty()));
     probe.tracks[0][0].arrival.saturating_sub(started)
 }
@@ -56,15 +57,17 @@ fn time_to_the_first_packet() {
     let footage = Recipe::default().make();
     let recorder = Setup::default().start(&footage);
     let seamline = Config::default().site("primary", &recorder).serve();
-    first_packet(&seamline.url(), noon(20.0));
-    let direct = (0..RUNS)
-        .map(|_| first_packet(&recorder.url, noon(20.0)))
-        .collect();
-    let through = (0..RUNS)
-        .map(|_| first_packet(&seamline.url(), noon(20.0)))
-        .collect();
-    println!("first packet, direct:  {}", median_and_worst(direct));
-    println!("first packet, through: {}", median_and_worst(through));
+    for (way, scale) in [("forwards", "1"), ("backwards", "-1")] {
+        first_packet(&seamline.url(), noon(20.0), scale);
+        let measure = |url: &str| {
+            (0..RUNS)
+                .map(|_| first_packet(url, noon(20.0), scale))
+                .collect()
+        };
+        let (direct, through) = (measure(&recorder.url), measure(&seamline.url()));
+        println!("first packet {way}, direct:  {}", median_and_worst(direct));
+        println!("first packet {way}, through: {}", median_and_worst(through));
+    }
 }
 
 #[test]
