@@ -129,7 +129,7 @@ fn time_from_the_strike_to_the_secondarys_first_picture() {
     }
     let second = Setup::default().start(&secondary);
     let direct = (0..RUNS)
-        .map(|_| first_packet(&second.url, noon(5.0)))
+        .map(|_| first_packet(&second.url, noon(5.0), "1"))
         .collect();
     println!(
         "the secondary's own first packet:       {}",
