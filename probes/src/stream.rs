@@ -3,7 +3,7 @@
 //! The one home of what TCP is told about recorders.
 
 use std::{
-    future::Future,
+    future::{Future, poll_fn},
     io,
     pin::{Pin, pin},
     sync::Arc,
@@ -16,6 +16,7 @@ use rustls::{ClientConfig, pki_types::ServerName};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, Interest, ReadBuf},
     net::{TcpSocket, TcpStream, lookup_host},
+    task::coop::unconstrained,
 };
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
@@ -115,9 +116,17 @@ impl Stream {
 
     /// Sends what the socket takes now; what it does not take is left for another time. Wakes nobody.
     pub fn send_now(&mut self, unsent: &mut BytesMut) -> io::Result<()> {
-        let mut cx = Context::from_waker(Waker::noop());
+        // That a turn of the task has used up its budget is no reason to say nothing: nobody would come back to it.
+        let sent = unconstrained(poll_fn(|cx| Poll::Ready(self.send(cx, unsent))));
+        match pin!(sent).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => Ok(()),
+        }
+    }
+
+    fn send(&mut self, cx: &mut Context<'_>, unsent: &mut BytesMut) -> io::Result<()> {
         while !unsent.is_empty() {
-            match Pin::new(self.duplex()).poll_write(&mut cx, unsent) {
+            match Pin::new(self.duplex()).poll_write(cx, unsent) {
                 Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
                 Poll::Ready(Ok(written)) => unsent.advance(written),
                 Poll::Ready(Err(error)) => return Err(error),
@@ -125,7 +134,7 @@ impl Stream {
             }
         }
         // TLS keeps what it could not write.
-        match Pin::new(self.duplex()).poll_flush(&mut cx) {
+        match Pin::new(self.duplex()).poll_flush(cx) {
             Poll::Ready(Err(error)) => Err(error),
             _ => Ok(()),
         }
@@ -197,10 +206,35 @@ pub(crate) const ASKED_EVERY: Duration = Duration::from_secs(30);
 
 #[cfg(test)]
 mod tests {
-    use tokio::{io::AsyncWriteExt, net::TcpListener, task::yield_now};
+    use tokio::{
+        io::AsyncWriteExt,
+        net::TcpListener,
+        task::{coop::poll_proceed, yield_now},
+    };
 
     use super::*;
     use crate::clock::monotonic;
+
+    #[tokio::test]
+    async fn a_turn_whose_budget_is_used_up_sends_all_the_same() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut stream = Stream::connect("127.0.0.1", port, None).await.unwrap();
+        let (mut recorder, _) = listener.accept().await.unwrap();
+        stream.socket().writable().await.unwrap();
+        let unsent = poll_fn(|cx| {
+            while let Poll::Ready(turn) = poll_proceed(cx) {
+                turn.made_progress();
+            }
+            let mut unsent = BytesMut::from("PLAY");
+            stream.send_now(&mut unsent).unwrap();
+            Poll::Ready(unsent)
+        });
+        assert!(unsent.await.is_empty());
+        let mut heard = [0; 4];
+        recorder.read_exact(&mut heard).await.unwrap();
+        assert_eq!(&heard, b"PLAY");
+    }
 
     /// Large segments let the window grow beyond what small ones leave room for; the last of those is dropped, and the window closes
     /// before it.

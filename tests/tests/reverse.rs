@@ -12,6 +12,7 @@ use seamline_tests::{
     stream::{Onvif, Packet, Unit, assert_one_stream, assert_stamped, units},
     vendor::Setup as Vendor,
 };
+use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(30);
 
@@ -171,6 +172,11 @@ fn over_planned_seams_and_holes_no_picture_is_missing() {
         .site("primary", &primary)
         .site("secondary", &secondary)
         .policy("failback", "at-seam")
+        // No outage is meant: on a busy machine GStreamer's recorder takes its time.
+        .policy(
+            "reaction",
+            json!({ "stall_after": "4s", "response": "10s", "first_unit": "10s" }),
+        )
         .serve();
     let (later, earlier) = (noon(30.0), noon(2.0));
     // What follows a hole begins with the first key frame: the secondary's.
