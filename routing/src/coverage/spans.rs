@@ -78,11 +78,11 @@ impl Spans {
         let (Some(first), Some(last)) = (self.first(), self.last()) else {
             return 0;
         };
-        let micros = |range: &TimeRange| i128::from(range.start().as_micros());
-        let from = micros(first);
-        let span = (micros(last) - from).max(1);
-        let into = (i128::from(at.as_micros()) - from).clamp(0, span);
-        usize::try_from(into * (self.len() as i128 - 1) / span).unwrap_or(0)
+        let micros = |at: Timestamp| at.as_micros() as f64;
+        let from = micros(first.start());
+        let share = (micros(at) - from) / (micros(last.start()) - from);
+        // Of one range alone nothing is a share: that is 0 too.
+        (share.clamp(0.0, 1.0) * (self.len() - 1) as f64) as usize
     }
 
     /// Whether every instant of `range` is in the set.
