@@ -141,12 +141,12 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         format!("{}, {}", both.missing, both.repeated),
         both.missing + both.repeated == 0,
     )];
-    if let Some(paced) = figures.ways.first() {
+    for way in &figures.ways {
         outcome.targets.push(Target::new(
-            "planned seam, paced: from picture to picture",
+            format!("planned seam, {}: from picture to picture", way.name),
             format!("<= {WANTED_MS} ms (one interval beyond its own)"),
-            format!("{:.1} ms worst of {}", paced.seam_ms.max, paced.seams),
-            paced.seam_ms.max <= WANTED_MS,
+            format!("{:.1} ms worst of {}", way.seam_ms.max, way.seams),
+            way.seam_ms.max <= WANTED_MS,
         ));
     }
     Ok(outcome)

@@ -478,7 +478,8 @@ impl Playback {
                 self.rests = self.poll_rest(cx, now, out);
                 return Poll::Ready(Progress::Wrote);
             }
-            if self.legs.iter().any(Running::unpolled) {
+            // One that was full, and of which units were dropped since, has left no waker.
+            if !self.legs.iter().all(Running::rests) {
                 continue;
             }
             let wake = self.next_wake(now);

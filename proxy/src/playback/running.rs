@@ -365,11 +365,6 @@ impl Running {
         }
     }
 
-    /// Whether it was not polled since it was made.
-    pub(super) fn unpolled(&self) -> bool {
-        self.polled == Polled::Never
-    }
-
     /// Whether it is at the end of a recording that still grows.
     pub(super) fn grows(&self, wall: Timestamp) -> bool {
         self.newest

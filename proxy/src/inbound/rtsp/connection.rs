@@ -11,6 +11,7 @@ use seamline_media::OutQueue;
 use seamline_rtsp::{Method, Request, Response};
 use tokio::sync::watch;
 use tokio::task::coop::has_budget_remaining;
+use tokio::task::yield_now;
 
 use super::pipeline::Pipeline;
 use super::session::Session;
@@ -29,6 +30,9 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 const BLOCKED_MAX: Duration = Duration::from_secs(600);
 /// Chunks handed to one write.
 const SLICES: usize = 64;
+/// What one turn of a connection may write. With turns as long as the runtime allows (128 reads), a dozen players in bulk keep the
+/// answer of a recorder, and everybody else's pictures, waiting for a quarter of a second.
+const TURN_BYTES_MAX: usize = 64 * 1024;
 /// How often deadlines are looked at.
 pub(super) const TICK: Duration = Duration::from_secs(1);
 
@@ -44,6 +48,8 @@ pub(super) struct Connection {
     heard: Instant,
     /// When the socket last took bytes, or at a tick nothing waited.
     flowed: Instant,
+    /// Bytes that were written in this turn.
+    turn_bytes: usize,
     closing: bool,
 }
 
@@ -76,6 +82,7 @@ impl Connection {
             partial_since: None,
             heard: now,
             flowed: now,
+            turn_bytes: 0,
             closing: false,
         }
     }
@@ -105,6 +112,11 @@ impl Connection {
             if let Err(error) = self.write() {
                 tracing::debug!(peer = %self.peer, %error, "client gone");
                 return Ending::Lost;
+            }
+            if self.turn_bytes >= TURN_BYTES_MAX {
+                self.turn_bytes = 0;
+                driven = false;
+                yield_now().await;
             }
             let blocked = !self.out.is_empty() || self.wire.holds_back();
             driven &= !blocked;
@@ -234,6 +246,7 @@ impl Connection {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.out.advance(written);
+                    self.turn_bytes += written;
                     self.flowed = clock::now();
                     // By taking media a client proves that it is there.
                     self.heard = self.flowed;
