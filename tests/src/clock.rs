@@ -1,6 +1,6 @@
 //! The clocks of the tests: UTC milliseconds of the footage, and the monotonic clock of the machine.
 
-use std::time::Duration;
+use std::{fmt::Display, thread, time::Duration};
 
 /// 2026-01-01T12:00:00Z, the hour of all footage, in milliseconds since 1970.
 pub const NOON_MS: i64 = 1_767_268_800_000;
@@ -8,6 +8,8 @@ pub const NOON_MS: i64 = 1_767_268_800_000;
 /// Milliseconds from one picture to the next.
 pub const FRAME_MS: i64 = 40;
 
+/// Between two looks at what is waited for: an eighth of the time that it took already, within these.
+const LOOK_AGAIN: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(500)];
 const DAY_MS: i64 = 86_400_000;
 const NTP_EPOCH_S: i64 = 2_208_988_800;
 
@@ -20,6 +22,28 @@ pub fn noon(seconds: f64) -> i64 {
 pub fn monotonic() -> Duration {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::Monotonic);
     Duration::new(now.tv_sec.unsigned_abs(), now.tv_nsec as u32)
+}
+
+/// Looks until there is what is waited for, again and again; panics when it is not there `within` that time, with what was last said
+/// to be missing.
+#[track_caller]
+pub fn poll<T, M: Display>(within: Duration, mut look: impl FnMut() -> Result<T, M>) -> T {
+    let begun = monotonic();
+    loop {
+        let looked = look();
+        let waited = monotonic().saturating_sub(begun);
+        match looked {
+            Ok(seen) => return seen,
+            Err(missing) => assert!(waited < within, "after {waited:?}: {missing}"),
+        }
+        thread::sleep((waited / 8).clamp(LOOK_AGAIN[0], LOOK_AGAIN[1]));
+    }
+}
+
+/// [`poll`] for what is there or not.
+#[track_caller]
+pub fn await_that(within: Duration, missing: &str, mut there: impl FnMut() -> bool) {
+    poll(within, || there().then_some(()).ok_or(missing));
 }
 
 /// The time of day in milliseconds since 1970.

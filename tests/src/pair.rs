@@ -1,11 +1,11 @@
 //! Two sites of XProtect that know nothing of each other, the program in front of them, and one recorder that holds what both do.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{
-    clock::{monotonic, noon},
+    clock::{await_that, noon},
     footage::{Footage, Recipe},
     imageserver::Client,
     seamline::{Config, Seamline, free_port},
@@ -124,18 +124,11 @@ impl Pair {
 
     /// Until the program knows where the recorder is, and that it lives.
     fn await_primary(&self) {
-        let deadline = monotonic() + SOON;
-        loop {
+        await_that(SOON, "the primary is not found", || {
             let mut client = Client::open(self.port);
-            if client.connect(CAMERA, TOKEN)["connected"] == "yes" {
-                let calls = self.primary.calls();
-                if calls.iter().any(|call| call == "connect") {
-                    return;
-                }
-            }
-            assert!(monotonic() < deadline, "the primary is not found");
-            thread::sleep(Duration::from_millis(100));
-        }
+            let connected = client.connect(CAMERA, TOKEN)["connected"] == "yes";
+            connected && self.primary.calls().iter().any(|call| call == "connect")
+        });
     }
 
     /// As [`Self::client`], with more said at `connect`.
@@ -162,11 +155,17 @@ impl Pair {
 
     /// Until the primary is called so.
     pub fn await_call(&self, name: &str) {
-        let deadline = monotonic() + SOON;
-        while !self.primary.calls().iter().any(|call| call == name) {
-            assert!(monotonic() < deadline, "nobody calls {name}");
-            thread::sleep(Duration::from_millis(50));
-        }
+        self.await_calls(name, 1);
+    }
+
+    /// Until the primary is called so that often.
+    pub fn await_calls(&self, name: &str, count: usize) {
+        let mut heard = 0;
+        await_that(SOON, &format!("nobody calls {name}"), || {
+            let calls = self.primary.calls();
+            heard += calls.iter().filter(|call| *call == name).count();
+            heard >= count
+        });
     }
 
     /// The program anew, whatever state the sites are in.

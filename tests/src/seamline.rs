@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use tempfile::TempDir;
 
 use crate::{
-    clock::{iso, monotonic},
+    clock::{await_that, iso, poll},
     footage::ARCHIVE_PATTERN,
     onvif::Device,
     program::{Program, START_WITHIN, built},
@@ -381,11 +381,10 @@ impl Seamline {
                     .push(line);
             }
         });
-        let deadline = monotonic() + START_WITHIN;
-        while TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(monotonic() < deadline, "seamline does not listen on {port}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let missing = format!("seamline does not listen on {port}");
+        await_that(START_WITHIN, &missing, || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         Seamline {
             program,
             port,
@@ -447,18 +446,11 @@ impl Seamline {
 
     /// Waits until it has logged a line with all of these; panics when it does not `within` that time.
     pub fn await_log(&self, words: &[&str], within: Duration) -> String {
-        let deadline = monotonic() + within;
-        loop {
-            let said = |line: &String| words.iter().all(|word| line.contains(word));
-            if let Some(line) = self.log().into_iter().find(said) {
-                return line;
-            }
-            assert!(
-                monotonic() < deadline,
-                "no line with {words:?} within {within:?}"
-            );
-            thread::sleep(Duration::from_millis(20));
-        }
+        let said = |line: &String| words.iter().all(|word| line.contains(word));
+        let missing = || format!("no line with {words:?}");
+        poll(within, || {
+            self.log().into_iter().find(said).ok_or_else(missing)
+        })
     }
 
     /// Open file descriptors.

@@ -2,16 +2,15 @@
 
 use std::{
     fs,
+    net::TcpStream,
     path::Path,
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
 use tempfile::TempDir;
 
 use crate::{
-    clock::monotonic,
+    clock::await_that,
     program::{Program, START_WITHIN},
     seamline::free_port,
 };
@@ -47,11 +46,10 @@ impl Web {
         command.arg("-p").arg(folder.path()).arg("-c").arg(&file);
         command.args(["-e", "stderr"]).stderr(Stdio::inherit());
         let program = Program::start("nginx", command);
-        let deadline = monotonic() + START_WITHIN;
-        while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-            assert!(monotonic() < deadline, "nginx does not listen on {port}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let missing = format!("nginx does not listen on {port}");
+        await_that(START_WITHIN, &missing, || {
+            TcpStream::connect(("127.0.0.1", port)).is_ok()
+        });
         Self {
             url: format!("http://127.0.0.1:{port}"),
             program,

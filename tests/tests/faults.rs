@@ -4,7 +4,7 @@
 use std::{thread, time::Duration};
 
 use seamline_tests::{
-    clock::{FRAME_MS, monotonic, noon},
+    clock::{FRAME_MS, monotonic, noon, poll},
     curl::curl,
     footage::Recipe,
     liar::{
@@ -157,18 +157,11 @@ fn ten_thousand_sessions_leave_the_house_as_it_was() {
         (seamline.descriptors(), tasks, seamline.resident())
     };
     let settled = |descriptors: usize, tasks: usize| {
-        let deadline = monotonic() + SOON;
-        loop {
+        poll(SOON, || {
             let now = standing();
-            if now.0 <= descriptors && now.1 <= tasks {
-                return now;
-            }
-            assert!(
-                monotonic() < deadline,
-                "{now:?}, not {descriptors} and {tasks}"
-            );
-            thread::sleep(Duration::from_millis(100));
-        }
+            let settled = (now.0 <= descriptors && now.1 <= tasks).then_some(now);
+            settled.ok_or_else(|| format!("{now:?}, not {descriptors} and {tasks}"))
+        })
     };
     let idle = standing();
     come_and_go(WARM);

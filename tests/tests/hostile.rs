@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use seamline_tests::{
-    clock::{FRAME_MS, monotonic, noon, range_time},
+    clock::{FRAME_MS, await_that, monotonic, noon, poll, range_time},
     footage::Recipe,
     probe::Probe,
     recorder::{Recorder, Setup},
@@ -450,15 +450,11 @@ fn floods_leave_nothing_behind() {
         }
     };
     let settled = |seamline: &Seamline, base: usize| {
-        let deadline = monotonic() + Duration::from_secs(15);
-        while seamline.descriptors() > base {
-            assert!(
-                monotonic() < deadline,
-                "{} descriptors, {base} before",
-                seamline.descriptors()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        poll(Duration::from_secs(15), || {
+            let open = seamline.descriptors();
+            let settled = (open <= base).then_some(());
+            settled.ok_or_else(|| format!("{open} descriptors, {base} before"))
+        });
     };
     // Whoever watches has a connection and a leg; the rest is the program's own.
     let base = scenario.seamline.descriptors();
@@ -500,8 +496,7 @@ fn one_address_takes_no_more_than_its_share() {
     let others = crowd("127.0.0.3", 5);
     assert_eq!(others.len(), 3);
     drop(greedy);
-    let deadline = monotonic() + SOON;
-    while crowd("127.0.0.2", 1).is_empty() {
-        assert!(monotonic() < deadline, "seats are not given back");
-    }
+    await_that(SOON, "seats are not given back", || {
+        !crowd("127.0.0.2", 1).is_empty()
+    });
 }

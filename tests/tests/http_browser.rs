@@ -1,11 +1,11 @@
 //! Chromium with what is served over HTTP besides HLS: files in a video element, the page that plays over WebSocket, and pages of
 //! other origins. Every picture that is presented tells its time by the burned-in clock.
 
-use std::{thread, time::Duration};
+use std::time::Duration;
 
 use seamline_tests::{
     browser::{assert_fluent, assert_fluent_pictures},
-    clock::{FRAME_MS, iso, monotonic, noon},
+    clock::{FRAME_MS, await_that, iso, monotonic, noon},
     curl::curl,
     footage::Recipe,
     player::Player,
@@ -102,11 +102,7 @@ fn a_browser_seeks_in_a_file() {
             .len()
             == 34
     };
-    let late = monotonic() + SOON;
-    while !made() {
-        assert!(monotonic() < late, "it is not made");
-        thread::sleep(Duration::from_millis(100));
-    }
+    await_that(SOON, "it is not made", made);
     let mut player = Player::chromium(&format!("{base}/health"), &clip);
     player.watch_until(noon(3.0), SOON);
     for seconds in [50.0, 20.0, 35.0] {

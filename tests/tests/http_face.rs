@@ -8,7 +8,7 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::{iso, monotonic, noon},
+    clock::{await_that, iso, monotonic, noon, poll},
     footage::Recipe,
     probe::Probe,
     program::{lab_folder, venv},
@@ -335,11 +335,9 @@ fn the_timeline_sessions_and_events_tell_what_a_playback_does() {
         "{heard}"
     );
     drop(player);
-    let gone = (0..100).any(|_| {
-        std::thread::sleep(Duration::from_millis(100));
+    await_that(SOON, "the session is still listed", || {
         json(&seamline, "/v1/sessions") == json!([])
     });
-    assert!(gone, "the session is still listed");
     // A house that shuts down does not wait for who listens.
     let mut seamline = seamline;
     let asked = monotonic();
@@ -665,13 +663,9 @@ fn requests_that_are_none_are_refused_and_lead_nowhere() {
     }
     let (status, _) = get(&seamline, "/health", "");
     assert_eq!(status, 200);
-    let left = (0..50).find(|_| {
-        std::thread::sleep(Duration::from_millis(100));
-        seamline.descriptors() <= descriptors
+    poll(SOON, || {
+        let open = seamline.descriptors();
+        let left = (open <= descriptors).then_some(());
+        left.ok_or_else(|| format!("{open} descriptors, {descriptors} before"))
     });
-    assert!(
-        left.is_some(),
-        "{} descriptors, {descriptors} before",
-        seamline.descriptors()
-    );
 }

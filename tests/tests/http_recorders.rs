@@ -9,7 +9,7 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::{FRAME_MS, from_range_time, iso, monotonic, noon, wall_ms},
+    clock::{FRAME_MS, await_that, from_range_time, iso, noon, poll, wall_ms},
     curl::{Clip, curl},
     footage::{Footage, Recipe},
     player::Player,
@@ -64,19 +64,15 @@ fn record_hls(footage: &Footage, folder: &Path) -> Program {
 
 /// The first date of a playlist, once it has one.
 fn first_date(playlist: &Path) -> i64 {
-    let deadline = monotonic() + SOON;
-    loop {
+    let date = poll(SOON, || {
         let text = fs::read_to_string(playlist).unwrap_or_default();
         let dated = text
             .lines()
             .find_map(|line| line.strip_prefix("#EXT-X-PROGRAM-DATE-TIME:"));
-        if let Some(date) = dated {
-            let date = date.replace(['-', ':'], "").replace("+0000", "Z");
-            return from_range_time(&date).unwrap_or_else(|| panic!("{date} is no date"));
-        }
-        assert!(monotonic() < deadline, "nothing is recorded");
-        thread::sleep(Duration::from_millis(50));
-    }
+        dated.map(str::to_owned).ok_or("nothing is recorded")
+    });
+    let date = date.replace(['-', ':'], "").replace("+0000", "Z");
+    from_range_time(&date).unwrap_or_else(|| panic!("{date} is no date"))
 }
 
 /// While both sites record: the playlist grows, FFmpeg follows it to the end of what is recorded, and the recorder over HTTP dies
@@ -107,15 +103,10 @@ fn a_growing_playlist_is_followed_over_the_death_of_an_hls_recorder() {
         (answer.status, String::from_utf8(answer.body).unwrap())
     };
     let segments = |text: &str| text.matches("\n#EXTINF:").count();
-    let deadline = monotonic() + SOON;
-    let early = loop {
-        let (status, text) = listed();
-        if status == 200 && segments(&text) >= 3 {
-            break text;
-        }
-        assert!(monotonic() < deadline, "{status}: {text}");
-        thread::sleep(Duration::from_millis(100));
-    };
+    let early = poll(SOON, || match listed() {
+        (200, text) if segments(&text) >= 3 => Ok(text),
+        (status, text) => Err(format!("{status}: {text}")),
+    });
     assert!(
         early.contains("#EXT-X-PLAYLIST-TYPE:EVENT") && !early.contains("ENDLIST"),
         "{early}"
@@ -158,12 +149,9 @@ fn record_motion(camera: &str, folder: &Path, seconds: u64) {
     command.current_dir(folder).stderr(Stdio::null());
     let mut motion = Program::start("motion", command);
     // It takes some seconds until it writes.
-    let deadline = monotonic() + SOON;
-    let empty = || fs::read_dir(&files).is_ok_and(|mut files| files.next().is_none());
-    while empty() {
-        assert!(monotonic() < deadline, "motion records nothing");
-        thread::sleep(Duration::from_millis(100));
-    }
+    await_that(SOON, "motion records nothing", || {
+        fs::read_dir(&files).is_ok_and(|mut files| files.next().is_some())
+    });
     thread::sleep(Duration::from_secs(seconds));
     motion.terminate();
     motion.wait();
@@ -212,16 +200,15 @@ fn files_of_motion_behind_a_web_server_are_a_recorder() {
         .site("secondary", &second)
         .serve();
     // The latest file counts when it was not written for a while.
-    let deadline = monotonic() + SOON;
-    let whole = loop {
+    let whole = poll(SOON, || {
         let told = seamline.coverage_json(&iso(named - 60_000), &iso(named + 120_000));
         let text = told.to_string();
         if !text.contains("\"growing\":true") && text.contains("recorded") {
-            break text;
+            Ok(text)
+        } else {
+            Err(text)
         }
-        assert!(monotonic() < deadline, "{text}");
-        thread::sleep(Duration::from_millis(100));
-    };
+    });
     println!("{whole}");
 
     // From the middle of the first file to behind the last one: as a file, by HTTP.

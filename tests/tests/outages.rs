@@ -16,6 +16,8 @@ use seamline_tests::{
 const GROUP: Duration = Duration::from_secs(2);
 
 const SOON: Duration = Duration::from_secs(30);
+/// Of both sites at once: what was at hand is played by then, and both were tried again.
+const BOTH_DOWN: Duration = Duration::from_secs(3);
 
 /// Two busy recorders that hold everything.
 struct Scenario {
@@ -241,7 +243,7 @@ fn with_both_down_the_session_waits_and_goes_on() {
     player.watch_until(noon(4.0), SOON);
     scenario.primary.kill();
     scenario.secondary.kill();
-    thread::sleep(Duration::from_secs(3));
+    thread::sleep(BOTH_DOWN);
     scenario.restart_primary();
     player.watch_until(noon(10.0), Duration::from_secs(60));
     let report = scenario.judge(&player);

@@ -23,6 +23,10 @@ const SOON: Duration = Duration::from_secs(40);
 const PROBES: usize = 18;
 /// Sessions at a recorder for all of them, at the most: some may come too late for the first.
 const SESSIONS_MAX: usize = 4;
+/// How long somebody rests: at a recorder that gives all it has at once the others are at their end meanwhile.
+const PAUSED: Duration = Duration::from_secs(1);
+/// How long a recorder has no time for us: longer than it may be silent (a second), shorter than an outage.
+const BUSY: Duration = Duration::from_millis(1_300);
 
 /// The capture times of the pictures from `from` on, each once: what decoding needs before it, and what is shown again from a key
 /// picture on, does not count.
@@ -73,7 +77,7 @@ fn twenty_players_share_their_legs_through_a_seam_and_a_death() {
                 if number == 0 {
                     probe.receive_until(noon(3.0), SOON);
                     assert_eq!(probe.request("PAUSE", &[]).status, 200);
-                    thread::sleep(Duration::from_secs(1));
+                    thread::sleep(PAUSED);
                     assert_eq!(probe.request("PLAY", &[]).status, 200);
                 }
                 probe.receive_to_end(SOON);
@@ -150,7 +154,7 @@ fn who_falls_behind_waits_for_a_recorder_that_takes_its_time() {
     quick.receive_to_end(SOON);
     primary.stop();
     let busy = thread::spawn(move || {
-        thread::sleep(Duration::from_millis(1_300));
+        thread::sleep(BUSY);
         primary.resume();
         primary
     });

@@ -10,7 +10,7 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::{iso, monotonic, noon},
+    clock::{await_that, iso, monotonic, noon},
     imageserver::Client,
     pair::{Pair, THERE, TOKEN, Union, holding, place},
     program::{lab_folder, venv},
@@ -23,6 +23,8 @@ const SOON: Duration = Duration::from_secs(20);
 const FROZEN_MS: f64 = 1500.0;
 /// Sooner than sites are asked anyway.
 const LOOKED_WITHIN: Duration = Duration::from_secs(35);
+/// What a recorder has said was heard by then.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 /// What the position table says of a primary with [0, 10) and [40, 50), and a secondary with [5, 45).
 const GOLDEN: [(&str, f64, (i64, i64, i64)); 16] = [
@@ -216,18 +218,15 @@ fn the_primary_may_die_between_any_two_requests() {
         assert_eq!(stranger.connect(CAMERA, "TOKEN#other")["connected"], "no");
         // It comes back, and is the one that is asked again; then it does not let him in any more, and nobody else does.
         pair.revive();
-        let deadline = monotonic() + SOON;
-        while place(&late.goto(noon(3.0))).0 != 3 {
-            assert!(monotonic() < deadline, "the primary is not asked again");
-            thread::sleep(Duration::from_millis(100));
-        }
+        await_that(SOON, "the primary is not asked again", || {
+            place(&late.goto(noon(3.0))).0 == 3
+        });
         pair.primary.kill();
         assert_eq!(place(&late.goto(noon(9.5))).0, 9);
         pair.revive_without_token();
-        while late.goto(noon(9.5))["gone"].is_null() {
-            assert!(monotonic() < deadline, "a refusal is not heard");
-            thread::sleep(Duration::from_millis(100));
-        }
+        await_that(SOON, "a refusal is not heard", || {
+            !late.goto(noon(9.5))["gone"].is_null()
+        });
     }
 }
 
@@ -248,14 +247,9 @@ fn a_refusal_that_comes_late_is_heard_whatever_is_asked_next() {
     }
     pair.primary.calls();
     pair.primary.resume();
-    let (mut heard, deadline) = (0, monotonic() + SOON);
-    while heard < clients.len() {
-        assert!(monotonic() < deadline, "it is not asked");
-        thread::sleep(Duration::from_millis(100));
-        let calls = pair.primary.calls();
-        heard += calls.iter().filter(|call| *call == "connect").count();
-    }
-    thread::sleep(Duration::from_millis(500));
+    pair.await_calls("connect", clients.len());
+    // Nothing tells from outside that what it says has arrived.
+    thread::sleep(ON_ITS_WAY);
     let param = format!("id={CAMERA}&connectiontoken={TOKEN}");
     let next = [
         json!({ "do": "ask", "method": "alarms", "starttime": noon(0.0), "endtime": noon(60.0) }),
@@ -285,11 +279,9 @@ fn a_camera_that_was_added_is_known_when_it_is_asked_for() {
     // Nobody has told of it: it is its recorder's alone.
     assert_eq!(place(&pair.client().goto(noon(25.0))).0, 9);
     pair.primary.obey("list");
-    let deadline = monotonic() + LOOKED_WITHIN;
-    while place(&pair.client().goto(noon(25.0))).0 != 25 {
-        assert!(monotonic() < deadline, "the camera is not found");
-        thread::sleep(Duration::from_millis(500));
-    }
+    await_that(LOOKED_WITHIN, "the camera is not found", || {
+        place(&pair.client().goto(noon(25.0))).0 == 25
+    });
 }
 
 #[test]
@@ -369,17 +361,11 @@ fn a_primary_that_says_nothing_is_left_before_anybody_notices() {
     let answer = late.goto(noon(20.0));
     assert_eq!(place(&answer).0, 20, "{answer}");
     pair.primary.resume();
-    let deadline = monotonic() + SOON;
-    while !pair
-        .primary
-        .calls()
-        .iter()
-        .any(|call| call == "goto" || call == "next")
-    {
-        assert!(monotonic() < deadline, "the primary is not asked again");
+    await_that(SOON, "the primary is not asked again", || {
         assert_eq!(place(&client.goto(noon(20.0))).0, 20);
-        thread::sleep(Duration::from_millis(50));
-    }
+        let calls = pair.primary.calls();
+        calls.iter().any(|call| call == "goto" || call == "next")
+    });
 }
 
 #[test]
@@ -464,16 +450,14 @@ fn the_growing_end_is_polled_and_live_fails_over() {
     let mut client = pair.client();
     let newest = client.ask("end");
     assert_eq!(newest["current"], newest["next"], "{newest}");
-    let deadline = monotonic() + SOON;
     let mut seen = vec![newest["current"].as_i64().unwrap()];
-    while seen.len() < 4 {
-        assert!(monotonic() < deadline, "{seen:?}");
+    await_that(SOON, "the edge stands still", || {
         let current = client.ask("next")["current"].as_i64().unwrap();
         if seen.last() != Some(&current) {
             seen.push(current);
         }
-        thread::sleep(Duration::from_millis(200));
-    }
+        seen.len() == 4
+    });
     assert!(
         seen.windows(2).all(|two| two[1] - two[0] == 1000),
         "{seen:?}"
@@ -679,17 +663,13 @@ fn what_is_no_answer_is_not_passed_on() {
     ] {
         pair.primary.obey(lie);
         let mut client = pair.client();
-        let deadline = monotonic() + SOON;
-        loop {
+        let met = format!("met {lie}");
+        await_that(SOON, &met, || {
             let answer = client.goto(noon(6.0));
             assert_eq!(place(&answer), (6, 5, 7), "{lie}: {answer}");
             assert_eq!(answer["pictures"], 25, "{lie}: {answer}");
-            if pair.primary.calls().contains(&format!("met {lie}")) {
-                break;
-            }
-            assert!(monotonic() < deadline, "{lie}: the primary is not asked");
-            thread::sleep(Duration::from_millis(50));
-        }
+            pair.primary.calls().contains(&met)
+        });
         let answer = client.ask("next");
         assert_eq!(place(&answer).0, 7, "{lie}: {answer}");
     }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use seamline_tests::{
-    clock::{monotonic, noon},
+    clock::{await_that, monotonic, noon, poll},
     imageserver::Client,
     pair::{Pair, TOKEN, holding, place},
     seamline::{Config, free_port},
@@ -27,8 +27,7 @@ fn answers(of: &Value) -> &Vec<Value> {
 
 /// Polls until a client that comes now is told that this second is there.
 fn await_second(pair: &Pair, second: i64) {
-    let deadline = monotonic() + SOON;
-    loop {
+    poll(SOON, || {
         let mut client = Client::open(pair.port);
         let connected = client.connect(CAMERA, TOKEN)["connected"] == "yes";
         let answer = if connected {
@@ -37,11 +36,11 @@ fn await_second(pair: &Pair, second: i64) {
             Value::Null
         };
         if answer["current"] == noon(second as f64) {
-            return;
+            Ok(())
+        } else {
+            Err(format!("second {second}: {answer}"))
         }
-        assert!(monotonic() < deadline, "second {second}: {answer}");
-        thread::sleep(Duration::from_millis(200));
-    }
+    });
 }
 
 #[test]
@@ -146,6 +145,7 @@ fn tokens_that_change_are_shown_on_running_connections() {
         let answer = client.ask("next");
         assert_eq!(place(&answer).0, at, "{answer}");
         at += 1;
+        // As slow as somebody who looks at each picture: tokens end between two of them.
         thread::sleep(Duration::from_millis(500));
     }
     let calls = pair.secondary.calls();
@@ -174,9 +174,8 @@ fn calls_that_come_at_once_are_answered_in_order_while_the_primary_dies() {
         calls.push(next());
         let numbers = client.order(&json!({ "do": "batch", "calls": calls }))["numbers"].clone();
         if kills {
-            // Between two of its answers, or in the middle of one.
-            pair.await_call("next");
-            thread::sleep(Duration::from_millis(350));
+            // Behind two of its answers, before the third.
+            pair.await_calls("next", 3);
             pair.primary.kill();
         }
         let told = client.order(&json!({ "do": "answers", "count": 10 }));
@@ -211,24 +210,18 @@ fn calls_that_come_at_once_are_answered_in_order_while_the_primary_dies() {
 
 /// What a recorder heard of a call, under the client's own number.
 fn heard(pair: &Pair, method: &str, number: &str) -> String {
-    let deadline = monotonic() + SOON;
-    loop {
-        assert!(monotonic() < deadline, "{method} does not come");
-        for call in pair.primary.calls() {
-            let Some(text) = call
-                .strip_prefix("heard ")
-                .filter(|text| text.contains(method))
-            else {
-                continue;
-            };
-            let (before, rest) = text.split_once("<requestid>").unwrap_or((text, ""));
-            let Some((_, behind)) = rest.split_once("</requestid>") else {
-                return text.to_owned();
-            };
-            return format!("{before}<requestid>{number}</requestid>{behind}");
-        }
-        thread::sleep(Duration::from_millis(20));
-    }
+    let text = poll(SOON, || {
+        let calls = pair.primary.calls();
+        let mut heard = calls.iter().filter_map(|call| call.strip_prefix("heard "));
+        let text = heard.find(|text| text.contains(method));
+        text.map(str::to_owned)
+            .ok_or_else(|| format!("{method} does not come"))
+    });
+    let (before, rest) = text.split_once("<requestid>").unwrap_or((&text, ""));
+    let Some((_, behind)) = rest.split_once("</requestid>") else {
+        return text;
+    };
+    format!("{before}<requestid>{number}</requestid>{behind}")
 }
 
 #[test]
@@ -426,11 +419,9 @@ fn what_a_reload_changes_counts_for_who_comes_then() {
     pair.seamline.reload(&before.top("xprotect", told));
     pair.seamline
         .await_log(&["listen of [[xprotect]]", "restart only"], SOON);
-    let deadline = monotonic() + SOON;
-    while place(&pair.client().goto(noon(25.5))).0 != 9 {
-        assert!(monotonic() < deadline, "the camera has its one copy again");
-        thread::sleep(Duration::from_millis(100));
-    }
+    await_that(SOON, "the camera has not its one copy again", || {
+        place(&pair.client().goto(noon(25.5))).0 == 9
+    });
 }
 
 /// As an administrator sets it up who rewrites nothing: the management server tells clients the program's address as its recorder's.

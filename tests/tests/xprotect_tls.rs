@@ -1,11 +1,11 @@
 //! XProtect inside TLS, from client to recorder: two sites and the house, each with an authority of its own; and certificates that are
 //! not to be trusted.
 
-use std::{path::Path, process::Command, thread, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use seamline_tests::{
     authority::Authority,
-    clock::{FRAME_MS, monotonic, noon},
+    clock::{FRAME_MS, noon, poll},
     footage::{Footage, Recipe},
     imageserver,
     player::Player,
@@ -110,16 +110,12 @@ impl House {
 
     /// A client of the recorder's port, that is let in.
     fn client(&self) -> imageserver::Client {
-        let deadline = monotonic() + SOON;
-        loop {
-            let authority = self.authorities[2].file();
+        let authority = self.authorities[2].file();
+        poll(SOON, || {
             let mut client = imageserver::Client::open_sealed(self.recorder, &authority);
-            if client.connect(CAMERA, TOKEN)["connected"] == "yes" {
-                return client;
-            }
-            assert!(monotonic() < deadline, "nobody is let in");
-            thread::sleep(Duration::from_millis(100));
-        }
+            let connected = client.connect(CAMERA, TOKEN)["connected"] == "yes";
+            connected.then_some(client).ok_or("nobody is let in")
+        })
     }
 }
 
