@@ -17,8 +17,8 @@ use tokio::sync::Semaphore;
 use tracing::warn;
 
 use crate::{
+    build_error::BuildError,
     clock::Clock,
-    kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
 };
 

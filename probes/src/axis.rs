@@ -6,9 +6,9 @@ use seamline_routing::{Coverage, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
 
 use crate::{
+    build_error::BuildError,
     clock::Clock,
     http::{Basic, Device, HttpConfig},
-    kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, Recording, UrlForm, ZoneOf},
     xml::Element,
@@ -97,17 +97,7 @@ impl Recorder for AxisRecorder {
     }
 
     fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(async move {
-            if !self.face.knows(&remote) {
-                // Where there is footage to describe is not known yet. Without an answer what is live will do.
-                let query = CoverageQuery {
-                    remote: Arc::clone(&remote),
-                    window: TimeRange::ALL,
-                };
-                let _ = self.list(&query).await;
-            }
-            self.face.describe(&remote).await
-        })
+        self.face.describe_listed(remote, self)
     }
 
     fn media(&self) -> MediaSource {

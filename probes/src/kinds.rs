@@ -1,12 +1,13 @@
 //! The kinds of recorder: their configuration, and the one place where they are made.
 
-use std::{env, fmt, fs, path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use serde::Deserialize;
 
 use crate::{
     archive::{ArchiveConfig, ArchiveRecorder},
     axis::AxisRecorder,
+    build_error::BuildError,
     clock::Clock,
     dahua::DahuaRecorder,
     files::FilesRecorder,
@@ -97,7 +98,7 @@ impl RecorderConfig {
     pub fn reads_files(&self) -> bool {
         match self {
             Self::Archive(_) => false,
-            Self::Rtsp(config) => config.password_file.is_some() || config.ca_file.is_some(),
+            Self::Rtsp(config) => config.reads_files(),
             Self::Axis(config)
             | Self::Dahua(config)
             | Self::Files(config)
@@ -107,7 +108,7 @@ impl RecorderConfig {
             | Self::Nx(config)
             | Self::Onvif(config)
             | Self::Seamline(config)
-            | Self::XProtect(config) => config.password_file.is_some() || config.ca_file.is_some(),
+            | Self::XProtect(config) => config.reads_files(),
         }
     }
 
@@ -137,48 +138,6 @@ impl RecorderConfig {
     }
 }
 
-/// Why a configured recorder cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum BuildError {
-    /// The URL cannot be used.
-    #[error("url {url:?}: {reason}")]
-    Url {
-        /// As configured.
-        url: String,
-        /// What is wrong with it.
-        reason: String,
-    },
-    /// The naming pattern cannot be used.
-    #[error(transparent)]
-    Pattern(#[from] seamline_archive::PatternError),
-    /// The zone cannot be used.
-    #[error("{0}")]
-    Zone(&'static str),
-    /// The kind has no use for the field of this name.
-    #[error("`{0}` means nothing to this kind of recorder")]
-    Foreign(&'static str),
-    /// Whose certificates are accepted: the field, and what is wrong with it.
-    #[error("{0}: {1}")]
-    Trust(&'static str, String),
-    /// More than one of the ways to state a password, or one without a user name.
-    #[error("{0}")]
-    Login(&'static str),
-    /// The password's file cannot be read.
-    #[error("password_file {}: {source}", path.display())]
-    PasswordFile {
-        /// As configured.
-        path: PathBuf,
-        /// What the file system said.
-        source: std::io::Error,
-    },
-    /// The password's environment variable is not set.
-    #[error("password_env {variable:?} is not set")]
-    PasswordEnv {
-        /// As configured.
-        variable: String,
-    },
-}
-
 /// Makes a recorder. Reads its password, contacts nobody.
 pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>, BuildError> {
     Ok(match config {
@@ -195,82 +154,6 @@ pub fn build(config: &RecorderConfig, clock: Clock) -> Result<Arc<dyn Recorder>,
         RecorderConfig::Rtsp(config) => Arc::new(RtspRecorder::new(config, clock)?),
         RecorderConfig::XProtect(config) => Arc::new(XProtectRecorder::new(config, clock)?),
     })
-}
-
-/// Text that is shown to nobody.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text itself.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[secret]")
-    }
-}
-
-/// The fields that state a user name and a password.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct LoginFields<'a> {
-    pub(crate) username: Option<&'a str>,
-    pub(crate) password: Option<&'a Secret>,
-    pub(crate) password_file: Option<&'a PathBuf>,
-    pub(crate) password_env: Option<&'a str>,
-}
-
-/// A user name and a password.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Login {
-    pub(crate) username: String,
-    pub(crate) password: Secret,
-}
-
-impl LoginFields<'_> {
-    /// Reads the password from where it is stated to be.
-    pub(crate) fn read(self) -> Result<Option<Login>, BuildError> {
-        let password = match (self.password, self.password_file, self.password_env) {
-            (None, None, None) => None,
-            (Some(password), None, None) => Some(password.clone()),
-            (None, Some(path), None) => {
-                let text = fs::read_to_string(path).map_err(|source| BuildError::PasswordFile {
-                    path: path.clone(),
-                    source,
-                })?;
-                Some(Secret(text.trim_end_matches(['\r', '\n']).to_owned()))
-            }
-            (None, None, Some(variable)) => {
-                let text = env::var(variable).map_err(|_| BuildError::PasswordEnv {
-                    variable: variable.to_owned(),
-                })?;
-                Some(Secret(text))
-            }
-            _ => {
-                return Err(BuildError::Login(
-                    "only one of password, password_file and password_env can be given",
-                ));
-            }
-        };
-        match (self.username, password) {
-            (Some(username), password) => Ok(Some(Login {
-                username: username.to_owned(),
-                password: password.unwrap_or_else(|| Secret(String::new())),
-            })),
-            (None, None) => Ok(None),
-            (None, Some(_)) => Err(BuildError::Login("a password needs a username")),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -457,24 +340,5 @@ mod tests {
             assert!(error.contains(reason), "{text}: {error}");
             assert!(!error.contains("u:p"), "{error}");
         }
-    }
-
-    #[test]
-    fn a_password_is_read_from_its_file_and_shown_to_nobody() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("password");
-        fs::write(&path, "hunter2\n").unwrap();
-        let fields = LoginFields {
-            username: Some("u"),
-            password: None,
-            password_file: Some(&path),
-            password_env: None,
-        };
-        let login = fields.read().unwrap().unwrap();
-        assert_eq!(login.password.reveal(), "hunter2");
-        assert!(!format!("{login:?}").contains("hunter2"));
-        let config =
-            parse("kind = 'rtsp'\nurl = 'rtsp://nvr'\nusername = 'u'\npassword = 'hunter2'");
-        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

@@ -6,6 +6,7 @@
 
 pub mod archive;
 pub mod axis;
+mod build_error;
 pub mod clips;
 pub mod clock;
 pub mod dahua;
@@ -17,6 +18,7 @@ mod http;
 pub mod index;
 pub mod kinds;
 mod listing;
+mod login;
 pub mod mediamtx;
 pub mod nx;
 pub mod onvif;
@@ -26,6 +28,7 @@ pub mod replay;
 pub mod rtsp;
 pub mod seamline;
 pub mod service;
+mod service_config;
 pub mod sounding;
 mod stream;
 #[cfg(test)]
@@ -36,12 +39,14 @@ pub mod zone;
 
 use seamline_xml as xml;
 
+pub use build_error::BuildError;
 pub use clips::{Clip, Clips, Dating, Found};
 pub use clock::Clock;
 pub use health::RecorderHealth;
 pub use http::{Body, HttpConfig, Relay, RelayBody, RelayError, RelayHead, StreamBody};
 pub use index::{Changes, Facts, Index, Lesson, Slot, UnknownRecorder};
-pub use kinds::{BuildError, RecorderConfig, Secret};
+pub use kinds::RecorderConfig;
+pub use login::Secret;
 pub use recorder::{
     Answer, ClockOffset, CoverageQuery, FormatSpan, MediaSource, ProbeError, Recorder,
     RemoteCamera, ReplayAddresses,

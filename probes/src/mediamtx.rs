@@ -24,10 +24,10 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use crate::{
+    build_error::BuildError,
     clips::{self, Clip, Clips, Dating, Found},
     clock::Clock,
     http::{Basic, Device, HttpConfig, refusal},
-    kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
 };
 

@@ -7,9 +7,9 @@ use seamline_rtsp::sdp::Description;
 use serde_json::Value;
 
 use crate::{
+    build_error::BuildError,
     clock::Clock,
     http::{Basic, Device, HttpConfig},
-    kinds::BuildError,
     listing,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, UrlForm, ZoneOf},
@@ -92,17 +92,7 @@ impl Recorder for NxRecorder {
     }
 
     fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(async move {
-            if !self.face.knows(&remote) {
-                // Where there is footage to describe is not known yet. Without an answer what is live will do.
-                let query = CoverageQuery {
-                    remote: Arc::clone(&remote),
-                    window: TimeRange::ALL,
-                };
-                let _ = self.list(&query).await;
-            }
-            self.face.describe(&remote).await
-        })
+        self.face.describe_listed(remote, self)
     }
 
     fn media(&self) -> MediaSource {

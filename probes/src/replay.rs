@@ -17,10 +17,11 @@ use seamline_rtsp::{
 };
 
 use crate::{
+    build_error::BuildError,
     clock::Clock,
     http::{HttpConfig, tls},
-    kinds::{BuildError, Login},
-    recorder::{MediaSource, ProbeError},
+    login::Login,
+    recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     rtsp,
     zone::Zone,
 };
@@ -489,11 +490,30 @@ impl Face {
     }
 
     /// Whether it was noted that `remote` has footage.
-    pub(crate) fn knows(&self, remote: &str) -> bool {
+    fn knows(&self, remote: &str) -> bool {
         let recorded = self.source.recorded.lock();
         recorded
             .unwrap_or_else(PoisonError::into_inner)
             .contains_key(remote)
+    }
+
+    /// As [`Self::describe`], of a recorder that lists: it is asked first where it is not known when the camera has footage.
+    pub(crate) fn describe_listed<'a>(
+        &'a self,
+        remote: Arc<str>,
+        recorder: &'a dyn Recorder,
+    ) -> Answer<'a, Description> {
+        Box::pin(async move {
+            if !self.knows(&remote) {
+                // Without an answer what is live will do.
+                let query = CoverageQuery {
+                    remote: Arc::clone(&remote),
+                    window: TimeRange::ALL,
+                };
+                let _ = recorder.coverage(query).await;
+            }
+            self.describe(&remote).await
+        })
     }
 
     /// The tracks of a camera: of its latest footage, else of what is live.

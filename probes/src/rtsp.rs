@@ -2,7 +2,7 @@
 //!
 //! What they hold is learned from the playbacks that are opened.
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use bytes::BytesMut;
 use rustls::ClientConfig;
@@ -17,52 +17,32 @@ use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::{
+    build_error::BuildError,
     clock::Clock,
-    http::{Trust, trusting},
-    kinds::{BuildError, LoginFields, Secret},
+    http::trusting,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, Template, ZoneOf},
+    service_config::service_config,
     stream::Stream,
     zone::Zone,
 };
 
-/// Where a recorder's replay service is.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RtspConfig {
-    /// `rtsp://host[:port]/path`, or `rtsps://` inside TLS, with `{camera}` where the copy's own name belongs, else it is
-    /// added to the path. With `{start:FORMAT}`, and `{end:FORMAT}` where the recorder wants one, the
-    /// time is asked for in the URL and not by `Range`; FORMAT is that of strftime, or `ms` or `s` since
-    /// 1970.
-    pub url: String,
-    /// As `url`, of what a camera sees now. Without it the recorder is not asked for that.
-    #[serde(default)]
-    pub live: Option<String>,
-    /// The zone of the times in the URL; UTC when not given.
-    #[serde(default)]
-    pub zone: Option<Zone>,
-    /// User name.
-    #[serde(default)]
-    pub username: Option<String>,
-    /// Password in clear.
-    #[serde(default)]
-    pub password: Option<Secret>,
-    /// File that holds the password.
-    #[serde(default)]
-    pub password_file: Option<PathBuf>,
-    /// Environment variable that holds the password.
-    #[serde(default)]
-    pub password_env: Option<String>,
-    /// PEM file of the authorities that its certificate is held against, instead of those that browsers know.
-    #[serde(default)]
-    pub ca_file: Option<PathBuf>,
-    /// SHA-256 of its certificate in hexadecimal digits, with or without colons: no other is accepted, and this one
-    /// whoever signed it.
-    #[serde(default)]
-    pub pin_sha256: Option<String>,
-    /// Any certificate is accepted: whoever is on the way can read and change everything.
-    #[serde(default)]
-    pub insecure: bool,
+service_config! {
+    /// Where a recorder's replay service is.
+    #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+    pub struct RtspConfig {
+        /// `rtsp://host[:port]/path`, or `rtsps://` inside TLS, with `{camera}` where the copy's own name belongs, else it is
+        /// added to the path. With `{start:FORMAT}`, and `{end:FORMAT}` where the recorder wants one, the
+        /// time is asked for in the URL and not by `Range`; FORMAT is that of strftime, or `ms` or `s` since
+        /// 1970.
+        pub url: String,
+        /// As `url`, of what a camera sees now. Without it the recorder is not asked for that.
+        #[serde(default)]
+        pub live: Option<String>,
+        /// The zone of the times in the URL; UTC when not given.
+        #[serde(default)]
+        pub zone: Option<Zone>,
+    }
 }
 
 /// Addresses and credentials of a recorder's replay service.
@@ -138,17 +118,11 @@ pub struct RtspRecorder {
 impl RtspRecorder {
     /// Checks the URL and reads the password.
     pub fn new(config: &RtspConfig, clock: Clock) -> Result<Self, BuildError> {
-        let login = LoginFields {
-            username: config.username.as_deref(),
-            password: config.password.as_ref(),
-            password_file: config.password_file.as_ref(),
-            password_env: config.password_env.as_deref(),
-        };
         let mut source = RtspSource {
             template: config.url.clone(),
             fixed: false,
             live: config.live.clone(),
-            credentials: login.read()?.map(|login| Credentials {
+            credentials: config.login()?.map(|login| Credentials {
                 user: login.username,
                 password: login.password.reveal().to_owned(),
             }),
@@ -183,12 +157,7 @@ impl RtspRecorder {
                 return Err(BuildError::Url { url, reason });
             }
         }
-        let trust = Trust {
-            url: &config.url,
-            ca_file: config.ca_file.as_deref(),
-            pin_sha256: config.pin_sha256.as_deref(),
-            insecure: config.insecure,
-        };
+        let trust = config.trust();
         if secure {
             source.tls = Some(Arc::new(trusting(trust)?));
         } else if let Some(field) = trust.stated() {
@@ -376,6 +345,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::{login::Secret, testing::sealed};
 
     const SDP: &str = "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\na=control:*\r\n\
         m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\n\
@@ -405,15 +375,9 @@ mod tests {
     fn recorder(url: &str) -> RtspRecorder {
         let config = RtspConfig {
             url: url.to_owned(),
-            live: None,
-            zone: None,
             username: Some("viewer".to_owned()),
             password: Some(Secret::from("secret".to_owned())),
-            password_file: None,
-            password_env: None,
-            ca_file: None,
-            pin_sha256: None,
-            insecure: false,
+            ..RtspConfig::default()
         };
         RtspRecorder::new(&config, Clock::System).unwrap()
     }
@@ -508,49 +472,19 @@ mod tests {
         assert_eq!(refused, Err(ProbeError::Credentials));
     }
 
-    /// A recorder that speaks TLS alone, wants Basic, and describes itself; its URL.
-    async fn sealed(own: &rcgen::CertifiedKey<rcgen::KeyPair>) -> String {
-        let key = rustls::pki_types::PrivateKeyDer::try_from(own.signing_key.serialize_der());
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let config = rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![own.cert.der().clone()], key.unwrap())
-            .unwrap();
-        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let port = listener.local_addr().unwrap().port();
-        tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let Ok(mut stream) = acceptor.accept(stream).await else {
-                    continue;
-                };
-                let mut asked = BytesMut::new();
-                while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
-                    let text = String::from_utf8_lossy(&asked).into_owned();
-                    if !text.ends_with("\r\n\r\n") {
-                        continue;
-                    }
-                    asked.clear();
-                    let cseq = text.lines().find(|line| line.starts_with("CSeq")).unwrap();
-                    let answer = match () {
-                        () if text.starts_with("OPTIONS") => {
-                            format!("RTSP/1.0 200 OK\r\n{cseq}\r\n\r\n")
-                        }
-                        // viewer:secret
-                        () if text.contains("Basic dmlld2VyOnNlY3JldA==") => {
-                            described().replace("CSeq: 1", cseq)
-                        }
-                        () => format!(
-                            "RTSP/1.0 401 No\r\n{cseq}\r\nWWW-Authenticate: Basic realm=\"nvr\"\r\n\r\n"
-                        ),
-                    };
-                    stream.write_all(answer.as_bytes()).await.unwrap();
-                }
+    /// What a recorder answers that wants Basic, and describes itself.
+    fn guarded(asked: &str) -> String {
+        let cseq = asked.lines().find(|line| line.starts_with("CSeq")).unwrap();
+        match () {
+            () if asked.starts_with("OPTIONS") => format!("RTSP/1.0 200 OK\r\n{cseq}\r\n\r\n"),
+            // viewer:secret
+            () if asked.contains("Basic dmlld2VyOnNlY3JldA==") => {
+                described().replace("CSeq: 1", cseq)
             }
-        });
-        format!("rtsps://localhost:{port}/replay")
+            () => format!(
+                "RTSP/1.0 401 No\r\n{cseq}\r\nWWW-Authenticate: Basic realm=\"nvr\"\r\n\r\n"
+            ),
+        }
     }
 
     #[tokio::test]
@@ -559,18 +493,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ca_file = folder.path().join("own.pem");
         std::fs::write(&ca_file, own.cert.pem()).unwrap();
-        let url = sealed(&own).await;
+        let url = format!("rtsps://localhost:{}/replay", sealed(&own, guarded).await);
         let config = RtspConfig {
             url: url.clone(),
-            live: None,
-            zone: None,
             username: Some("viewer".to_owned()),
             password: Some(Secret::from("secret".to_owned())),
-            password_file: None,
-            password_env: None,
-            ca_file: None,
-            pin_sha256: None,
-            insecure: false,
+            ..RtspConfig::default()
         };
         for (ca_file, insecure, trusted) in [
             (None, false, false),

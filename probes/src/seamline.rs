@@ -14,9 +14,9 @@ use serde::Deserialize;
 use url::form_urlencoded;
 
 use crate::{
+    build_error::BuildError,
     clock::Clock,
     http::{Basic, Device, HttpConfig},
-    kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     rtsp::{RtspConfig, RtspRecorder},
 };

@@ -1,4 +1,4 @@
-//! A recorder for the tests, whose answers and delays are told to it.
+//! Recorders for the tests: one whose answers and delays are told to it, and one that speaks TLS alone.
 
 use std::{
     sync::{
@@ -8,9 +8,16 @@ use std::{
     time::Duration,
 };
 
+use rcgen::CertifiedKey;
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use seamline_routing::{Camera, CopyRef, Coverage, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
-use tokio::time::sleep;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    time::sleep,
+};
+use tokio_rustls::TlsAcceptor;
 
 use crate::{
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
@@ -139,4 +146,38 @@ pub(crate) fn copy(recorder: &str, clock_offset_us: i64) -> CopyRef {
         remote: "ch1".into(),
         clock_offset_us,
     }
+}
+
+/// A server on `localhost` that shows this certificate and says to each request, whose head is all of it, what it is told to; its port.
+pub(crate) async fn sealed(
+    own: &CertifiedKey<rcgen::KeyPair>,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> u16 {
+    let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![own.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut asked = Vec::new();
+            while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
+                if !asked.ends_with(b"\r\n\r\n") {
+                    continue;
+                }
+                let said = answer(&String::from_utf8_lossy(&asked));
+                asked.clear();
+                stream.write_all(said.as_bytes()).await.unwrap();
+            }
+        }
+    });
+    port
 }

@@ -15,9 +15,9 @@ use seamline_routing::{Coverage, TimeRange, Timestamp};
 use seamline_rtsp::sdp::Description;
 
 use crate::{
+    build_error::BuildError,
     clock::{Clock, monotonic},
     http::{Basic, Device, HttpConfig},
-    kinds::BuildError,
     listing::{self, Listing},
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::{Face, UrlForm, ZoneOf},
@@ -179,17 +179,7 @@ impl Recorder for HikvisionRecorder {
     }
 
     fn describe(&self, remote: Arc<str>) -> Answer<'_, Description> {
-        Box::pin(async move {
-            if !self.face.knows(&remote) {
-                // Where there is footage to describe is not known yet. Without an answer what is live will do.
-                let query = CoverageQuery {
-                    remote: Arc::clone(&remote),
-                    window: TimeRange::ALL,
-                };
-                let _ = self.list(&query).await;
-            }
-            self.face.describe(&remote).await
-        })
+        self.face.describe_listed(remote, self)
     }
 
     fn media(&self) -> MediaSource {

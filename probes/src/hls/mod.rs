@@ -17,10 +17,10 @@ use seamline_rtsp::sdp::Description;
 use url::Url;
 
 use crate::{
+    build_error::BuildError,
     clips::{self, Clip, Clips, Dating, Found},
     clock::{Clock, monotonic},
     http::{Basic, Device, HttpConfig},
-    kinds::BuildError,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder},
     replay::Template,
     zone::Zone,

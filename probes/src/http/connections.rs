@@ -19,7 +19,7 @@ use url::Url;
 
 use super::{HttpConfig, trust};
 use crate::{
-    kinds::BuildError,
+    build_error::BuildError,
     recorder::ProbeError,
     stream::{ASKED_EVERY, USER_TIMEOUT},
 };

@@ -30,10 +30,7 @@ pub use relay::{Relay, RelayBody, RelayError, RelayHead, StreamBody};
 pub use trust::handshake_failure;
 pub(crate) use trust::{Trust, tls, trusting};
 
-use crate::{
-    kinds::{BuildError, Login},
-    recorder::ProbeError,
-};
+use crate::{build_error::BuildError, login::Login, recorder::ProbeError};
 
 /// A recorder's HTTP face.
 #[derive(Debug)]
@@ -344,7 +341,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::kinds::Secret;
+    use crate::login::Secret;
 
     fn device(server: &MockServer) -> Device {
         let config = HttpConfig {

@@ -15,7 +15,7 @@ use super::{
     Basic, Device, HttpConfig, REFUSAL_BYTES_MAX,
     connections::{broken, client, whole},
 };
-use crate::kinds::BuildError;
+use crate::build_error::BuildError;
 
 /// A recorder's HTTP service, to which requests are passed on.
 #[derive(Debug)]

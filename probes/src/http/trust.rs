@@ -11,7 +11,7 @@ use rustls::{
 use sha2::{Digest, Sha256};
 
 use super::HttpConfig;
-use crate::kinds::BuildError;
+use crate::build_error::BuildError;
 
 /// Whose certificates a recorder's configuration accepts.
 #[derive(Debug, Clone, Copy)]
@@ -270,54 +270,22 @@ mod tests {
 
     mod spoken {
         use rcgen::{CertifiedKey, generate_simple_self_signed};
-        use rustls::{ServerConfig, pki_types::PrivateKeyDer};
-        use tokio::{
-            io::{AsyncReadExt, AsyncWriteExt},
-            net::TcpListener,
-        };
-        use tokio_rustls::TlsAcceptor;
 
         use super::*;
         use crate::{
             http::{Basic, Device},
-            kinds::Secret,
+            login::Secret,
             recorder::ProbeError,
+            testing::sealed,
         };
 
-        /// A recorder that shows a certificate and wants Basic; its URL.
-        async fn recorder(own: &CertifiedKey<rcgen::KeyPair>) -> String {
-            let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
-            let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .unwrap()
-                .with_no_client_auth()
-                .with_single_cert(vec![own.cert.der().clone()], key)
-                .unwrap();
-            let acceptor = TlsAcceptor::from(Arc::new(config));
-            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-            let port = listener.local_addr().unwrap().port();
-            tokio::spawn(async move {
-                while let Ok((stream, _)) = listener.accept().await {
-                    let Ok(mut stream) = acceptor.accept(stream).await else {
-                        continue;
-                    };
-                    let mut asked = Vec::new();
-                    while stream.read_buf(&mut asked).await.is_ok_and(|read| read > 0) {
-                        let asked_for = String::from_utf8_lossy(&asked).to_lowercase();
-                        if !asked_for.ends_with("\r\n\r\n") {
-                            continue;
-                        }
-                        let answer = if asked_for.contains("authorization: basic dtpw") {
-                            "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-                        } else {
-                            "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"nvr\"\r\nContent-Length: 0\r\n\r\n"
-                        };
-                        asked.clear();
-                        stream.write_all(answer.as_bytes()).await.unwrap();
-                    }
-                }
-            });
-            format!("https://localhost:{port}")
+        /// What a recorder answers that wants Basic.
+        fn guarded(asked: &str) -> String {
+            if asked.to_lowercase().contains("authorization: basic dtpw") {
+                return "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok".to_owned();
+            }
+            "HTTP/1.1 401 No\r\nWWW-Authenticate: Basic realm=\"nvr\"\r\nContent-Length: 0\r\n\r\n"
+                .to_owned()
         }
 
         #[tokio::test]
@@ -334,7 +302,7 @@ mod tests {
                 hex(&Sha256::digest(certificate.cert.der()).into())
             };
             let config = HttpConfig {
-                url: recorder(&own).await,
+                url: format!("https://localhost:{}", sealed(&own, guarded).await),
                 username: Some("u".to_owned()),
                 password: Some(Secret::from("p".to_owned())),
                 ..HttpConfig::default()

@@ -7,7 +7,7 @@ use wiremock::{
 };
 
 use super::*;
-use crate::kinds::Secret;
+use crate::login::Secret;
 use crate::testing::{at, span};
 
 /// 2026-01-02T03:04:05Z.

@@ -12,7 +12,7 @@ use seamline_routing::Timestamp;
 use sha1::{Digest, Sha1};
 
 use crate::xml::Markup;
-use crate::{kinds::Login, recorder::ProbeError};
+use crate::{login::Login, recorder::ProbeError};
 
 /// One device's credentials and what it was found to want.
 pub(super) struct Keeper {
@@ -231,7 +231,7 @@ const REST: Duration = Duration::from_secs(300);
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{clock::monotonic, kinds::Secret, testing::at};
+    use crate::{clock::monotonic, login::Secret, testing::at};
 
     fn keeper() -> Keeper {
         Keeper::new(Some(login()))

@@ -19,7 +19,7 @@ use super::{
 use crate::xml::{Element, Markup};
 use crate::{
     clock::{Clock, monotonic},
-    kinds::Login,
+    login::Login,
     recorder::{ClockOffset, ProbeError},
 };
 

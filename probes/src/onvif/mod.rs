@@ -32,9 +32,9 @@ use replay::Addresses;
 use transport::Transport;
 
 use crate::{
+    build_error::BuildError,
     clock::{Clock, monotonic},
     http::{Connections, HttpConfig, address, tls},
-    kinds::BuildError,
     recorder::{
         Answer, ClockOffset, CoverageQuery, FormatSpan, MediaSource, ProbeError, Recorder,
         RemoteCamera, ReplayAddresses,

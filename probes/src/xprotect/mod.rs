@@ -24,9 +24,9 @@ pub use site::{Opened, Site, Token, recorder_url};
 pub use crate::http::handshake_failure;
 use crate::{
     archive::describe_tracks,
+    build_error::BuildError,
     clock::Clock,
     http::HttpConfig,
-    kinds::BuildError,
     pairing::channel_source,
     recorder::{Answer, CoverageQuery, MediaSource, ProbeError, Recorder, RemoteCamera},
 };

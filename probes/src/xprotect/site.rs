@@ -23,9 +23,10 @@ pub use self::entry::Token;
 use self::entry::{Door, Entry};
 use super::{ImageServer, windows::Windows};
 use crate::{
+    build_error::BuildError,
     clock::monotonic,
     http::{Connections, HttpConfig, address, tls},
-    kinds::{BuildError, Login},
+    login::Login,
     recorder::ProbeError,
 };
 

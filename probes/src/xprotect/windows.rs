@@ -26,7 +26,7 @@ use url::Url;
 use crate::{
     clock::Clock,
     http::{AGENT, handshake_failure, whole},
-    kinds::{Login, Secret},
+    login::{Login, Secret},
     recorder::ProbeError,
 };
 

@@ -15,7 +15,7 @@ use url::{Url, form_urlencoded};
 
 use super::{PATIENCE, Site};
 use crate::{
-    clock::monotonic, kinds::Login, recorder::ProbeError, xml::Limits, xprotect::windows::Question,
+    clock::monotonic, login::Login, recorder::ProbeError, xml::Limits, xprotect::windows::Question,
 };
 
 /// A token for recorders.
