@@ -565,7 +565,6 @@ fn routes_answer_and_what_is_not_there_is_told_as_a_problem() {
 }
 
 #[test]
-#[expect(clippy::too_many_lines, reason = "a list of requests")]
 fn requests_that_are_none_are_refused_and_lead_nowhere() {
     let seamline = house().serve();
     let ask = |request: &str| said(&seamline, request.as_bytes());
