@@ -10,8 +10,8 @@ use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    comparison::{Does, Done, Figures, SEAMLINE},
     report::{Spread, Target},
-    scenario::compare::{Does, Done, Figures, SEAMLINE},
 };
 
 /// Of the efficiency of a plain copy.

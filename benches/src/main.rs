@@ -3,6 +3,7 @@
 mod calls;
 mod checker;
 mod clock;
+mod comparison;
 mod crowd;
 mod demands;
 mod farend;

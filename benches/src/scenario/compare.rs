@@ -3,13 +3,12 @@
 use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context;
-use clap::{Args, ValueEnum};
-use serde::Serialize;
+use clap::Args;
 
 use super::Common;
 use crate::{
-    calls::Calls,
     checker::Verdict,
+    comparison::{COPY, Does, Done, Figures, Program, SEAMLINE},
     demands,
     footage::Footage,
     peers::Peer,
@@ -25,8 +24,6 @@ use crate::{
 
 /// Players while calls are counted.
 const TRACED_SESSIONS: usize = 20;
-pub(crate) const COPY: &str = "copy";
-pub(crate) const SEAMLINE: &str = "seamline";
 const DIRECT: &str = "direct";
 
 #[derive(Clone, Debug, Args)]
@@ -80,74 +77,6 @@ pub(crate) struct Options {
     /// Calls into the kernel are not counted.
     #[arg(long)]
     pub(crate) no_calls: bool,
-}
-
-/// One kind of work.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Does {
-    /// Many sessions at their pace.
-    Paced,
-    /// As fast as it comes.
-    Bulk,
-    /// The same, with TLS to the player; the copy is without.
-    Tls,
-    /// Clips by HTTP as fast as they come; the copy is of RTSP.
-    Http,
-    /// Paced, over UDP to the player; the copy is of TCP.
-    Udp,
-}
-
-impl Does {
-    const ALL: [Self; 4] = [Self::Paced, Self::Bulk, Self::Tls, Self::Http];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Paced => "paced",
-            Self::Bulk => "bulk",
-            Self::Tls => "tls",
-            Self::Http => "http",
-            Self::Udp => "udp",
-        }
-    }
-
-    fn rate(self) -> Rate {
-        match self {
-            Self::Paced | Self::Udp => Rate::Paced,
-            Self::Bulk | Self::Tls | Self::Http => Rate::Bulk,
-        }
-    }
-}
-
-#[derive(Debug, Serialize)]
-pub(crate) struct Figures {
-    kbit_s: u32,
-    rounds: usize,
-    /// Programs and their versions.
-    versions: Vec<(&'static str, String)>,
-    pub(crate) ways: Vec<Done>,
-}
-
-/// One kind of work, done.
-#[derive(Debug, Serialize)]
-pub(crate) struct Done {
-    pub(crate) does: Does,
-    sessions: usize,
-    pub(crate) programs: Vec<Program>,
-}
-
-/// By one program.
-#[derive(Debug, Serialize)]
-pub(crate) struct Program {
-    pub(crate) name: &'static str,
-    /// By round.
-    runs: Vec<Run>,
-    cpu_s_per_gb: Option<Spread>,
-    /// Bytes per CPU second against the copy of the same round.
-    pub(crate) to_copy: Option<Spread>,
-    /// Bytes per CPU second of Seamline against it, in the same round.
-    pub(crate) seamline_to_it: Option<Spread>,
-    pub(crate) calls: Option<Calls>,
 }
 
 /// What takes part.
@@ -361,10 +290,6 @@ impl Done {
             }
         }
         Ok(())
-    }
-
-    pub(crate) fn program(&self, name: &str) -> Option<&Program> {
-        self.programs.iter().find(|program| program.name == name)
     }
 }
 
