@@ -67,21 +67,13 @@ impl ParameterSets {
 
     /// From an `avcC` record (ISO 14496-15), with the number of bytes of each NAL length in samples.
     pub fn from_avcc(record: &[u8]) -> Option<(Self, u8)> {
-        let (&[1, _, _, _, lengths, sps_count], mut rest) = record.split_first_chunk::<6>()? else {
+        let (&[1, _, _, _, lengths, sps_count], rest) = record.split_first_chunk::<6>()? else {
             return None;
         };
         let mut sets = Self::default();
-        for _ in 0..sps_count & 0x1f {
-            let (nal, after) = sized(rest)?;
-            sets.add(Codec::H264, nal);
-            rest = after;
-        }
-        let (&pps_count, mut rest) = rest.split_first()?;
-        for _ in 0..pps_count {
-            let (nal, after) = sized(rest)?;
-            sets.add(Codec::H264, nal);
-            rest = after;
-        }
+        let rest = sets.add_sized(Codec::H264, u16::from(sps_count & 0x1f), rest)?;
+        let (&pps_count, rest) = rest.split_first()?;
+        sets.add_sized(Codec::H264, u16::from(pps_count), rest)?;
         Some((sets, (lengths & 3) + 1))
     }
 
@@ -94,12 +86,7 @@ impl ParameterSets {
         let mut sets = Self::default();
         for _ in 0..arrays {
             let (&[_, count0, count1], after) = rest.split_first_chunk::<3>()?;
-            rest = after;
-            for _ in 0..u16::from_be_bytes([count0, count1]) {
-                let (nal, after) = sized(rest)?;
-                sets.add(Codec::H265, nal);
-                rest = after;
-            }
+            rest = sets.add_sized(Codec::H265, u16::from_be_bytes([count0, count1]), after)?;
         }
         Some((sets, (lengths & 3) + 1))
     }
@@ -240,6 +227,18 @@ impl ParameterSets {
         kind_of(codec, nal).is_some()
     }
 
+    /// Adds so many that stand one behind another, each behind its length; what follows them.
+    fn add_sized<'a>(&mut self, codec: Codec, count: u16, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        let mut rest = bytes;
+        for _ in 0..count {
+            let (&size, after) = rest.split_first_chunk::<2>()?;
+            let (nal, after) = after.split_at_checked(usize::from(u16::from_be_bytes(size)))?;
+            self.add(codec, nal);
+            rest = after;
+        }
+        Some(rest)
+    }
+
     fn add_base64(&mut self, codec: Codec, list: &str) {
         for text in list.split(',').map(str::trim).take(3 * SETS_MAX) {
             if text.len() <= SET_BYTES_MAX * 2
@@ -284,11 +283,6 @@ fn kind_of(codec: Codec, nal: &[u8]) -> Option<Contents> {
     }
 }
 
-fn sized(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&size, rest) = bytes.split_first_chunk::<2>()?;
-    rest.split_at_checked(usize::from(u16::from_be_bytes(size)))
-}
-
 fn list<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> String {
     sets.into_iter()
         .map(|set| STANDARD.encode(set))
@@ -299,7 +293,7 @@ fn list<'a>(sets: impl IntoIterator<Item = &'a Bytes>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Frame, Framing, Packetizer};
+    use crate::{Frame, Framing, Packetizer, Unit};
 
     const SPS: &[u8] = &[0x67, 0x64, 0x00, 0x28, 0xac];
     const PPS: &[u8] = &[0x68, 0xee, 0x3c, 0x80];
@@ -309,6 +303,19 @@ mod tests {
         sets.add(Codec::H264, SPS);
         sets.add(Codec::H264, PPS);
         sets
+    }
+
+    /// A picture of these NAL units.
+    fn unit(annex_b: &[u8]) -> Unit {
+        let frame = Frame {
+            data: annex_b,
+            framing: Framing::AnnexB,
+            capture_us: 0,
+            rtp_time: 0,
+            sync: true,
+            flags: crate::Flags::NONE,
+        };
+        Packetizer::new(0, Codec::H264, 96).unit(&frame).unwrap()
     }
 
     fn pairs(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
@@ -383,15 +390,7 @@ mod tests {
     fn the_stream_replaces_what_it_brings() {
         let new_pps = [0x68, 0xcf];
         let data = [&[0, 0, 1][..], &new_pps, &[0, 0, 1, 0x65, 0x88, 0x84]].concat();
-        let frame = Frame {
-            data: &data,
-            framing: Framing::AnnexB,
-            capture_us: 0,
-            rtp_time: 0,
-            sync: true,
-            flags: crate::Flags::NONE,
-        };
-        let unit = Packetizer::new(0, Codec::H264, 96).unit(&frame).unwrap();
+        let unit = unit(&data);
         let mut sets = h264();
         let in_band = sets.learn(Codec::H264, &unit.packets);
         assert!(in_band.changed && !in_band.opens_with_delimiter);
@@ -421,15 +420,7 @@ mod tests {
             data.extend((0..4).map(|place| (id >> (5 * place)) as u8 & 0x1f | 0x20));
         }
         data.extend_from_slice(&[0, 0, 1, 0x65, 0x88, 0x84]);
-        let frame = Frame {
-            data: &data,
-            framing: Framing::AnnexB,
-            capture_us: 0,
-            rtp_time: 0,
-            sync: true,
-            flags: crate::Flags::NONE,
-        };
-        let unit = Packetizer::new(0, Codec::H264, 96).unit(&frame).unwrap();
+        let unit = unit(&data);
         let mut sets = h264();
         assert!(sets.learn(Codec::H264, &unit.packets).changed);
         assert_eq!((sets.sps.len(), &sets.pps[0][..]), (SETS_MAX, PPS));
