@@ -4,3 +4,4 @@ mod holes;
 mod repeats;
 mod scene;
 mod starts;
+mod switches;

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use seamline_routing::coverage::Coverage;
-use seamline_routing::director::{Event, LegId};
+use seamline_routing::director::{Action, Event, LegId, Lesson};
 use seamline_routing::policy::Policy;
 
-use crate::scene::{START, Scene, at};
+use crate::scene::{START, Scene, at, recorded};
 
 /// Two copies that list nothing, and the first one's leg.
 fn begun(policy: Policy) -> (Scene, LegId) {
@@ -73,4 +73,27 @@ fn nobody_waits_for_the_cadence_where_it_decides_nothing() {
     let (scene, first) = begun(Policy::default());
     assert!(!scene.director.doubts_start(first, at(80), wall));
     assert_eq!(scene.director.position(), START);
+}
+
+#[test]
+fn what_is_live_is_not_what_was_recorded_though_nobody_else_holds_it() {
+    let nothing_of_it = recorded(-20_000, -10_000);
+    for (behind_ms, refused) in [(1_000, true), (3_600_000, false)] {
+        let mut scene = Scene::new([Coverage::unknown(), nothing_of_it.clone()]);
+        scene.play();
+        let (leg, _) = scene.opened().expect("the first copy may hold it");
+        // A day later, where it is the present: a recorder that plays live whatever it is asked for.
+        scene.show_first(leg, 86_400_000 - behind_ms);
+        let refuses = |action: &Action| match action {
+            Action::Teach { copy, lesson } => {
+                copy.index() == 0 && matches!(lesson, Lesson::WrongFootage)
+            }
+            _ => false,
+        };
+        assert_eq!(
+            scene.actions().iter().any(refuses),
+            refused,
+            "{behind_ms} ms ago"
+        );
+    }
 }
