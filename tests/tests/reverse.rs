@@ -172,11 +172,6 @@ fn over_planned_seams_and_holes_no_picture_is_missing() {
         .site("primary", &primary)
         .site("secondary", &secondary)
         .policy("failback", "at-seam")
-        // No outage is meant: on a busy machine GStreamer's recorder takes its time.
-        .policy(
-            "reaction",
-            json!({ "stall_after": "4s", "response": "10s", "first_unit": "10s" }),
-        )
         .serve();
     let (later, earlier) = (noon(30.0), noon(2.0));
     // What follows a hole begins with the first key frame: the secondary's.
@@ -207,6 +202,41 @@ fn over_planned_seams_and_holes_no_picture_is_missing() {
             .find(|group| Rewound::captures(group).first() == Some(&hole.1));
         let opening = opening.expect("the section begins with a key frame");
         assert_eq!(Rewound::captures(opening).last(), sections.first());
+    }
+}
+
+#[test]
+fn what_only_a_frozen_recorder_holds_is_waited_for_backwards() {
+    let footage = [Recipe::default().make(), Recipe::secondary().make()];
+    // 16 s to 22 s only at the secondary.
+    let busy = || Setup::default().no_faster_than(4.0);
+    let primary = busy().without(noon(16.0), noon(22.0)).start(&footage[0]);
+    let secondary = busy().start(&footage[1]);
+    let seamline = Config::default()
+        .site("primary", &primary)
+        .site("secondary", &secondary)
+        .policy("failback", "at-seam")
+        // What is asked of it while it is frozen fails, more than once.
+        .policy("reaction", json!({ "response": "700ms" }))
+        .serve();
+    let (later, earlier) = (noon(25.0), noon(14.0));
+    for (scale, paced, frozen_at) in [("-1", "no", 24.6), ("-1", "no", 21.0), ("-2", "yes", 24.6)] {
+        let mut probe = Probe::open(&seamline.url());
+        let headers = [("Scale", scale), ("Rate-Control", paced)];
+        let answer = probe.play(later, Some(earlier), &headers);
+        assert_eq!(answer.status, 200, "{answer:?}");
+        let cseq = probe.client.cseq();
+        let there = |probe: &Probe| probe.last_capture().is_some_and(|at| at < noon(frozen_at));
+        assert!(probe.receive(SOON, there), "no reverse play");
+        secondary.stop();
+        probe.receive(Duration::from_secs(2), Probe::has_ended);
+        secondary.resume();
+        probe.receive_to_end(SOON);
+        let rewound = Rewound::of(&probe.tracks[0], cseq);
+        let (wait, at) = seamline_tests::stream::longest_stall(&rewound.groups.concat());
+        let case = format!("paced {paced}, frozen at {frozen_at} s");
+        println!("{case}: longest wait {wait:?} before {}", iso(at));
+        rewound.assert_whole(later, earlier, &[]);
     }
 }
 

@@ -110,6 +110,9 @@ impl Director {
         if self.other_fills(start, target, seen) {
             return self.prepare_fill(start, seen);
         }
+        if self.waits_for_a_filler(start, target, seen) {
+            return;
+        }
         match self.policy.holes {
             _ if self.misfit_ends(start, seen.facts) => self.finish(End::Mismatch),
             Holes::End => self.finish(End::Hole),
@@ -121,6 +124,35 @@ impl Director {
                 }
                 self.close_late_seam(target);
             }
+        }
+    }
+
+    /// Whether a copy that failed to answer lately may hold what a jump leaves out: then it is waited for, as long as for any copy.
+    fn waits_for_a_filler(&mut self, start: i64, target: i64, seen: &Seen<'_>) -> bool {
+        let since = self.without_since.unwrap_or(seen.now);
+        let given_up = seen.now.saturating_duration_since(since) >= self.policy.outage_wait;
+        let waits = !given_up && self.other_may_fill(start, target, seen);
+        if waits {
+            self.without_since = Some(since);
+            self.wait_for_a_copy(start, since);
+            let jump_to = Some(target);
+            self.waiting = Some(Waiting::Outage { since, jump_to });
+        }
+        waits
+    }
+
+    /// The leg that plays waits before a jump for a copy that may fill it: asks that again, and accepts the jump where it is known
+    /// not to be of use.
+    pub(super) fn review_jump(&mut self, since: Instant, target: i64, seen: &mut Seen<'_>) {
+        let start = self.wanted();
+        if self.other_fills(start, target, seen) {
+            return self.prepare_fill(start, seen);
+        }
+        let given_up = seen.now.saturating_duration_since(since) >= self.policy.outage_wait;
+        if given_up || !self.other_may_fill(start, target, seen) {
+            // Its next unit is asked about again: then it is a hole.
+            self.waiting = None;
+            self.wait_while_silent(seen.now);
         }
     }
 
@@ -149,6 +181,8 @@ impl Director {
                     self.close_handover();
                     let leg = self.open(copy, from, until, reason);
                     self.handover = Some(Handover::new(Goal::Forced { bound: start }, leg));
+                    // Should it be of no use, the jump is looked at anew.
+                    self.waiting = None;
                     return;
                 }
                 Step::Hole {

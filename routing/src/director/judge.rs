@@ -6,7 +6,7 @@ use smallvec::SmallVec;
 
 use super::handover::{Cut, Goal, Handover};
 use super::seen::Seen;
-use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase};
+use super::{Director, INTERVAL_RANGE_US, LegId, PREROLL_MAX_US, Phase, Waiting};
 use crate::plan::{CopyFacts, Direction, Step};
 use crate::policy::Holes;
 use crate::time::Timestamp;
@@ -141,7 +141,7 @@ impl Director {
             .is_some_and(|allowed| here <= allowed.saturating_add(self.tolerance()));
         let from = self.resume.map_or(last, |resume| resume.max(last));
         if here - from > self.jump_min() && !allowed {
-            return if self.is_being_filled() {
+            return if self.is_being_filled() || self.awaits_a_filler() {
                 Verdict::Wait
             } else {
                 Verdict::Jump
@@ -163,6 +163,13 @@ impl Director {
                 Goal::Forced { bound } => handover.cut.is_none() && bound <= wanted,
                 Goal::Better => false,
             })
+    }
+
+    /// Whether a copy that failed to answer is waited for, as it may hold what is wanted next.
+    fn awaits_a_filler(&self) -> bool {
+        let awaits =
+            |waiting| matches!(waiting, Waiting::Outage { jump_to, .. } if jump_to.is_some());
+        self.handover.is_none() && self.waiting.is_some_and(awaits)
     }
 
     /// Whether a unit lies at or behind the point where the next leg takes over.

@@ -83,6 +83,8 @@ enum Phase {
 enum Waiting {
     Outage {
         since: Instant,
+        /// Progress that the leg that plays jumps to, where a copy is waited for that may fill the jump.
+        jump_to: Option<i64>,
     },
     Hole {
         until: Instant,
@@ -210,7 +212,7 @@ impl Director {
             Event::Resume if self.phase == Phase::Paused => {
                 self.phase = Phase::Playing;
                 self.without_since = None;
-                if let Some(Waiting::Outage { since }) = &mut self.waiting {
+                if let Some(Waiting::Outage { since, .. }) = &mut self.waiting {
                     *since = now;
                     self.without_since = Some(now);
                 }
@@ -256,10 +258,11 @@ impl Director {
         match self.waiting {
             Some(Waiting::Hole { until, .. }) => Some(until),
             _ if self.handover.is_some() => None,
-            Some(Waiting::Outage { since }) => {
+            Some(Waiting::Outage { since, jump_to }) => {
                 let give_up = since + self.policy.outage_wait;
                 // Not before what a silent leg delivered is sent.
-                let give_up = Some(give_up).filter(|at| *at > now || self.is_spent());
+                let due = jump_to.is_some() || self.is_spent();
+                let give_up = Some(give_up).filter(|at| *at > now || due);
                 release.into_iter().chain(give_up).min()
             }
             None => release.filter(|_| self.hold.is_some()),

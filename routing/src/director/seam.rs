@@ -33,7 +33,7 @@ impl Director {
             if let Some(current) = self.current.filter(beyond) {
                 self.set_aside(current.copy, bound, start, seen);
             }
-            if self.other_fills(bound, start, seen) {
+            if self.other_fills(bound, start, seen) || self.other_may_fill(bound, start, seen) {
                 self.close_handover();
             }
         }
@@ -170,8 +170,11 @@ impl Director {
             Some(Waiting::Hole { until, resume_at }) => {
                 return self.review_hole(until, resume_at, seen);
             }
-            Some(Waiting::Outage { since }) if self.handover.is_none() => {
-                return self.review_outage(since, seen);
+            Some(Waiting::Outage { since, jump_to }) if self.handover.is_none() => {
+                return match jump_to.filter(|_| self.current.is_some()) {
+                    Some(target) => self.review_jump(since, target, seen),
+                    None => self.review_outage(since, seen),
+                };
             }
             _ => {}
         }

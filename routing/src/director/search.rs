@@ -168,7 +168,10 @@ impl Director {
         if !matches!(self.waiting, Some(Waiting::Outage { .. })) {
             self.actions.push_back(Action::Wait { at: self.time(at) });
         }
-        self.waiting = Some(Waiting::Outage { since });
+        self.waiting = Some(Waiting::Outage {
+            since,
+            jump_to: None,
+        });
     }
 
     pub(super) fn skip_hole(&mut self, start: i64, end: i64) {
@@ -206,6 +209,12 @@ impl Director {
     /// Whether the plan has a leg that starts before `end` in place of what proved missing from `start` on.
     pub(super) fn other_fills(&self, start: i64, end: i64, seen: &mut Seen<'_>) -> bool {
         self.other_fills_more_than(self.jump_min(), start, end, seen)
+    }
+
+    /// As [`Director::other_fills`], by a copy that failed to answer lately, or has not answered yet. It is asked again before what only
+    /// it may hold is passed over.
+    pub(super) fn other_may_fill(&self, start: i64, end: i64, seen: &Seen<'_>) -> bool {
+        self.other_fills(start, end, &mut seen.patiently())
     }
 
     /// As [`Director::other_fills`], where that fills more than `least` of it.

@@ -15,6 +15,8 @@ pub(super) struct Seen<'a> {
     pub(super) facts: &'a [CopyFacts<'a>],
     /// The moment of the decision.
     pub(super) now: Instant,
+    /// Copies that are asked again soon are not left out.
+    patient: bool,
     corrected: SmallVec<[Corrected; 4]>,
 }
 
@@ -31,21 +33,31 @@ impl<'a> Seen<'a> {
         Seen {
             facts,
             now,
+            patient: false,
             corrected: SmallVec::new(),
+        }
+    }
+
+    /// The same facts, as they are once the copies answer again that failed to lately.
+    pub(super) fn patiently(&self) -> Self {
+        Seen {
+            patient: true,
+            ..Seen::new(self.facts, self.now)
         }
     }
 
     /// What the plan is asked with.
     pub(super) fn copies(&mut self, vetoes: &Vetoes) -> SmallVec<[CopyFacts<'_>; 4]> {
         self.correct(vetoes);
-        let now = self.now;
+        let (now, patient) = (self.now, self.patient);
+        let barred = |ix| vetoes.barred(ix, now) && !(patient && vetoes.returns(ix, now));
         self.facts
             .iter()
             .zip(&self.corrected)
             .enumerate()
             .map(|(ix, (copy, corrected))| CopyFacts {
                 coverage: corrected.coverage.as_ref().unwrap_or(copy.coverage),
-                barred: copy.barred || vetoes.barred(ix, now),
+                barred: copy.barred || barred(ix),
                 ..*copy
             })
             .collect()

@@ -195,7 +195,10 @@ impl Director {
         let in_hole = matches!(self.waiting, Some(Waiting::Hole { .. }));
         if silent && self.handover.is_none() && !in_hole {
             let since = *self.without_since.get_or_insert(now);
-            self.waiting = Some(Waiting::Outage { since });
+            self.waiting = Some(Waiting::Outage {
+                since,
+                jump_to: None,
+            });
         }
     }
 

@@ -21,6 +21,8 @@ const EMPTY_MAX: usize = 64;
 #[derive(Debug)]
 struct Veto {
     barred_until: Option<Instant>,
+    /// Its latest failure says nothing of what it holds.
+    answers_later: bool,
     failures: u32,
     /// It proved to be of another format: all of it is useless.
     misfit: bool,
@@ -36,6 +38,7 @@ impl Veto {
     fn new() -> Self {
         Veto {
             barred_until: None,
+            answers_later: false,
             failures: 0,
             misfit: false,
             empty: Coverage::unknown(),
@@ -111,6 +114,13 @@ impl Vetoes {
             .is_some_and(|until| until > now)
     }
 
+    /// Whether a copy is barred that failed to answer, and is asked again soon.
+    pub(super) fn returns(&self, ix: usize, now: Instant) -> bool {
+        self.0.get(ix).is_some_and(|veto| {
+            veto.answers_later && veto.barred_until.is_some_and(|until| until > now)
+        })
+    }
+
     /// When the first of the bars ends that last beyond `after`.
     pub(super) fn next_release(&self, after: Instant) -> Option<Instant> {
         self.0
@@ -138,6 +148,7 @@ impl Vetoes {
             Failure::WrongFootage => BAR_WRONG_FOOTAGE,
             Failure::Lost | Failure::Busy | Failure::NoFootage => growing,
         };
+        veto.answers_later = matches!(failure, Failure::Lost | Failure::Busy);
         veto.barred_until = Some(now + bar);
     }
 

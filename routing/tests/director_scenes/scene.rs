@@ -101,10 +101,14 @@ impl Scene {
     }
 
     pub(crate) fn play(&mut self) {
+        self.play_from(0, Direction::Forward);
+    }
+
+    pub(crate) fn play_from(&mut self, ms: i64, direction: Direction) {
         self.tell(Event::Play(Request {
-            at: START,
+            at: at(ms),
             until: None,
-            direction: Direction::Forward,
+            direction,
         }));
     }
 
@@ -118,7 +122,16 @@ impl Scene {
     }
 
     pub(crate) fn send(&mut self, leg: LegId, from_ms: i64, to_ms: i64) {
-        for ms in (from_ms..=to_ms).step_by(STEP) {
+        self.send_each(leg, (from_ms..=to_ms).step_by(STEP));
+    }
+
+    /// As they are shown backwards.
+    pub(crate) fn send_back(&mut self, leg: LegId, from_ms: i64, to_ms: i64) {
+        self.send_each(leg, (to_ms..=from_ms).rev().step_by(STEP));
+    }
+
+    fn send_each(&mut self, leg: LegId, pictures: impl Iterator<Item = i64>) {
+        for ms in pictures {
             assert_eq!(
                 self.director.judge(leg, &picture(ms)),
                 Verdict::Send,
