@@ -294,6 +294,15 @@ impl CameraEntry {
         matches!(held, Some(Held::Recorded { until }) if until.min(wall).micros_since(at) > WRITTEN_LATE_US)
     }
 
+    /// Whether a copy lists footage that leads up to `at`.
+    pub fn holds_before(&self, copy: CopyIx, at: Timestamp) -> bool {
+        let held = self
+            .slot
+            .coverage(copy)
+            .map(|coverage| coverage.held_before(at));
+        matches!(held, Some(HeldBefore::Recorded { since }) if at.micros_since(since) > WRITTEN_LATE_US)
+    }
+
     /// Where the recording of a copy that holds `at` is listed to end; `None` when that is open, or not known.
     pub fn recorded_until(&self, copy: CopyIx, at: Timestamp) -> Option<Timestamp> {
         match self.slot.coverage(copy)?.held(at) {

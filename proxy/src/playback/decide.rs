@@ -289,8 +289,14 @@ impl Playback {
             let (copy, newest) = (leg.copy, leg.newest);
             if let Some(newest) = newest {
                 // At the end of what it recorded a recorder is silent by right.
-                let beyond = newest + leg.patience();
-                if first && self.camera.holds_after(copy, beyond, clock::wall()) {
+                let patience = leg.patience();
+                let holds = if self.reverse() {
+                    self.camera.holds_before(copy, newest - patience)
+                } else {
+                    let beyond = newest + patience;
+                    self.camera.holds_after(copy, beyond, clock::wall())
+                };
+                if first && holds {
                     self.camera.report_stalled(copy, now);
                 }
                 self.journal

@@ -211,10 +211,11 @@ impl Director {
         self.other_fills_more_than(self.jump_min(), start, end, seen)
     }
 
-    /// As [`Director::other_fills`], by a copy that failed to answer lately, or has not answered yet. It is asked again before what only
-    /// it may hold is passed over.
+    /// As [`Director::other_fills`], by a copy that failed to answer lately. It is asked again before what only it may hold is passed
+    /// over. One that has been down for longer, or was not asked, is not waited for.
     pub(super) fn other_may_fill(&self, start: i64, end: i64, seen: &Seen<'_>) -> bool {
-        self.other_fills(start, end, &mut seen.patiently())
+        let mut seen = seen.patiently(self.policy.outage_wait);
+        self.other_fills(start, end, &mut seen)
     }
 
     /// As [`Director::other_fills`], where that fills more than `least` of it.

@@ -1,11 +1,12 @@
 //! The facts as one playback sees them: what it disproved itself is laid over what the copies list.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use smallvec::SmallVec;
 
 use super::veto::Vetoes;
 use crate::coverage::Coverage;
+use crate::health::HealthState;
 use crate::plan::CopyFacts;
 
 /// The facts of one decision. Copies against which nothing is held are seen as they are; corrections are made when they
@@ -15,8 +16,8 @@ pub(super) struct Seen<'a> {
     pub(super) facts: &'a [CopyFacts<'a>],
     /// The moment of the decision.
     pub(super) now: Instant,
-    /// Copies that are asked again soon are not left out.
-    patient: bool,
+    /// Copies that failed to answer no longer ago than this are taken to answer.
+    patience: Duration,
     corrected: SmallVec<[Corrected; 4]>,
 }
 
@@ -33,15 +34,15 @@ impl<'a> Seen<'a> {
         Seen {
             facts,
             now,
-            patient: false,
+            patience: Duration::ZERO,
             corrected: SmallVec::new(),
         }
     }
 
-    /// The same facts, as they are once the copies answer again that failed to lately.
-    pub(super) fn patiently(&self) -> Self {
+    /// The same facts, as they are once the copies answer again that failed to within this time.
+    pub(super) fn patiently(&self, patience: Duration) -> Self {
         Seen {
-            patient: true,
+            patience,
             ..Seen::new(self.facts, self.now)
         }
     }
@@ -49,16 +50,22 @@ impl<'a> Seen<'a> {
     /// What the plan is asked with.
     pub(super) fn copies(&mut self, vetoes: &Vetoes) -> SmallVec<[CopyFacts<'_>; 4]> {
         self.correct(vetoes);
-        let (now, patient) = (self.now, self.patient);
-        let barred = |ix| vetoes.barred(ix, now) && !(patient && vetoes.returns(ix, now));
+        let (now, patience) = (self.now, self.patience);
         self.facts
             .iter()
             .zip(&self.corrected)
             .enumerate()
-            .map(|(ix, (copy, corrected))| CopyFacts {
-                coverage: corrected.coverage.as_ref().unwrap_or(copy.coverage),
-                barred: copy.barred || barred(ix),
-                ..*copy
+            .map(|(ix, (copy, corrected))| {
+                let returns = vetoes.lost_within(ix, patience, now);
+                CopyFacts {
+                    coverage: corrected.coverage.as_ref().unwrap_or(copy.coverage),
+                    barred: copy.barred || vetoes.barred(ix, now) && !returns,
+                    health: match copy.health {
+                        HealthState::Down if returns => HealthState::Suspect,
+                        health => health,
+                    },
+                    ..*copy
+                }
             })
             .collect()
     }

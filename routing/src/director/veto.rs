@@ -21,8 +21,8 @@ const EMPTY_MAX: usize = 64;
 #[derive(Debug)]
 struct Veto {
     barred_until: Option<Instant>,
-    /// Its latest failure says nothing of what it holds.
-    answers_later: bool,
+    /// When it failed last, in a way that says nothing of what it holds.
+    lost_at: Option<Instant>,
     failures: u32,
     /// It proved to be of another format: all of it is useless.
     misfit: bool,
@@ -38,7 +38,7 @@ impl Veto {
     fn new() -> Self {
         Veto {
             barred_until: None,
-            answers_later: false,
+            lost_at: None,
             failures: 0,
             misfit: false,
             empty: Coverage::unknown(),
@@ -114,11 +114,10 @@ impl Vetoes {
             .is_some_and(|until| until > now)
     }
 
-    /// Whether a copy is barred that failed to answer, and is asked again soon.
-    pub(super) fn returns(&self, ix: usize, now: Instant) -> bool {
-        self.0.get(ix).is_some_and(|veto| {
-            veto.answers_later && veto.barred_until.is_some_and(|until| until > now)
-        })
+    /// Whether a copy failed to answer within this time before `now`: it may be back soon, and is worth waiting for.
+    pub(super) fn lost_within(&self, ix: usize, time: Duration, now: Instant) -> bool {
+        let lost_at = self.0.get(ix).and_then(|veto| veto.lost_at);
+        lost_at.is_some_and(|at| now.saturating_duration_since(at) < time)
     }
 
     /// When the first of the bars ends that last beyond `after`.
@@ -148,7 +147,7 @@ impl Vetoes {
             Failure::WrongFootage => BAR_WRONG_FOOTAGE,
             Failure::Lost | Failure::Busy | Failure::NoFootage => growing,
         };
-        veto.answers_later = matches!(failure, Failure::Lost | Failure::Busy);
+        veto.lost_at = matches!(failure, Failure::Lost | Failure::Busy).then_some(now);
         veto.barred_until = Some(now + bar);
     }
 
@@ -156,6 +155,7 @@ impl Vetoes {
     pub(super) fn served(&mut self, copy: CopyIx) {
         if let Some(veto) = self.0.get_mut(copy.index()) {
             veto.failures = 0;
+            veto.lost_at = None;
         }
     }
 
@@ -164,6 +164,7 @@ impl Vetoes {
         if let Some(veto) = self.0.get_mut(copy.index()) {
             veto.failures = veto.failures.saturating_sub(1);
             veto.barred_until = None;
+            veto.lost_at = None;
         }
     }
 

@@ -99,6 +99,15 @@ struct Jump {
 
 impl Jump {
     fn met(direction: Direction, failure: Failure) -> Self {
+        let mut jump = Self::before(direction);
+        jump.comes_to();
+        let (filler, copy) = jump.scene.opened().expect("the other copy fills the jump");
+        assert_eq!(copy, 1);
+        jump.fail(filler, failure);
+        jump
+    }
+
+    fn before(direction: Direction) -> Self {
         let mut scene = Scene::under(
             Policy::default(),
             [recorded(0, 60_000), recorded(0, 60_000)],
@@ -117,16 +126,11 @@ impl Jump {
                 scene.send_back(playing, start - 40, last);
             }
         }
-        let mut jump = Self {
+        Self {
             scene,
             playing,
             direction,
-        };
-        jump.comes_to();
-        let (filler, copy) = jump.scene.opened().expect("the other copy fills the jump");
-        assert_eq!(copy, 1);
-        jump.fail(filler, failure);
-        jump
+        }
     }
 
     fn ends(direction: Direction) -> (i64, i64) {
@@ -235,19 +239,29 @@ fn a_jump_is_a_hole_at_once_where_nobody_is_left_to_ask() {
         jump.comes_to();
         assert!(jump.scene.actions().iter().any(is_hole));
         assert_eq!(jump.verdict(), Verdict::Send, "{direction:?}");
-        // It is known to be down.
-        let mut jump = Jump::met(direction, Failure::Lost);
+        // It was down before it could be asked.
+        let mut jump = Jump::before(direction);
         jump.scene.health[1] = HealthState::Down;
         jump.comes_to();
         assert!(jump.scene.actions().iter().any(is_hole));
         assert_eq!(jump.verdict(), Verdict::Send, "{direction:?}");
-        // It goes down while it is waited for.
+    }
+}
+
+#[test]
+fn a_copy_that_goes_down_while_it_is_waited_for_is_asked_when_it_is_up_again() {
+    for direction in WAYS {
         let mut jump = Jump::met(direction, Failure::Lost);
         jump.comes_to();
         jump.scene.health[1] = HealthState::Down;
         jump.scene.tell(Event::FactsChanged);
-        jump.comes_to();
-        assert!(jump.scene.actions().iter().any(is_hole));
-        assert_eq!(jump.verdict(), Verdict::Send, "{direction:?}");
+        jump.scene.pass(10_000);
+        let asked = |action: &Action| matches!(action, Action::Open { .. }) || is_hole(action);
+        assert!(!jump.scene.actions().iter().any(asked));
+        assert_eq!(jump.verdict(), Verdict::Wait, "{direction:?}");
+        jump.scene.health[1] = HealthState::Up;
+        jump.scene.tell(Event::FactsChanged);
+        let (_, copy) = jump.scene.opened().expect("it is asked again");
+        assert_eq!(copy, 1);
     }
 }

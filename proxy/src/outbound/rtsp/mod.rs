@@ -4,6 +4,7 @@ mod by_url;
 mod live;
 mod open;
 mod rewind;
+mod silence;
 mod strung;
 mod wire;
 

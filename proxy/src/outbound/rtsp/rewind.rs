@@ -21,6 +21,7 @@ use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
 use tokio::time::timeout;
 
+use super::silence::{Silence, Vain};
 use super::{RtspLeg, by_url, lost, open};
 use crate::outbound::{Arrival, LegFailure, Order};
 
@@ -368,7 +369,11 @@ impl Fetcher {
     async fn receive(&mut self) -> Result<Stretch, LegFailure> {
         let before = self.before.as_micros();
         let (mut units, mut bytes, mut beyond): (Vec<Unit>, usize, usize) = (Vec::new(), 0, 0);
-        let (mut reordered, mut questions, mut answered) = (false, 0, false);
+        let (mut reordered, mut goodbye) = (false, false);
+        let reaction = self.order.reaction;
+        // Until its first picture comes, it may have to seek.
+        let mut silence = Silence::new(reaction.first_unit / 3, reaction.response);
+        let quiet = QUIET.max(self.interval * 2);
         let by_url = matches!(self.source, Forward::Url(_));
         let codec = self.codec();
         // A recording that ended before does not hold it.
@@ -379,11 +384,15 @@ impl Fetcher {
             return Ok(Stretch::Nothing);
         };
         loop {
-            let patience = match (units.is_empty(), questions > 0 && !answered) {
-                (_, true) => self.order.reaction.response,
-                (true, _) => self.order.reaction.first_unit / 3,
-                (false, _) => QUIET.max(self.interval * 2),
+            let last = units.last().map(|last| last.capture_us);
+            let near = |last: i64| before - last <= self.interval.as_micros() as i64 * 3 / 2;
+            let enough = match last {
+                None => reaction.first_unit * 2 / 3,
+                Some(last) if goodbye || near(last) => quiet,
+                // More is there, or a gap: one that lives and is slow is given time.
+                Some(_) => reaction.first_unit,
             };
+            let patience = silence.patience(enough);
             match timeout(patience, poll_fn(|cx| session.poll_next(cx))).await {
                 Ok(Arrival::Unit(unit)) => {
                     bytes += unit.packets.len_bytes();
@@ -394,7 +403,8 @@ impl Fetcher {
                         continue;
                     }
                     self.heard.fetch_add(1, Ordering::Relaxed);
-                    questions = 0;
+                    silence.heard(quiet);
+                    goodbye = false;
                     if let Some(head) = head {
                         // Dates are off: the picture itself tells where it joins.
                         if unit.random_access && Identity::of(codec, &unit.packets) == Some(head) {
@@ -422,36 +432,34 @@ impl Fetcher {
                     units.push(unit);
                 }
                 Ok(Arrival::Alive) => {
-                    self.heard.fetch_add(1, Ordering::Relaxed);
-                    answered = true;
+                    if silence.answered() {
+                        self.heard.fetch_add(1, Ordering::Relaxed);
+                    }
                 }
                 Ok(Arrival::Ended) if session.closed || by_url => break,
                 // A goodbye may be that of the stretch before, on its way when this one was asked for.
-                Ok(Arrival::Ended | Arrival::Group(_)) => {}
+                Ok(Arrival::Ended) => goodbye = true,
+                Ok(Arrival::Group(_)) => {}
                 Ok(Arrival::Failed(failure)) => {
                     self.session = None;
                     return Err(failure);
                 }
-                Err(_) if questions > 0 && !answered => {
-                    self.session = None;
-                    return Err(lost("silent in the middle of a stretch"));
-                }
-                // It lives and has no more.
-                Err(_) if questions > usize::from(units.is_empty()) => {
-                    session.give_out();
-                    while let Some(unit) = session.units.pop_front() {
-                        if unit.track == self.order.master && unit.capture_us < before {
-                            units.push(unit);
-                        }
+                Err(_) => match silence.in_vain(enough) {
+                    Vain::Ask => ask(session),
+                    Vain::Lost => {
+                        self.session = None;
+                        return Err(lost("silent in the middle of a stretch"));
                     }
-                    break;
-                }
-                Err(_) => {
-                    questions += 1;
-                    answered = false;
-                    session.wire.client.keep_alive();
-                    session.wire.flush();
-                }
+                    Vain::Over => {
+                        session.give_out();
+                        while let Some(unit) = session.units.pop_front() {
+                            if unit.track == self.order.master && unit.capture_us < before {
+                                units.push(unit);
+                            }
+                        }
+                        break;
+                    }
+                },
             }
         }
         Ok(if units.is_empty() {
@@ -556,8 +564,11 @@ impl Fetcher {
         let Some(session) = &mut self.session else {
             return Ok(None);
         };
-        let mut patience = self.order.reaction.first_unit;
+        let reaction = self.order.reaction;
+        let mut silence = Silence::new(reaction.first_unit / 3, reaction.response);
+        let mut enough = reaction.first_unit * 2 / 3;
         loop {
+            let patience = silence.patience(enough);
             match timeout(patience, poll_fn(|cx| session.poll_next(cx))).await {
                 Ok(Arrival::Unit(unit)) if unit.track == self.order.master => {
                     self.heard.fetch_add(1, Ordering::Relaxed);
@@ -569,9 +580,24 @@ impl Fetcher {
                 }
                 Ok(Arrival::Ended) if session.closed => return Ok(None),
                 // A goodbye may be that of the stretch before.
-                Ok(Arrival::Ended) => patience = QUIET * 2,
+                Ok(Arrival::Ended) => {
+                    enough = reaction.stall_after;
+                    silence.heard(QUIET);
+                }
+                Ok(Arrival::Alive) => {
+                    if silence.answered() {
+                        self.heard.fetch_add(1, Ordering::Relaxed);
+                    }
+                }
                 Ok(_) => {}
-                Err(_) => return Ok(None),
+                Err(_) => match silence.in_vain(enough) {
+                    Vain::Ask => ask(session),
+                    Vain::Lost => {
+                        self.session = None;
+                        return Err(lost("silent while footage is looked for"));
+                    }
+                    Vain::Over => return Ok(None),
+                },
             }
         }
     }
@@ -626,6 +652,12 @@ impl Fetcher {
 struct Section {
     start: Timestamp,
     end: Timestamp,
+}
+
+/// Asks the recorder whether it lives.
+fn ask(session: &mut RtspLeg) {
+    session.wire.client.keep_alive();
+    session.wire.flush();
 }
 
 /// What comes before a picture, its times set right by what that picture is off.
