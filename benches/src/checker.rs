@@ -185,8 +185,10 @@ impl Checker {
 
     /// Where the pace is known each picture is one step behind the one before.
     fn capture_goes_on(&mut self, step: i64, capture_us: i64) {
-        let goes_on = match self.footage {
-            Some(_) => (step - PICTURE_US).abs() <= 2,
+        let known = self.footage.as_ref().map(|footage| footage.picture_us());
+        let picture_us = known.unwrap_or(PICTURE_US);
+        let goes_on = match known {
+            Some(picture_us) => (step - picture_us).abs() <= 2,
             None => step > 0,
         };
         if !goes_on && !self.counts_only {
@@ -194,17 +196,18 @@ impl Checker {
         }
         // What was shown again is left behind, not left out.
         let beyond = capture_us - self.furthest_us;
-        if beyond <= PICTURE_US / 2 {
+        if beyond <= picture_us / 2 {
             self.verdict.repeated += 1;
-        } else if self.footage.is_some() {
-            let left_out = (beyond - PICTURE_US / 2) / PICTURE_US;
+        } else if known.is_some() {
+            let left_out = (beyond - picture_us / 2) / picture_us;
             self.verdict.missing += left_out.unsigned_abs();
         }
     }
 
     fn is_the_one(&mut self, footage: &Footage, capture_us: i64) {
         // The fraction of an NTP time is cut off on the way: the nearest picture is meant.
-        let nearest = (capture_us + PICTURE_US / 2).div_euclid(PICTURE_US) * PICTURE_US;
+        let picture_us = footage.picture_us();
+        let nearest = (capture_us + picture_us / 2).div_euclid(picture_us) * picture_us;
         let expected = footage.payload_bytes(nearest);
         if self.payload_bytes != expected {
             let got = self.payload_bytes;

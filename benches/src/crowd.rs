@@ -1,19 +1,26 @@
 //! Players at work, of any kind.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     checker::Verdict,
+    clock::{now, sleep_until},
     footage::Footage,
     http,
     player::{Player, Via, Wish},
     referee,
 };
+
+/// How long all of them together may take to leave.
+const LEAVE_WITHIN: Duration = Duration::from_secs(30);
 
 /// Players at work.
 #[derive(Debug)]
@@ -80,12 +87,23 @@ impl Crowd {
         self.received.load(Ordering::Relaxed)
     }
 
-    /// Sends all of them away; gives back what they have seen.
+    /// Sends all of them away; gives back what they have seen. Who does not go in time is a fault.
     pub(crate) async fn leave(mut self) -> Vec<Verdict> {
         self.stop.send_replace(true);
         let mut verdicts = self.ended;
-        while let Some(verdict) = self.players.join_next().await {
+        let until = now() + LEAVE_WITHIN;
+        loop {
+            let next = tokio::select! {
+                next = self.players.join_next() => next,
+                () = sleep_until(until) => break,
+            };
+            let Some(verdict) = next else { break };
             verdicts.extend(verdict.ok());
+        }
+        for _ in 0..self.players.len() {
+            let mut verdict = Verdict::default();
+            verdict.fault("did not leave in time");
+            verdicts.push(verdict);
         }
         verdicts
     }

@@ -4,12 +4,10 @@
 
 use std::ops::Range;
 
-/// Time between two pictures, in µs: 25 a second.
+/// Time between two pictures, in µs, where nothing else is said: 25 a second.
 pub(crate) const PICTURE_US: i64 = 40_000;
-/// Pictures from one random access point to the next.
-const GROUP: usize = 50;
 /// Time between two random access points, in µs.
-pub(crate) const GROUP_US: i64 = PICTURE_US * GROUP as i64;
+pub(crate) const GROUP_US: i64 = 2_000_000;
 /// RTP clock of video, in Hz.
 const CLOCK_HZ: i64 = 90_000;
 /// Payload bytes of a packet, FU header apart: fits an Ethernet frame.
@@ -41,6 +39,8 @@ const FRAGMENT: u8 = 0x1c;
 #[derive(Debug)]
 pub(crate) struct Footage {
     group: Vec<Picture>,
+    /// Time between two pictures, in µs.
+    picture_us: i64,
 }
 
 /// The packets of one picture as `$` frames on channel 0; numbering and times are filled in when it is sent.
@@ -60,18 +60,28 @@ impl Footage {
         Self::marked(kbit_s, MARK)
     }
 
+    /// The same of so many pictures a second, which is to divide the time of a group into whole microseconds.
+    pub(crate) fn slower(kbit_s: u32, pictures_s: u32) -> Self {
+        Self::made(kbit_s, MARK, 1_000_000 / i64::from(pictures_s.max(1)))
+    }
+
     /// The same scene as another recorder encodes it: as large, not the same bytes. `mark` is the last byte of each slice's
     /// packets, and tells whose they are.
     pub(crate) fn marked(kbit_s: u32, mark: u8) -> Self {
-        let group_bytes = kbit_s as usize * 125 * GROUP / 25;
-        let unit = group_bytes / (GROUP - 1 + KEY_FACTOR);
-        let group = (0..GROUP)
+        Self::made(kbit_s, mark, PICTURE_US)
+    }
+
+    fn made(kbit_s: u32, mark: u8, picture_us: i64) -> Self {
+        let pictures = (GROUP_US / picture_us).max(1) as usize;
+        let group_bytes = kbit_s as usize * 125 * GROUP_US as usize / 1_000_000;
+        let unit = group_bytes / (pictures - 1 + KEY_FACTOR);
+        let group = (0..pictures)
             .map(|index| match index {
                 0 => Picture::key(unit * KEY_FACTOR, mark),
                 _ => Picture::other(unit, index, mark),
             })
             .collect();
-        Self { group }
+        Self { group, picture_us }
     }
 
     /// The picture where decoding can start, at or before a capture time (UTC in µs).
@@ -79,12 +89,17 @@ impl Footage {
         at_us.div_euclid(GROUP_US)
     }
 
+    /// Time between two pictures, in µs.
+    pub(crate) fn picture_us(&self) -> i64 {
+        self.picture_us
+    }
+
     /// Appends the packets of picture `index` (counted from 1970); `sequence` is that of the next packet.
     pub(crate) fn append(&self, index: i64, sequence: &mut u16, out: &mut Vec<u8>) {
         let picture = self.picture(index);
         let base = out.len();
         out.extend_from_slice(&picture.bytes);
-        let capture_us = index * PICTURE_US;
+        let capture_us = index * self.picture_us;
         let timestamp = (capture_us / 1_000 * (CLOCK_HZ / 1_000)) as u32;
         let ntp = to_ntp(capture_us);
         for frame in &picture.frames {
@@ -103,13 +118,14 @@ impl Footage {
 
     /// Payload bytes of the picture captured at `capture_us`.
     pub(crate) fn payload_bytes(&self, capture_us: i64) -> usize {
-        self.picture(capture_us.div_euclid(PICTURE_US))
+        self.picture(capture_us.div_euclid(self.picture_us))
             .payload_bytes
     }
 
     /// Bytes of the slice of the picture captured at `capture_us`, as a file has it.
     pub(crate) fn slice_bytes(&self, capture_us: i64) -> usize {
-        self.picture(capture_us.div_euclid(PICTURE_US)).slice_bytes
+        self.picture(capture_us.div_euclid(self.picture_us))
+            .slice_bytes
     }
 
     /// Bytes on the wire of a group of pictures.
@@ -128,7 +144,7 @@ impl Footage {
     }
 
     fn picture(&self, index: i64) -> &Picture {
-        &self.group[index.rem_euclid(GROUP as i64) as usize]
+        &self.group[index.rem_euclid(self.group.len() as i64) as usize]
     }
 }
 
@@ -212,8 +228,8 @@ mod tests {
 
     #[test]
     fn the_rate_is_as_asked() {
-        for kbit_s in [500, 1_500, 4_000] {
-            let footage = Footage::new(kbit_s);
+        for (kbit_s, pictures_s) in [(500, 25), (1_500, 25), (4_000, 25), (400, 5)] {
+            let footage = Footage::slower(kbit_s, pictures_s);
             let rate = footage.group_bytes() * 8 / 2 / 1000;
             assert!(
                 rate.abs_diff(kbit_s as usize) * 50 < kbit_s as usize,

@@ -17,7 +17,7 @@ use tokio::{
 
 use crate::{
     clock::{monotonic_ns, now, sleep_until},
-    footage::{Footage, GROUP_US, PICTURE_US},
+    footage::{Footage, GROUP_US},
     message::{Head, to_clock, to_iso},
     net,
     scenario::START_US,
@@ -44,13 +44,13 @@ impl Holds {
         every_us: GROUP_US,
     };
 
-    /// The first picture at or behind one that is held.
-    fn next_held(self, picture: i64) -> i64 {
-        let at_us = picture * PICTURE_US;
+    /// The first picture at or behind one that is held, `picture_us` being from one to the next.
+    fn next_held(self, picture: i64, picture_us: i64) -> i64 {
+        let at_us = picture * picture_us;
         if at_us.rem_euclid(self.every_us) < self.held_us {
             return picture;
         }
-        (at_us.div_euclid(self.every_us) + 1) * self.every_us / PICTURE_US
+        (at_us.div_euclid(self.every_us) + 1) * self.every_us / picture_us
     }
 }
 
@@ -209,17 +209,18 @@ impl Session {
             Some(_) => 1,
             None => AHEAD_BYTES,
         };
+        let picture_us = self.site.footage.picture_us();
         while self.out.len() < until {
             if let Some(due) = &mut play.due {
                 if *due > now() {
                     return;
                 }
-                *due += Duration::from_micros(PICTURE_US as u64);
+                *due += Duration::from_micros(picture_us as u64);
             }
             self.site
                 .footage
                 .append(play.next, &mut self.sequence, &mut self.out);
-            play.next = self.site.holds.next_held(play.next + 1);
+            play.next = self.site.holds.next_held(play.next + 1, picture_us);
         }
     }
 
@@ -282,10 +283,12 @@ impl Session {
             "PLAY" => {
                 let start = Footage::key_before(head.range_start().unwrap_or(0));
                 let paced = head.header("Rate-Control") != Some("no");
-                let next = self.site.holds.next_held(start * GROUP_US / PICTURE_US);
+                let picture_us = self.site.footage.picture_us();
+                let holds = self.site.holds;
+                let next = holds.next_held(start * GROUP_US / picture_us, picture_us);
                 self.site.books.plays_now(!self.counted);
                 self.counted = true;
-                headers.push(format!("Range: clock={}-", to_clock(next * PICTURE_US)));
+                headers.push(format!("Range: clock={}-", to_clock(next * picture_us)));
                 if !paced {
                     headers.push("Rate-Control: no".into());
                 }

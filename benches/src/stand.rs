@@ -91,11 +91,11 @@ struct Server {
 const CLIP_S: u64 = 10;
 
 impl Stand {
-    /// The server that is named, or a proxy of ours with one camera of `kbit_s`, for so many players.
+    /// The server that is named, or a proxy of ours with one camera of this footage, for so many players.
     pub(crate) async fn open(
         common: &Common,
         target: &TargetOptions,
-        kbit_s: u32,
+        footage: Footage,
         players: usize,
     ) -> anyhow::Result<Self> {
         if !target.target.is_empty() {
@@ -103,7 +103,7 @@ impl Stand {
         }
         let program = common.program()?;
         let core = process::part()?;
-        let footage = Arc::new(Footage::new(kbit_s));
+        let footage = Arc::new(footage);
         let recorder = recorder::start(&footage)?;
         let house = House {
             core,

@@ -10,6 +10,7 @@ use crate::{
     checker::Verdict,
     clock::{now, sleep},
     crowd::Crowd,
+    footage::Footage,
     player::{Player, Rate, Via, Wish},
     plot::{Lines, Plot},
     report::{Outcome, Spread, row},
@@ -50,7 +51,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let stand = Stand::open(
         &options.common,
         &options.target,
-        options.kbit_s,
+        Footage::new(options.kbit_s),
         options.at_once,
     )
     .await?;

@@ -10,6 +10,7 @@ use crate::{
     checker::Verdict,
     clock::{now, sleep, sleep_until},
     crowd::Crowd,
+    footage::Footage,
     player::{Rate, Via},
     plot::{Lines, Plot},
     progress::Progress,
@@ -32,6 +33,9 @@ pub(crate) struct Options {
     /// Rate of each stream.
     #[arg(long, default_value_t = 400)]
     pub(crate) kbit_s: u32,
+    /// Pictures of each a second: each wakes the proxy up, so that they, more than bytes, are what it costs.
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
+    pub(crate) pictures_s: u32,
     /// How long is looked at each step, in seconds.
     #[arg(long, default_value_t = 5)]
     pub(crate) seconds: u64,
@@ -61,7 +65,13 @@ struct Step {
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let most = options.sessions.iter().copied().max().unwrap_or(1);
     let none = TargetOptions::default();
-    let stand = Stand::open(&options.common, &none, options.kbit_s, most).await?;
+    let stand = Stand::open(
+        &options.common,
+        &none,
+        Footage::slower(options.kbit_s, options.pictures_s),
+        most,
+    )
+    .await?;
     stand.warm_up().await?;
     let idle_kib = stand.resident_kib();
     let progress = Progress::new("growth", options.sessions.len());
@@ -99,7 +109,10 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         steps,
         received: Verdict::merged(crowd.leave().await),
     };
-    let what = format!("paced sessions of {} kbit/s, more and more", options.kbit_s);
+    let what = format!(
+        "paced sessions of {} pictures a second and {} kbit/s, more and more",
+        options.pictures_s, options.kbit_s
+    );
     let mut outcome = Outcome::new("growth", what, &figures)?;
     outcome.rows = vec![row([
         "sessions",

@@ -10,6 +10,7 @@ use crate::{
     checker::Verdict,
     clock::{now, sleep, sleep_until},
     crowd::Crowd,
+    footage::Footage,
     player::{Rate, Via},
     plot::{Lines, Plot},
     progress::Progress,
@@ -59,7 +60,13 @@ struct Figures {
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let none = TargetOptions::default();
-    let stand = Stand::open(&options.common, &none, options.kbit_s, options.sessions).await?;
+    let stand = Stand::open(
+        &options.common,
+        &none,
+        Footage::new(options.kbit_s),
+        options.sessions,
+    )
+    .await?;
     stand.warm_up().await?;
     let idle_kib = stand.resident_kib();
 

@@ -10,6 +10,7 @@ use crate::{
     checker::Verdict,
     clock::{now, sleep, sleep_until},
     crowd::Crowd,
+    footage::Footage,
     player::Rate,
     plot::{Bar, Bars, Plot},
     progress::Progress,
@@ -69,7 +70,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let stand = Stand::open(
         &options.common,
         &options.target,
-        options.kbit_s,
+        Footage::new(options.kbit_s),
         options.sessions + options.referees,
     )
     .await?;

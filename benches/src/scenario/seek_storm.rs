@@ -11,6 +11,7 @@ use crate::{
     checker::Verdict,
     clock::now,
     crowd::Crowd,
+    footage::Footage,
     footage::GROUP_US,
     player::{Player, Rate, Via, Wish},
     plot::{Bar, Bars, Plot},
@@ -55,7 +56,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let stand = Stand::open(
         &options.common,
         &options.target,
-        options.kbit_s,
+        Footage::new(options.kbit_s),
         options.sessions,
     )
     .await?;

@@ -10,6 +10,7 @@ use crate::{
     checker::Verdict,
     clock::sleep,
     crowd::Crowd,
+    footage::Footage,
     player::{Player, Rate, Via},
     plot::{Lines, Plot},
     progress::Progress,
@@ -54,7 +55,13 @@ struct Figures {
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let players = options.slow + options.quick;
-    let stand = Stand::open(&options.common, &options.target, options.kbit_s, players).await?;
+    let stand = Stand::open(
+        &options.common,
+        &options.target,
+        Footage::new(options.kbit_s),
+        players,
+    )
+    .await?;
     stand.warm_up().await?;
     let mut quick = Crowd::new();
     for index in 0..options.quick {
