@@ -22,6 +22,10 @@ pub const LENGTH_MAX: Duration = Duration::from_secs(12);
 /// A leg that takes over begins less than this before its border, at a random access point, or else exactly there.
 pub const JOINT_MAX: Duration = Duration::from_secs(2);
 
+/// A leg shorter than this behind another one is listed with that one: its pictures, if there are any, play under the other's head. Copies
+/// end some milliseconds apart, and what lies between often holds no picture at all.
+pub const SLIVER_MAX: Duration = Duration::from_millis(200);
+
 /// How a segment begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Opening {
@@ -99,8 +103,7 @@ pub fn segments<'a>(
                 .filter(|_| stretch.copy.is_some() && stretch.range.duration() >= JOINT_MAX);
             handed = to.is_some();
             let closing = to.map_or(Closing::Ends, |to| Closing::Hands { to });
-            let open = growing && stretch.range.end() == window.end();
-            pieces(stretch, opening, closing, open)
+            pieces(stretch, opening, closing)
         })
 }
 
@@ -111,6 +114,14 @@ struct Stretch {
     copy: Option<CopyIx>,
     /// Whose footage follows.
     next: Option<CopyIx>,
+    /// Whether what follows is not known yet.
+    open: bool,
+}
+
+impl Stretch {
+    fn is_sliver(&self) -> bool {
+        self.copy.is_some() && self.range.duration() < SLIVER_MAX
+    }
 }
 
 /// The steps of the plan that play or leave out, each as long as it can be. A growing window is planned as if it had no end, so
@@ -127,7 +138,7 @@ fn stretches<'a>(
         direction: Direction::Forward,
     };
     let (mut at, mut current) = (window.start(), None);
-    let mut steps = std::iter::from_fn(move || {
+    let steps = std::iter::from_fn(move || {
         let (copy, until) = match next_step(at, &request, copies, current, policy) {
             Step::Leg { copy, until, .. } => (Some(copy), until),
             Step::Hole { until, .. } | Step::Outage { until, .. } => (None, until),
@@ -140,26 +151,46 @@ fn stretches<'a>(
             range,
             copy,
             next: None,
+            open: growing && end == window.end(),
         })
+    });
+    let mut same = merged(steps, |stretch, next| next.copy == stretch.copy).peekable();
+    // A leg that has only begun may become one of any length: before that is known, nobody is told how the one before it ends.
+    let begun = |stretch: &Stretch| stretch.open && stretch.is_sliver();
+    let whole = std::iter::from_fn(move || {
+        let mut stretch = same.next()?;
+        stretch.open |= stretch.copy.is_some() && same.next_if(begun).is_some();
+        Some(stretch)
+    });
+    let mut legs = merged(whole, |stretch, next| {
+        stretch.copy.is_some() && (next.copy == stretch.copy || next.is_sliver())
     })
     .peekable();
     std::iter::from_fn(move || {
-        let mut stretch = steps.next()?;
-        while let Some(more) = steps.next_if(|next| next.copy == stretch.copy) {
-            stretch.range = TimeRange::new(stretch.range.start(), more.range.end())?;
-        }
-        stretch.next = steps.peek().and_then(|next| next.copy);
+        let mut stretch = legs.next()?;
+        stretch.next = legs.peek().and_then(|next| next.copy);
         Some(stretch)
     })
 }
 
-fn pieces(
-    stretch: Stretch,
-    opening: Opening,
-    closing: Closing,
-    open: bool,
-) -> impl Iterator<Item = Segment> {
-    let end = stretch.range.end();
+/// Each stretch with those behind it that go with it.
+fn merged(
+    stretches: impl Iterator<Item = Stretch>,
+    goes_with: impl Fn(&Stretch, &Stretch) -> bool,
+) -> impl Iterator<Item = Stretch> {
+    let mut stretches = stretches.peekable();
+    std::iter::from_fn(move || {
+        let mut stretch = stretches.next()?;
+        while let Some(more) = stretches.next_if(|next| goes_with(&stretch, next)) {
+            stretch.range = TimeRange::new(stretch.range.start(), more.range.end())?;
+            stretch.open = more.open;
+        }
+        Some(stretch)
+    })
+}
+
+fn pieces(stretch: Stretch, opening: Opening, closing: Closing) -> impl Iterator<Item = Segment> {
+    let (end, open) = (stretch.range.end(), stretch.open);
     // A border of the grid, shifted as far as it may be, lies before the joint; whether there is one shows when the leg ends.
     let room = match closing {
         Closing::Continues | Closing::Ends if !open => GRID,

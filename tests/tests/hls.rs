@@ -213,7 +213,8 @@ fn a_playlist_from_coverage_plays_without_a_seam_and_is_the_same_on_every_replic
     for (file, mine) in files.iter().zip(&mine).rev() {
         let path = format!("/hls/gate/{file}");
         if file.starts_with("gap/") {
-            assert_eq!(mine.status, 404, "{file}");
+            // GStreamer asks for gaps too, and ends at a 404: it gets a segment without samples.
+            assert_eq!((mine.status, mine.body.len()), (200, 24), "{file}");
             continue;
         }
         assert_eq!(mine.status, 200, "{file}");
@@ -310,22 +311,51 @@ fn h265_and_reordered_pictures_have_no_seam_either() {
     }
 }
 
-/// A hole of ten seconds in the middle, listed as a gap: FFmpeg goes on, and shows all that is on either side of it.
+/// A hole of ten seconds in the middle, listed as a gap or left out: players go on, and show all that is on either side of it. The
+/// secondary's clock makes its copy end 20 ms behind the primary's, and there is no picture between.
 #[test]
-fn ffmpeg_gets_over_a_hole() {
+fn players_get_over_a_hole() {
     let archives = Archives::new();
-    let seamline = archives.serve();
+    let seamline = archives.config().ahead(-20).serve();
     let (from, until) = (noon(34.0), noon(56.0));
-    let mut player = Player::ffmpeg(&index_url(&seamline, from, until));
-    player.watch_to_end(SOON);
-    let clocks = player
-        .pictures
-        .iter()
-        .filter_map(|picture| picture.clock_ms);
-    let shown: Vec<i64> = clocks.collect();
+    let index = index_path(from, until);
+    let skipping = format!("{index}&holes=skip");
+    let url = |path: &str| format!("http://127.0.0.1:{}{path}", seamline.port());
     let expected = (from..noon(40.0)).chain(noon(50.0)..until);
     let expected: Vec<i64> = expected.step_by(FRAME_MS as usize).collect();
-    assert_eq!(shown, expected, "{:?}", player.errors);
+    let shown = |player: &Player| -> Vec<i64> {
+        let clocks = player.pictures.iter();
+        clocks.filter_map(|picture| picture.clock_ms).collect()
+    };
+    for mut player in [
+        Player::ffmpeg(&url(&index)),
+        Player::gstreamer_http(&url(&index)),
+        Player::ffmpeg(&url(&skipping)),
+        Player::gstreamer_http(&url(&skipping)),
+    ] {
+        player.watch_to_end(SOON);
+        assert_eq!(shown(&player), expected, "{:?}", player.errors);
+        assert_eq!(player.errors, [""; 0]);
+    }
+    // A browser may drop a picture that it is late for, and has to be led across the hole: hls.js does that.
+    let mut player = Player::chromium_hls_js(&url("/health"), &index);
+    player.watch_to_end(SOON);
+    let shown = shown(&player);
+    println!(
+        "{} of {} pictures, {:?}",
+        shown.len(),
+        expected.len(),
+        player.warnings
+    );
+    let ends = |at: i64| {
+        shown
+            .iter()
+            .any(|clock| (at - clock).abs() <= 10 * FRAME_MS)
+    };
+    for at in [from, noon(39.96), noon(50.0), until - FRAME_MS] {
+        assert!(ends(at), "{}: {shown:?}", iso(at));
+    }
+    assert_eq!(player.errors, [""; 0]);
 }
 
 #[test]
@@ -359,12 +389,21 @@ fn hostile_parameters_and_names_get_their_status() {
         "0/seg--1-5.m4s",
         "9/seg-1767268800000000-1767268804000000.m4s",
         "0/seg-253402300795000000-253402300799000000.m4s",
-        "0/seg-0-4000000.m4s",
+        "gap/seg-253402300795000000-253402300799000000.m4s",
         "0/..%2f..%2fetc%2fpasswd",
-        "gap/seg-1767268800000000-1767268804000000.m4s",
     ] {
         let answer = get(&seamline, &format!("/hls/gate/{name}"));
         assert_eq!(answer.status, 404, "{name}");
+    }
+    // What was listed may turn out to hold nothing, which players must not take for an error; names do not tell who listed them.
+    for name in [
+        "0/seg-0-4000000.m4s",
+        "gap/seg-1767268800000000-1767268804000000.m4s",
+    ] {
+        let answer = get(&seamline, &format!("/hls/gate/{name}"));
+        let styp = answer.body.get(4..8) == Some(b"styp");
+        let fresh = answer.head.contains("cache-control: no-cache");
+        assert!(answer.status == 200 && styp && fresh, "{}", answer.head);
     }
     assert_eq!(
         get(

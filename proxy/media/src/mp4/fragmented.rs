@@ -84,8 +84,10 @@ pub struct Fragmented {
     told: Option<Vec<Option<Arc<Entry>>>>,
     next: u32,
     index: Option<Index>,
-    /// Where its place is.
-    index_at: u64,
+    /// The index has its place ahead of the fragments.
+    ahead: bool,
+    /// The end of the first head.
+    head_bytes: u64,
 }
 
 impl Fragmented {
@@ -97,7 +99,8 @@ impl Fragmented {
             told: None,
             next: 1,
             index: None,
-            index_at: 0,
+            ahead: false,
+            head_bytes: 0,
         }
     }
 
@@ -108,21 +111,42 @@ impl Fragmented {
         Self {
             parts: Parts::of_groups(settings, least.as_micros() as i64),
             index: Some(Index::new(settings.master as u32 + 1, footage)),
+            ahead: true,
             ..Self::new(settings)
         }
+    }
+
+    /// A file that is written once, front to back: where decoding can begin is told at its end; see [`Self::tail`].
+    pub fn listed(settings: Settings) -> Self {
+        Self {
+            index: Some(Index::new(settings.master as u32 + 1, Duration::MAX)),
+            ..Self::new(settings)
+        }
+    }
+
+    /// What goes behind the last fragment of a file of [`Self::listed`], where there is anything to tell.
+    pub fn tail(&self) -> Option<Bytes> {
+        let entry = self.told.as_ref()?.get(self.master)?.as_ref()?;
+        let lead = self.parts.lead(entry.timescale());
+        self.index.as_ref()?.tail(self.head_bytes, lead)
     }
 
     /// The index, once all of the file is written; `None` where it has none.
     pub fn index(&self) -> Option<Indexed> {
         Some(Indexed {
-            at: self.index_at,
-            bytes: self.index.as_ref()?.bytes()?,
+            at: self.head_bytes,
+            bytes: self.index.as_ref().filter(|_| self.ahead)?.bytes()?,
         })
     }
 
     /// How the samples of a track are coded from here on: ahead of its first one, and whenever it changes.
     pub fn format(&mut self, track: usize, entry: Arc<Entry>) {
         self.parts.format(track, entry);
+    }
+
+    /// The head for what is known of the tracks now, for a file that has not begun.
+    pub fn head_alone(&self) -> Bytes {
+        self.head(&self.parts.entries()).into()
     }
 
     /// The next picture begins a fragment, whatever it is: for those who count bytes by where they came from.
@@ -165,9 +189,11 @@ impl Fragmented {
         }
         if self.told.as_ref() != Some(&part.entries) {
             let mut head = self.head(&part.entries);
-            if let Some(index) = self.index.as_ref().filter(|_| self.told.is_none()) {
-                self.index_at = head.len() as u64;
-                head.extend_from_slice(&index.blank());
+            if self.told.is_none() {
+                self.head_bytes = head.len() as u64;
+                if let Some(index) = self.index.as_ref().filter(|_| self.ahead) {
+                    head.extend_from_slice(&index.blank());
+                }
             }
             pieces.push(Piece::Head(head.into()));
             self.told = Some(part.entries.clone());

@@ -3,11 +3,14 @@
 //! Its place is kept before it is known what it will say, so that no byte behind it moves: there is a `free` box in the file without
 //! it, and with it, the index behind what is left of the place. It covers the file to its last byte: FFmpeg, which otherwise looks
 //! for every `moof` of a file that can be seeked in, then reads none but those that it plays, as each reference is one fragment.
+//!
+//! Where nothing can be put in behind, the same is told at the end of the file (`mfra`, §8.8.9). GStreamer takes both, FFmpeg no more
+//! than the first.
 
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use mp4_atom::{Encode, SegmentReference, Sidx};
+use mp4_atom::{Encode, FragmentInfo, Mfra, Mfro, SegmentReference, Sidx, Tfra};
 
 use super::fragmented::Fragment;
 
@@ -155,6 +158,36 @@ impl Index {
     }
 }
 
+impl Index {
+    /// What goes behind the last fragment of a file whose first one is at `begins` and whose media time is zero at `lead` ticks; `None`
+    /// where there is nothing to tell.
+    pub(super) fn tail(&self, begins: u64, lead: i64) -> Option<Bytes> {
+        let entry = |point: &Point| FragmentInfo {
+            time: (point.from + lead).max(0) as u64,
+            moof_offset: begins + point.at,
+            // The first picture of the first run of the first track.
+            traf_number: 1,
+            trun_number: 1,
+            sample_delta: 1,
+        };
+        self.points.first()?;
+        let mut told = Mfra {
+            tfra: vec![Tfra {
+                track_id: self.track,
+                entries: self.points.iter().map(entry).collect(),
+            }],
+            mfro: Mfro::default(),
+        };
+        // The box at its end says how long all of it is, in as many bytes whatever it says.
+        let mut bytes = Vec::new();
+        told.encode(&mut bytes).ok()?;
+        told.mfro.parent_size = u32::try_from(bytes.len()).ok()?;
+        bytes.clear();
+        told.encode(&mut bytes).ok()?;
+        Some(bytes.into())
+    }
+}
+
 /// A box of so many bytes, of which none means anything.
 fn blank(len: usize) -> BytesMut {
     let mut bytes = BytesMut::with_capacity(len);
@@ -228,6 +261,27 @@ mod tests {
             (blank.len(), &blank[4..8]),
             (index.len_bytes(), &b"free"[..])
         );
+    }
+
+    #[test]
+    fn at_the_end_the_same_is_told_by_where_it_is_in_the_file() {
+        let mut index = Index::new(1, Duration::from_secs(4));
+        assert_eq!(index.tail(0, 0), None);
+        for (second, sync) in [(0, true), (1, false), (2, true)] {
+            index.note(&fragment(second, 1000, sync));
+        }
+        let bytes = index.tail(700, 45_000).expect("there is something to tell");
+        let Ok(Some(Any::Mfra(told))) = Any::decode_maybe(&mut &bytes[..]) else {
+            panic!("no list");
+        };
+        assert_eq!(told.mfro.parent_size as usize, bytes.len());
+        let [list] = &told.tfra[..] else {
+            panic!("one track is told of");
+        };
+        let places = list.entries.iter();
+        let places: Vec<_> = places.map(|told| (told.time, told.moof_offset)).collect();
+        let moof = |nth: u64| 700 + nth * (1000 + PRFT as u64) + PRFT as u64;
+        assert_eq!(places, [(45_000, moof(0)), (225_000, moof(2))]);
     }
 
     #[test]

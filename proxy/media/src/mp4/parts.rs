@@ -174,6 +174,11 @@ impl Parts {
         self.lane(track).entry = Some(entry);
     }
 
+    /// How the tracks are coded from here on.
+    pub(crate) fn entries(&self) -> Vec<Option<Arc<Entry>>> {
+        self.lanes.iter().map(|lane| lane.entry.clone()).collect()
+    }
+
     /// The next picture begins a part.
     pub(crate) fn cut(&mut self) {
         self.cut = true;
@@ -324,8 +329,7 @@ impl Parts {
             .or(self.open.first())
             .cloned();
         self.begin(&samples);
-        let mut entries: Vec<Option<Arc<Entry>>> =
-            self.lanes.iter().map(|lane| lane.entry.clone()).collect();
+        let mut entries = self.entries();
         if let Some(place) = entries.get_mut(self.settings.master)
             && entry.is_some()
         {

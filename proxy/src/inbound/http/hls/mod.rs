@@ -224,8 +224,8 @@ async fn media(
         ("file" = String, Path, description = "as the playlist says")
     ),
     responses(
-        (status = 200, description = "fragmented MP4, the same bytes for ever", body = Vec<u8>, content_type = "video/mp4"),
-        (status = 404, description = "no such camera, a gap, or no footage there"),
+        (status = 200, description = "fragmented MP4, the same bytes for ever; without samples where there is no footage", body = Vec<u8>, content_type = "video/mp4"),
+        (status = 404, description = "no such camera, no such name, or a time to come"),
         (status = 502, description = "a segment that is larger than any"),
         (status = 503, description = "the sites that hold it cannot be reached"),
         (status = 504, description = "the sites that hold it do not deliver it in time")
@@ -241,12 +241,17 @@ async fn segment(
     let named = Name::parse(&folder, &file);
     let named = named.ok_or_else(|| Problem::not_found("no name of a segment"))?;
     let has = |copy: CopyIx| copy.index() < camera.slot.camera().copies.len();
+    let wall = clock::wall();
     let journal = &admitted.visitor.journal(&face, "http/hls");
     let bytes = match named {
-        Name::Footage(piece) if has(piece.copy) && piece.range.end() <= clock::wall() => {
-            Box::pin(face.hls.segment(camera, journal, piece)).await
+        Name::Footage(piece) if has(piece.copy) && piece.range.end() <= wall => {
+            match Box::pin(face.hls.segment(camera, journal, piece)).await {
+                Err(NoSegment::Nothing) => return Ok(empty()),
+                told => told,
+            }
         }
-        Name::Init { copy, at, sound } if has(copy) && at <= clock::wall() => {
+        Name::Gap(range) if range.end() <= wall => return Ok(empty()),
+        Name::Init { copy, at, sound } if has(copy) && at <= wall => {
             Box::pin(face.hls.init(camera, journal, (copy, sound), at)).await
         }
         Name::Gap(_) | Name::Footage(_) | Name::Init { .. } => Err(NoSegment::Nothing),
@@ -299,6 +304,13 @@ struct Nothing {}
 
 fn playlist(text: String) -> Response {
     answer(PLAYLIST, "no-cache", text.into())
+}
+
+/// A segment in which nothing was recorded. Players end at a 404, and GStreamer asks for gaps too, which clients must not (RFC 8216bis
+/// §4.4.4.7); at an empty `moof` or `mdat` it aborts. To be asked for again, as there may be footage that is not known yet.
+fn empty() -> Response {
+    const STYP: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
+    answer("video/mp4", "no-cache", Bytes::from_static(STYP))
 }
 
 fn answer(kind: &'static str, cached: &'static str, body: Bytes) -> Response {

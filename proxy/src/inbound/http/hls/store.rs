@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::cutter::{Border, Cutter, Footage, Outcome, joint};
+use super::entry_of;
 use super::feed::{Feed, NoFeed, Shot};
 use super::growth::Growth;
 use super::name::{Name, Piece};
@@ -297,7 +298,13 @@ impl Store {
             let known = self.borders.get(&(place.0.clone(), at)).await;
             let joint = known.filter(|border| border.copy.is_none());
             let from = joint.map_or(at, |joint| joint.at);
-            Feed::open(camera, journal.clone(), (from, None), Some(copy), sound).await?
+            let opened = Feed::open(camera, journal.clone(), (from, None), Some(copy), sound);
+            match opened.await {
+                Ok(feed) => feed,
+                // Listed, and not there: players want a head even for a segment that will be empty.
+                Err(NoFeed::Nothing) => return described(camera, copy).ok_or(NoSegment::Nothing),
+                Err(NoFeed::Outage) => return Err(NoSegment::Outage),
+            }
         };
         let mut seen: Vec<Shot> = Vec::new();
         let mut bytes = None;
@@ -425,10 +432,16 @@ fn head_of(master: usize, entries: &[Option<Arc<Entry>>], seen: &[Shot]) -> Opti
             writer.format(track, Arc::clone(entry));
         }
     }
-    let first = seen.iter().find(|shot| shot.leads() && fits(&shot.entry))?;
-    writer.push(first.sample.clone());
-    writer.finish().into_iter().find_map(|part| match part {
-        Part::Head(bytes) => Some(bytes),
-        Part::Fragment(_) => None,
-    })
+    let pictures = seen.iter().any(|shot| shot.leads() && fits(&shot.entry));
+    pictures.then(|| writer.head_alone())
+}
+
+/// The head of pictures as a copy announces them.
+fn described(camera: &CameraEntry, copy: CopyIx) -> Option<Bytes> {
+    let description = camera.slot.description(copy)?;
+    let mut tracks = description.tracks.iter().enumerate();
+    let (track, entry) = tracks.find_map(|(track, told)| Some((track, entry_of(told)?)))?;
+    let mut writer = writer(track);
+    writer.format(track, Arc::new(entry));
+    Some(writer.head_alone())
 }
