@@ -263,6 +263,21 @@ fn an_export_over_seams_and_a_hole_is_accounted_for() {
     assert_eq!(report.skips.len(), 1, "{report}");
     assert_eq!(text(&holes[0]["to"]), micros(report.skips[0].1));
 
+    // It ends with a list of where decoding can begin, which tells its own length last, and by which GStreamer seeks.
+    let bytes = fs::read(&clip).expect("the clip is there");
+    let last = bytes[bytes.len() - 4..].try_into().expect("four bytes");
+    let tail = u32::from_be_bytes(last);
+    assert_eq!(manifest["tail"]["length"], json!(tail));
+    assert_eq!(&bytes[bytes.len() - tail as usize..][4..8], b"mfra");
+    let seek = "import gi; gi.require_version('Gst', '1.0'); from gi.repository import Gst; Gst.init(None)\n\
+        line = Gst.parse_launch('filesrc location=clip.mp4 ! qtdemux ! h264parse ! fakesink name=sink enable-last-sample=true')\n\
+        line.set_state(Gst.State.PAUSED); line.get_state(20 * Gst.SECOND)\n\
+        assert line.seek_simple(Gst.Format.TIME, Gst.SeekFlags.FLUSH | Gst.SeekFlags.KEY_UNIT, 15 * Gst.SECOND)\n\
+        line.get_state(20 * Gst.SECOND)\n\
+        at = line.get_by_name('sink').get_property('last-sample').get_buffer().pts / Gst.SECOND\n\
+        assert 12.9 <= at <= 15.1, at";
+    run(here, "/usr/bin/python3", &["-c", seek]);
+
     // Nobody touched it, by our word and by that of sha256sum, jq and openssl.
     let (code, said) = verify(here, &["--key", &scenario.key()]);
     assert_eq!(code, Some(0), "{said}");

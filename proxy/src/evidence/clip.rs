@@ -126,7 +126,7 @@ impl Clip {
             camera,
             begin,
             master,
-            mux: Fragmented::new(Settings {
+            mux: Fragmented::listed(Settings {
                 origin: mp4::Origin::First,
                 holes: mp4::Holes::Close,
                 master,
@@ -292,6 +292,9 @@ impl Clip {
         let pieces = self.mux.finish();
         self.write(pieces);
         self.ledger.tail();
+        if let Some(list) = self.mux.tail() {
+            self.put(list);
+        }
         self.end = Some(end);
     }
 
