@@ -15,6 +15,7 @@ use seamline_rtsp::{Request, Response};
 
 use super::carrier::Carrier;
 use super::play::{Play, Window};
+use super::players;
 use super::sessions::{Claim, Listed};
 use super::target::Target;
 use super::udp::{Datagrams, FAREWELL_AFTER, PACKET_BYTES_MAX};
@@ -360,13 +361,14 @@ impl Live {
         let window = self.presentation.window;
         let playback = self.playback.as_mut()?;
         if playback.active() {
-            let range = last.answer(playback.position(), window);
+            let range = players::range_told(request, last.answer(playback.position(), window));
             let answer = self.with_modes(self.answer(request, 200), request);
             return Some(answer.with("Range", range));
         }
         let at = playback.resume(play.delivery.cseq);
         let answer = self.with_play_headers(self.answer(request, 200), request);
-        Some(answer.with("Range", last.answer(at, window)))
+        let range = players::range_told(request, last.answer(at, window));
+        Some(answer.with("Range", range))
     }
 
     /// Starts a play; its answer follows with the first unit.
@@ -386,6 +388,7 @@ impl Live {
 
     pub(super) fn play_answer(&self, pending: &Pending, first: Timestamp) -> Response {
         let range = pending.play.answer(first, self.presentation.window);
+        let range = players::range_told(&pending.request, range);
         self.with_play_headers(self.answer(&pending.request, 200), &pending.request)
             .with("Range", range)
     }

@@ -1,6 +1,7 @@
-//! What players are known to do with a description, and what is therefore not told to them.
+//! What players are known to do with a description or an answer, and what is therefore not told to them.
 
 use seamline_rtsp::Request;
+use seamline_rtsp::headers::Range;
 use seamline_rtsp::sdp::Track;
 
 /// Parameter sets in a description (RFC 6184 §8.1, RFC 7798 §7.1).
@@ -17,8 +18,7 @@ const PARAMETER_SETS: [&str; 4] = [
 /// the one that was described, those are another encoder's: the picture is damaged until the next key frame. Each of our plays
 /// begins with the sets of what plays, so that it needs none here. Others are told: `retina` and muxers start sooner with them.
 pub(super) fn spare(request: &Request, copies: usize, tracks: &mut [Track]) {
-    let agent = request.headers.get("User-Agent").unwrap_or_default();
-    if copies < 2 || !agent.starts_with("GStreamer") {
+    if copies < 2 || !is_gstreamer(request) {
         return;
     }
     for track in tracks {
@@ -28,6 +28,27 @@ pub(super) fn spare(request: &Request, copies: usize, tracks: &mut [Track]) {
         };
         track.fmtp.retain(told);
     }
+}
+
+/// The range that a player is told in the answer to its PLAY.
+///
+/// Where that has an end, GStreamer's jitter buffer estimates from each packet when the end is due: the time that passed here, times
+/// the range, by the footage that came in it. Whatever arrives sooner than it was filmed (a first picture that was late, sound that
+/// is stored ahead) ends the play early, by up to all of it. Our goodbye ends it where it ends. Backwards it needs the end.
+pub(super) fn range_told(request: &Request, range: Range) -> Range {
+    if !is_gstreamer(request) {
+        return range;
+    }
+    match range {
+        Range::Clock { start, end } if end > start => Range::Clock { start, end: None },
+        Range::Npt { start, end } if end > start => Range::Npt { start, end: None },
+        range => range,
+    }
+}
+
+fn is_gstreamer(request: &Request) -> bool {
+    let agent = request.headers.get("User-Agent").unwrap_or_default();
+    agent.starts_with("GStreamer")
 }
 
 #[cfg(test)]
@@ -73,6 +94,26 @@ mod tests {
         for (agent, copies) in [("GStreamer/1.22.0", 1), ("Lavf59.27.100", 2), ("", 2)] {
             let told: usize = told(agent, copies).iter().map(Vec::len).sum();
             assert_eq!(told, 7, "{agent} {copies}");
+        }
+    }
+
+    #[test]
+    fn gstreamer_is_not_told_where_a_range_ends_but_backwards() {
+        let open = "clock=20260101T120000Z-";
+        let closed = "clock=20260101T120000Z-20260101T120010Z";
+        let back = "clock=20260101T120010Z-20260101T120000Z";
+        for (agent, range, expected) in [
+            ("GStreamer/1.22.0", closed, open),
+            ("GStreamer/1.22.0", open, open),
+            ("GStreamer/1.22.0", back, back),
+            ("GStreamer/1.22.0", "npt=0.000-10.000", "npt=0.000-"),
+            ("Lavf59.27.100", closed, closed),
+            ("", "npt=0.000-10.000", "npt=0.000-10.000"),
+        ] {
+            let request = Request::new(Method::Play, "rtsp://h/gate").with("User-Agent", agent);
+            let range = Range::parse(range).expect("a range");
+            let expected = Range::parse(expected).expect("a range");
+            assert_eq!(range_told(&request, range), expected, "{agent} {range}");
         }
     }
 }
