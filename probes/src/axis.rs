@@ -245,6 +245,8 @@ mod tests {
             "<root/>",
             "<root><recordings><recording recordingid='a' starttime='noon' stoptime=''/></recordings></root>",
             "<root><recordings><recording recordingid='a&amp;b=c' starttime='2026-01-01T12:00:00Z' stoptime=''/></recordings></root>",
+            "<root><recordings><recording recordingid='' starttime='2026-01-01T12:00:00Z' stoptime=''/></recordings></root>",
+            "<root><recordings><recording starttime='2026-01-01T12:00:00Z' stoptime=''/></recordings></root>",
             "",
         ] {
             assert!(
@@ -252,6 +254,14 @@ mod tests {
                 "{body}"
             );
         }
+        let named = |length: usize| {
+            let name = "a".repeat(length);
+            let body = format!(
+                "<root><recordings><recording recordingid='{name}' starttime='2026-01-01T12:00:00Z' stoptime=''/></recordings></root>"
+            );
+            parse(body.as_bytes(), "1").is_ok()
+        };
+        assert!(named(ID_BYTES_MAX) && !named(ID_BYTES_MAX + 1));
         let some = "<root><recordings totalnumberofrecordings='9' numberofrecordings='1'><recording recordingid='a' starttime='2026-01-01T12:00:00Z' stoptime=''/></recordings></root>";
         assert!(!parse(some.as_bytes(), "1").unwrap().whole);
     }

@@ -112,7 +112,7 @@ impl HikvisionRecorder {
             periods.extend(items.into_iter().filter_map(|item| item.period(zone)));
             let out_of_time = monotonic() >= until || position >= ITEMS_MAX;
             match page {
-                Page::More if position > 0 && !out_of_time => {}
+                Page::More if !out_of_time => {}
                 Page::More => {
                     whole_to = periods
                         .iter()

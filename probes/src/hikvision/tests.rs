@@ -232,4 +232,23 @@ async fn answers_that_make_no_sense_are_no_gaps() {
         .await;
     assert!(listed.is_ok());
     assert_eq!(server.received_requests().await.unwrap().len(), 2);
+    // And behind a page that holds something.
+    let some = "<matchList><searchMatchItem><timeSpan><startTime>2026-01-01T12:00:00Z</startTime><endTime>2026-01-01T12:10:00Z</endTime></timeSpan></searchMatchItem></matchList>";
+    let server = MockServer::start().await;
+    for (priority, times, items) in [(1, Some(1), some), (2, None, "")] {
+        let answer = ResponseTemplate::new(200).set_body_string(page("MORE", items));
+        let mock = Mock::given(method("POST"))
+            .respond_with(answer)
+            .with_priority(priority);
+        match times {
+            Some(times) => mock.up_to_n_times(times).mount(&server).await,
+            None => mock.mount(&server).await,
+        }
+    }
+    let listed = recorder(&server, "zone = 'UTC'", "2026-01-05T00:00:00Z")
+        .coverage(query(TimeRange::ALL))
+        .await;
+    assert_eq!(listed.unwrap().periods().len(), 1);
+    let asked = server.received_requests().await.unwrap().len();
+    assert!(asked <= 4, "asked {asked} times");
 }

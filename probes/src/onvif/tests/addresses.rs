@@ -139,3 +139,18 @@ async fn one_redirection_on_the_same_host_is_followed() {
         .await;
     url_of(&recorder(&device), "REC7").await;
 }
+
+#[tokio::test]
+async fn a_redirection_to_another_host_is_not_followed() {
+    let (device, other) = (device().await, device().await);
+    // By its name it is another than by its address.
+    let elsewhere = format!("http://localhost:{}/onvif/replay", other.address().port());
+    let moved = ResponseTemplate::new(307).insert_header("location", elsewhere);
+    answers_now(&device, "GetReplayUri", moved).await;
+    let refused = recorder(&device).0.source(&"REC7".into(), false).await;
+    let Err(ProbeError::Protocol(why)) = refused else {
+        panic!("{refused:?}");
+    };
+    assert!(why.contains("not followed"), "{why}");
+    assert_eq!(bodies(&other, "GetReplayUri").await, [""; 0]);
+}
