@@ -118,7 +118,11 @@ impl Link {
     /// One write; `WouldBlock` when nothing was taken.
     pub(super) fn try_write(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
         match &mut self.io {
-            Io::Plain(stream) => stream.try_write_vectored(slices),
+            Io::Plain(stream) => match slices {
+                // Linux takes one buffer in fewer steps than a list of one.
+                [one] => stream.try_write(one),
+                _ => stream.try_write_vectored(slices),
+            },
             Io::Sealed(sealed) => sealed.try_write(slices),
         }
     }

@@ -282,7 +282,8 @@ impl Ahead {
         let waits = Duration::from_millis((bytes as u64).saturating_mul(1_000) / rate);
         let quiet = self.supply.is_quiet(bytes, rate * FRESH_MS / 1_000, now);
         self.wanted = if quiet || waits < SUPPLY_MIN.min(safe / 2) {
-            full
+            // Where nobody could take over, no seam is looked for in it.
+            self.depths.take_over.map_or(safe, |_| full)
         } else {
             safe.saturating_sub(waits).max(near)
         };
@@ -358,6 +359,17 @@ mod tests {
         ] {
             assert_eq!(depth(&calm(backlog)), MS * expected, "{backlog} bytes");
         }
+    }
+
+    #[test]
+    fn where_nobody_could_take_over_what_is_safe_is_all_that_is_here_of_a_recorder_that_gives_nothing_ahead()
+     {
+        let mut ahead = calm(0);
+        ahead.depths.take_over = None;
+        ahead.note_backlog(0, clock::now());
+        assert_eq!(depth(&ahead), DEPTHS.safe);
+        ahead.calm = false;
+        assert_eq!(depth(&ahead), DEPTHS.full);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::future::poll_fn;
 use std::io::{ErrorKind, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use seamline_media::OutQueue;
@@ -12,6 +13,7 @@ use seamline_rtsp::{Method, Request, Response};
 use tokio::sync::watch;
 use tokio::task::coop::has_budget_remaining;
 use tokio::task::yield_now;
+use tokio::time::Sleep;
 
 use super::pipeline::Pipeline;
 use super::session::Session;
@@ -102,8 +104,7 @@ impl Connection {
     }
 
     async fn run(&mut self, shutdown: &mut watch::Receiver<bool>) -> Ending {
-        let mut tick = tokio::time::interval(TICK);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut tick = Tick::new();
         // Whether the playback was driven in this turn of the task, before anything was awaited.
         let mut driven = false;
         loop {
@@ -123,6 +124,11 @@ impl Connection {
             if self.closing && !blocked {
                 return Ending::Ours;
             }
+            if driven && !self.closing && self.session.rests() {
+                // All that the first look left a waker with would be looked at once more, for nothing.
+                driven = false;
+                until_woken().await;
+            }
             let listening = !self.closing && self.requests.has_room();
             let idle = !self.session.playing();
             let Self {
@@ -141,7 +147,7 @@ impl Connection {
                     let _ = down;
                     return Ending::Ours;
                 }
-                _ = tick.tick() => {
+                () = poll_fn(|cx| tick.poll(cx)), if tick.is_due() => {
                     self.session.keep_alive();
                     if !blocked {
                         self.flowed = clock::now();
@@ -153,7 +159,7 @@ impl Connection {
                 }
                 claim = session.progress(out, &mut driven), if !blocked => {
                     // A leg that found the turn's budget used up waits for the next turn, not for its recorder.
-                    driven = has_budget_remaining();
+                    driven = claim.is_none() && has_budget_remaining();
                     // Somebody else's, unless this connection is gone and nobody had noticed.
                     if let Some(claim) = claim && self.read().is_err() {
                         self.session.yield_to(claim);
@@ -287,6 +293,50 @@ impl Connection {
     }
 }
 
+/// Comes every [`TICK`], and need not be polled in between.
+struct Tick {
+    timer: Pin<Box<Sleep>>,
+    /// The timer wakes the task.
+    armed: bool,
+}
+
+impl Tick {
+    fn new() -> Self {
+        Tick {
+            timer: Box::pin(tokio::time::sleep(TICK)),
+            armed: false,
+        }
+    }
+
+    /// Whether polling it is of use.
+    fn is_due(&self) -> bool {
+        !self.armed || tokio::time::Instant::now() >= self.timer.deadline()
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        // Without budget a timer is not looked at.
+        self.armed = has_budget_remaining();
+        ready!(self.timer.as_mut().poll(cx));
+        self.armed = false;
+        self.timer
+            .as_mut()
+            .reset(tokio::time::Instant::now() + TICK);
+        Poll::Ready(())
+    }
+}
+
+/// Gives the turn up; goes on when any of the wakers that were left before wakes the task.
+fn until_woken() -> impl Future<Output = ()> {
+    let mut woken = false;
+    poll_fn(move |_| {
+        if std::mem::replace(&mut woken, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
+    })
+}
+
 fn poll_ready(
     wire: &mut Wire,
     cx: &mut Context<'_>,
@@ -300,4 +350,53 @@ fn poll_ready(
         return wire.poll_write_ready(cx).map_ok(|()| Ready::Write);
     }
     Poll::Pending
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::task::Waker;
+
+    use tokio::task::coop::poll_proceed;
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_comes_every_second_and_is_not_looked_at_in_between() {
+        let mut tick = Tick::new();
+        let noop = &mut Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(tick.is_due(), "nothing wakes the task yet");
+            assert!(tick.poll(noop).is_pending());
+            advance(TICK * 9 / 10).await;
+            assert!(!tick.is_due());
+            advance(TICK / 10).await;
+            assert!(tick.is_due() && tick.poll(noop).is_ready());
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_tick_that_was_looked_at_without_budget_is_looked_at_again() {
+        let mut tick = Tick::new();
+        poll_fn(|cx| {
+            while let Poll::Ready(turn) = poll_proceed(cx) {
+                turn.made_progress();
+            }
+            assert!(tick.poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        assert!(tick.is_due());
+        let ticks = timeout(TICK * 2, poll_fn(|cx| tick.poll(cx))).await;
+        ticks.expect("it wakes the task");
+    }
+
+    #[test]
+    fn a_turn_that_is_given_up_goes_on_when_it_is_polled_again() {
+        let mut rest = std::pin::pin!(until_woken());
+        let noop = &mut Context::from_waker(Waker::noop());
+        assert!(rest.as_mut().poll(noop).is_pending());
+        assert!(rest.as_mut().poll(noop).is_ready());
+    }
 }

@@ -100,6 +100,11 @@ impl Session {
             .is_some_and(|live| live.pending.is_some())
     }
 
+    /// Whether driving it again at once, in the same turn of its task, would come to nothing.
+    pub(super) fn rests(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.rests())
+    }
+
     fn playback(&self) -> Option<&Playback> {
         self.live.as_ref()?.playback.as_ref()
     }

@@ -38,6 +38,9 @@ use wire::Wire;
 /// One read takes this much, where nobody wishes for less: large reads make few system calls.
 const READ_BYTES: usize = 64 * 1024;
 
+/// Buffers differ by so much at the least.
+const BUFFER_STEP_BYTES: usize = 4 * 1024;
+
 /// Packets that may overtake the answer to PLAY.
 const EARLY_FRAMES_MAX: usize = 16 * 1024;
 /// What is still on its way of the play before is waited out so many times as long as an answer.
@@ -84,6 +87,12 @@ struct Channel {
 enum Over {
     Ended,
     Failed(LegFailure),
+}
+
+/// How buffers of about so many bytes differ. There are few sizes, so that where one leg's buffer was another's fits in: of many that are
+/// nearly the same the allocator's heap grows by half.
+fn buffer_step(bytes: usize) -> usize {
+    (bytes.next_power_of_two() / 4).max(BUFFER_STEP_BYTES)
 }
 
 fn lost(detail: impl Into<String>) -> LegFailure {
@@ -188,7 +197,8 @@ impl RtspLeg {
 
     /// See [`super::Leg::read_in`].
     pub fn read_in(&mut self, bytes: usize) {
-        self.read_bytes = bytes;
+        let step = buffer_step(bytes);
+        self.read_bytes = (bytes / step).max(1) * step;
     }
 
     /// Asks to play another stretch in the same session. What still comes of the one before is dropped.
@@ -297,9 +307,7 @@ impl RtspLeg {
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.buf.capacity() - self.buf.len() < self.read_bytes / 4 {
-            // What is left of a packet fits in, so that a buffer that nobody else uses any more can be used again.
-            let room = self.read_bytes.saturating_sub(self.buf.len());
-            self.buf.reserve(room.max(self.read_bytes / 2));
+            self.make_room();
         }
         match std::task::ready!(self.wire.stream().poll_read_buf(cx, &mut self.buf)) {
             Ok(0) => self.fail(lost("connection closed by the recorder")),
@@ -307,6 +315,22 @@ impl RtspLeg {
             Err(error) => self.fail(lost(format!("connection lost: {error}"))),
         }
         Poll::Ready(())
+    }
+
+    /// Room for the next read. What is left of a packet fits in, so that a buffer that nobody else uses any more can be used again.
+    fn make_room(&mut self) {
+        let left = self.buf.len();
+        let room = self
+            .read_bytes
+            .saturating_sub(left)
+            .max(self.read_bytes / 2);
+        if self.buf.try_reclaim(room) {
+            return;
+        }
+        let bytes = left + room;
+        let mut buf = BytesMut::with_capacity(bytes.next_multiple_of(buffer_step(bytes)));
+        buf.extend_from_slice(&self.buf);
+        self.buf = buf;
     }
 
     /// Ends the leg; units that are whole go out first.
@@ -441,5 +465,21 @@ impl RtspLeg {
             self.wire.client.keep_alive();
             self.wire.flush();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn buffers_have_few_sizes_and_hold_what_they_are_for() {
+        let sizes: BTreeSet<usize> = (8 * 1024..=READ_BYTES)
+            .map(|bytes| bytes.next_multiple_of(buffer_step(bytes)))
+            .collect();
+        let kib: Vec<usize> = sizes.into_iter().map(|bytes| bytes / 1024).collect();
+        assert_eq!(kib, [8, 12, 16, 24, 32, 48, 64]);
     }
 }
