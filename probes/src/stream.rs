@@ -213,7 +213,11 @@ mod tests {
     };
 
     use super::*;
-    use crate::clock::monotonic;
+    use crate::{
+        clock::monotonic,
+        http::{Trust, trusting},
+        testing::acceptor,
+    };
 
     #[tokio::test]
     async fn a_turn_whose_budget_is_used_up_sends_all_the_same() {
@@ -234,6 +238,55 @@ mod tests {
         let mut heard = [0; 4];
         recorder.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"PLAY");
+    }
+
+    /// The end below TLS is seen while what was said before it waits to be read: none of that is lost, whether the recorder takes its
+    /// leave or not.
+    #[tokio::test]
+    async fn inside_tls_what_was_sent_before_the_end_is_read() {
+        // As much as the kernel holds for who does not read.
+        const SENT: usize = 48 * 1024;
+        let own = rcgen::generate_simple_self_signed(vec!["localhost".to_owned()]).unwrap();
+        let anybody = Trust {
+            url: "",
+            ca_file: None,
+            pin_sha256: None,
+            insecure: true,
+        };
+        let anybody = Arc::new(trusting(anybody).unwrap());
+        for takes_leave in [true, false] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let acceptor = acceptor(&own);
+            let recorder = tokio::spawn(async move {
+                let (stream, _) = listener.accept().await.unwrap();
+                let mut stream = acceptor.accept(stream).await.unwrap();
+                stream.write_all(&[7; SENT]).await.unwrap();
+                stream.flush().await.unwrap();
+                if takes_leave {
+                    stream.shutdown().await.unwrap();
+                }
+            });
+            let stream = Stream::connect("127.0.0.1", port, None).await.unwrap();
+            let mut stream = stream.seal("localhost", Some(&anybody)).await.unwrap();
+            recorder.await.unwrap();
+            while !poll_fn(|cx| Poll::Ready(stream.peer_closed(cx))).await {
+                yield_now().await;
+            }
+            let mut read = BytesMut::new();
+            let end = loop {
+                read.reserve(4096);
+                match poll_fn(|cx| stream.poll_read_buf(cx, &mut read)).await {
+                    Ok(bytes) if bytes > 0 => {}
+                    end => break end,
+                }
+            };
+            assert!(read.len() == SENT && read.iter().all(|byte| *byte == 7));
+            match takes_leave {
+                true => assert_eq!(end.unwrap(), 0),
+                false => assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
+            }
+        }
     }
 
     /// Large segments let the window grow beyond what small ones leave room for; the last of those is dropped, and the window closes

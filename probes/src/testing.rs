@@ -148,11 +148,8 @@ pub(crate) fn copy(recorder: &str, clock_offset_us: i64) -> CopyRef {
     }
 }
 
-/// A server on `localhost` that shows this certificate and says to each request, whose head is all of it, what it is told to; its port.
-pub(crate) async fn sealed(
-    own: &CertifiedKey<rcgen::KeyPair>,
-    answer: impl Fn(&str) -> String + Send + 'static,
-) -> u16 {
+/// Speaks TLS, and shows this certificate.
+pub(crate) fn acceptor(own: &CertifiedKey<rcgen::KeyPair>) -> TlsAcceptor {
     let key = PrivateKeyDer::try_from(own.signing_key.serialize_der()).unwrap();
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -160,7 +157,15 @@ pub(crate) async fn sealed(
         .with_no_client_auth()
         .with_single_cert(vec![own.cert.der().clone()], key)
         .unwrap();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A server on `localhost` that shows this certificate and says to each request, whose head is all of it, what it is told to; its port.
+pub(crate) async fn sealed(
+    own: &CertifiedKey<rcgen::KeyPair>,
+    answer: impl Fn(&str) -> String + Send + 'static,
+) -> u16 {
+    let acceptor = acceptor(own);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {

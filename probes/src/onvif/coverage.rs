@@ -185,16 +185,16 @@ fn tracks(
     };
     // A device that names its tracks otherwise in events than in their list is believed in what it says.
     let any = edges.iter().any(|edge| known(edge).is_some());
-    let mut names: Vec<&str> = edges.iter().map(|edge| edge.track.as_str()).collect();
+    let counts = |edge: &&Edge| !any || known(edge).is_some();
+    let named = edges.iter().filter(counts);
+    let mut names: Vec<&str> = named.map(|edge| edge.track.as_str()).collect();
     names.sort_unstable();
     names.dedup();
     let mut tracks = Vec::new();
     for name in names.into_iter().take(TRACKS_MAX) {
         let of_track: Vec<&Edge> = edges.iter().filter(|edge| edge.track == name).collect();
         let track = of_track.first().and_then(|edge| known(edge));
-        if track.is_some() || !any {
-            tracks.push((track, states(&of_track)));
-        }
+        tracks.push((track, states(&of_track)));
     }
     tracks
 }
@@ -426,6 +426,7 @@ const WRITE_DELAY: Duration = Duration::from_secs(30);
 const HOLE: Duration = Duration::from_millis(80);
 const HOLE_COARSE: Duration = Duration::from_secs(1);
 const INSTANT: Duration = Duration::from_micros(1);
+/// Tracks that are told apart: each costs a look at all that happened.
 const TRACKS_MAX: usize = 64;
 
 #[cfg(test)]

@@ -185,7 +185,7 @@ impl Device {
 /// Recordings of one device that are listed page by page.
 const RECORDINGS_MAX: usize = 20_000;
 /// Tracks of a recording that are looked at: each event is held against them.
-const TRACKS_MAX: usize = 64;
+pub(super) const TRACKS_MAX: usize = 64;
 /// Formats of one recording that are asked for.
 const SPANS_MAX: usize = 64;
 const SPAN_MIN: Duration = Duration::from_secs(1);

@@ -238,6 +238,21 @@ fn only_pictures_count_and_any_of_their_tracks_will_do() {
 }
 
 #[test]
+fn tracks_without_end_hide_none_that_is_listed() {
+    let information = Information {
+        tracks: vec![track("VIDEO", true)],
+        ..Information::default()
+    };
+    let own = [edge(20, true), edge(40, false), edge(60, true)];
+    let alone = drawn(&told(own.to_vec(), &information, past()));
+    assert_eq!(alone, "--RR--RRRR");
+    // They come before it by name.
+    let others = (0..10_000).map(|nth| edge_of(&format!("A{nth:05}"), fine(50), nth % 2 == 0));
+    let edges = others.chain(own).collect();
+    assert_eq!(drawn(&told(edges, &information, past())), alone);
+}
+
+#[test]
 fn two_events_are_made_up_until_a_gap_was_seen() {
     let synthetic = || vec![edge(0, true), edge(100, false)];
     let information = recorded(Status::Stopped, 10, 90);

@@ -1,6 +1,7 @@
 //! Its recordings, and the names that they go by.
 
 use super::*;
+use crate::onvif::recordings::TRACKS_MAX;
 
 #[tokio::test]
 async fn recordings_are_named_by_token_source_or_name() {
@@ -95,4 +96,16 @@ async fn its_cameras_are_listed() {
         bodies(&device, "GetMediaAttributes").await[0],
         "<tse:GetMediaAttributes><tse:RecordingTokens>REC7</tse:RecordingTokens><tse:Time>2026-01-02T03:04:00.000Z</tse:Time></tse:GetMediaAttributes>"
     );
+}
+
+#[tokio::test]
+async fn a_recording_has_so_many_tracks_and_no_more() {
+    let device = device().await;
+    let track =
+        "<tt:Track><tt:TrackToken>T</tt:TrackToken><tt:TrackType>Video</tt:TrackType></tt:Track>";
+    let many = INFORMATION.replace("<tt:Content/>", &track.repeat(10 * TRACKS_MAX));
+    answers_now(&device, "GetRecordingInformation", ok(&many)).await;
+    let recorder = recorder(&device);
+    let information = recorder.0.device.information("REC7").await.unwrap();
+    assert_eq!(information.picture_tracks().len(), TRACKS_MAX);
 }
