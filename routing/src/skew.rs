@@ -242,14 +242,17 @@ mod tests {
 
     #[test]
     fn a_step_is_followed_and_the_time_before_it_keeps_its_own() {
-        let mut skew = Skew::new();
-        for minute in 0..10 {
-            let offset_us = if minute < 5 { 3_000_000 } else { -200_000 };
-            skew.measured(at(minute * 60), offset_us, 0);
+        // Over less footage than tells drift, and over more: the line through both would be steeper than any drift is.
+        for every in [60, 300] {
+            let mut skew = Skew::new();
+            for nth in 0..10 {
+                let offset_us = if nth < 5 { 3_000_000 } else { -200_000 };
+                skew.measured(at(nth * every), offset_us, 0);
+            }
+            let offset = |seconds| skew.at(at(seconds)).map(|estimate| estimate.offset_us);
+            assert_eq!(offset(0), Some(3_000_000), "each {every} s");
+            assert_eq!(offset(9 * every), Some(-200_000), "each {every} s");
         }
-        let offset = |seconds| skew.at(at(seconds)).map(|estimate| estimate.offset_us);
-        assert_eq!(offset(0), Some(3_000_000));
-        assert_eq!(offset(9 * 60), Some(-200_000));
     }
 
     proptest! {

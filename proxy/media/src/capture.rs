@@ -337,6 +337,11 @@ mod tests {
         // One that comes late does not move what was dated.
         clock.sender_report(0, ntp::from_unix_us(START_US), RTP, NOW_US);
         assert_eq!(stamp(&mut clock, 80_000), (150_000, Source::SenderReport));
+        // Nor what was dated without one.
+        let mut clock = self::clock();
+        assert_eq!(stamp(&mut clock, 0), (0, Source::Elapsed));
+        clock.sender_report(0, ntp::from_unix_us(START_US + 70_000), RTP, NOW_US);
+        assert_eq!(stamp(&mut clock, 40_000), (40_000, Source::Elapsed));
     }
 
     #[test]
