@@ -268,6 +268,72 @@ fn tunnels_take_their_halves_in_any_order_and_nobody_elses() {
     assert_eq!(silent.hear("\0", Duration::from_secs(14)), "");
 }
 
+/// A masked message of a client (RFC 6455 §5.2), the mask all zeros.
+fn masked(opcode: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u8::try_from(payload.len()).expect("short enough for one byte");
+    let head = [0x80 | opcode, 0x80 | length, 0, 0, 0, 0];
+    [&head, payload].concat()
+}
+
+/// A WebSocket that RTSP is spoken in, by hand.
+fn websocket(seamline: &Seamline) -> Half {
+    let mut half = Half(TcpStream::connect(("127.0.0.1", seamline.port())).expect("it listens"));
+    half.say(
+        "GET /gate HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Protocol: rtsp.onvif.org\r\n\r\n",
+    );
+    let heard = half.hear("\r\n\r\n", SOON);
+    assert!(heard.starts_with("HTTP/1.1 101"), "{heard}");
+    half
+}
+
+#[test]
+fn pings_of_a_websocket_are_answered_and_hold_up_nobody() {
+    const PING: u8 = 9;
+    const BINARY: u8 = 2;
+    let recorder = Setup::default().start(&Recipe::secondary().make());
+    let seamline = Config::default().site("primary", &recorder).serve();
+    let ask = |number: u8| {
+        let request = format!("OPTIONS * RTSP/1.0\r\nCSeq: {number}\r\n\r\n");
+        masked(BINARY, request.as_bytes())
+    };
+    // One before anything else, and one in between.
+    let mut one = websocket(&seamline);
+    let _ = one.0.write_all(&masked(PING, b"first"));
+    one.hear("\u{5}first", SOON);
+    let _ = one.0.write_all(&[ask(1), masked(PING, b"second")].concat());
+    let heard = one.hear("\u{6}second", SOON);
+    assert!(heard.contains("CSeq: 1\r\n"), "{heard}");
+    // Many more than are read in one go, and no answer of them is waited for: the newest counts (RFC 6455 §5.5.3).
+    let before = seamline.resident();
+    let mut many = websocket(&seamline);
+    let flood: Vec<u8> = (0..20_000)
+        .flat_map(|nth| masked(PING, format!("ping {nth}").as_bytes()))
+        .collect();
+    let mut sending = many.0.try_clone().expect("it is open");
+    let sender = std::thread::spawn(move || {
+        let _ = sending.write_all(&flood);
+        let _ = sending.write_all(&ask(2));
+    });
+    let _ = one.0.write_all(&ask(3));
+    one.hear("CSeq: 3\r\n", SOON);
+    let heard = many.hear("CSeq: 2\r\n", SOON);
+    assert!(heard.contains("ping 19999"), "the newest is not answered");
+    sender.join().expect("it is all read");
+    let grown = seamline.resident().saturating_sub(before);
+    assert!(grown < 4 << 20, "{grown} bytes for pings");
+    // A ping longer than one may be (RFC 6455 §5.5) ends the connection.
+    let mut long = websocket(&seamline);
+    let head = [0x80 | PING, 0x80 | 126, 0, 126, 0, 0, 0, 0];
+    let _ = long.0.write_all(&[&head[..], &[0; 126]].concat());
+    let heard = long.hear("\0\0\0\0never", SOON);
+    assert!(!heard.contains("RTSP"), "{heard}");
+    let _ = one
+        .0
+        .write_all(&masked(BINARY, b"OPTIONS * RTSP/1.0\r\nCSeq: 4\r\n\r\n"));
+    one.hear("CSeq: 4\r\n", SOON);
+}
+
 #[test]
 fn over_udp_players_see_no_seam() {
     // Recorders' packets over TCP may be larger than any datagram.
