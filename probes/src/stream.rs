@@ -261,7 +261,7 @@ mod tests {
             let recorder = tokio::spawn(async move {
                 let (stream, _) = listener.accept().await.unwrap();
                 let mut stream = acceptor.accept(stream).await.unwrap();
-                stream.write_all(&[7; SENT]).await.unwrap();
+                stream.write_all(&vec![7; SENT]).await.unwrap();
                 stream.flush().await.unwrap();
                 if takes_leave {
                     stream.shutdown().await.unwrap();
@@ -282,10 +282,13 @@ mod tests {
                 }
             };
             assert!(read.len() == SENT && read.iter().all(|byte| *byte == 7));
-            match takes_leave {
-                true => assert_eq!(end.unwrap(), 0),
-                false => assert_eq!(end.unwrap_err().kind(), io::ErrorKind::UnexpectedEof),
-            }
+            let end = end.map_err(|error| error.kind());
+            let expected = if takes_leave {
+                Ok(0)
+            } else {
+                Err(io::ErrorKind::UnexpectedEof)
+            };
+            assert_eq!(end, expected);
         }
     }
 

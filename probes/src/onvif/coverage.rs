@@ -186,8 +186,11 @@ fn tracks(
     // A device that names its tracks otherwise in events than in their list is believed in what it says.
     let any = edges.iter().any(|edge| known(edge).is_some());
     let counts = |edge: &&Edge| !any || known(edge).is_some();
-    let named = edges.iter().filter(counts);
-    let mut names: Vec<&str> = named.map(|edge| edge.track.as_str()).collect();
+    let mut names: Vec<&str> = edges
+        .iter()
+        .filter(counts)
+        .map(|edge| edge.track.as_str())
+        .collect();
     names.sort_unstable();
     names.dedup();
     let mut tracks = Vec::new();
