@@ -324,8 +324,9 @@ fn pings_of_a_websocket_are_answered_and_hold_up_nobody() {
     assert!(grown < 4 << 20, "{grown} bytes for pings");
     // A ping longer than one may be (RFC 6455 §5.5) ends the connection.
     let mut long = websocket(&seamline);
-    let head = [0x80 | PING, 0x80 | 126, 0, 126, 0, 0, 0, 0];
-    let _ = long.0.write_all(&[&head[..], &[0; 126]].concat());
+    // 126: the length stands in the two bytes behind it.
+    let start = [0x80 | PING, 0x80 | 0x7e, 0, 0x7e, 0, 0, 0, 0];
+    let _ = long.0.write_all(&[&start[..], &[0; 0x7e]].concat());
     let heard = long.hear("\0\0\0\0never", SOON);
     assert!(!heard.contains("RTSP"), "{heard}");
     let _ = one
