@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use smallvec::SmallVec;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
 
@@ -95,6 +96,7 @@ impl Tunnels {
             up: Some(post),
             coming,
             decoder: Decoder::default(),
+            asides: Asides::default(),
             text: BytesMut::new(),
             _place: place,
         })
@@ -159,6 +161,7 @@ pub(in crate::inbound) struct Tunnel {
     up: Option<Link>,
     coming: mpsc::Receiver<Link>,
     decoder: Decoder,
+    asides: Asides,
     /// What was read and is not decoded yet; kept for its room.
     text: BytesMut,
     _place: Place,
@@ -214,8 +217,10 @@ impl Tunnel {
         self.text.clear();
         match self.down.try_read(&mut self.text) {
             Ok(0) => return Ok(0),
-            // Nothing belongs behind a GET, least of all its own POST.
-            Ok(_) => return Err(ErrorKind::InvalidData.into()),
+            Ok(_) => {
+                self.asides.pass(&self.text)?;
+                self.text.clear();
+            }
             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
             Err(error) => return Err(error),
         }
@@ -238,5 +243,53 @@ impl Tunnel {
             0 => Err(ErrorKind::WouldBlock.into()),
             bytes => Ok(bytes),
         }
+    }
+}
+
+/// Interleaved frames behind a GET, not encoded: live555 (openRTSP, VLC) sends its receiver reports there. They say nothing that taking
+/// the media does not say. Nothing else belongs there, least of all the tunnel's own POST.
+#[derive(Debug, Default)]
+struct Asides {
+    head: SmallVec<[u8; 4]>,
+    /// What is left of the frame.
+    left: usize,
+}
+
+impl Asides {
+    fn pass(&mut self, mut bytes: &[u8]) -> io::Result<()> {
+        while let Some((first, behind)) = bytes.split_first() {
+            if self.left > 0 {
+                let passed = self.left.min(bytes.len());
+                self.left -= passed;
+                bytes = bytes.get(passed..).unwrap_or_default();
+                continue;
+            }
+            if self.head.is_empty() && *first != b'$' {
+                return Err(ErrorKind::InvalidData.into());
+            }
+            self.head.push(*first);
+            bytes = behind;
+            if let [_, _, high, low] = *self.head {
+                self.left = usize::from(u16::from_be_bytes([high, low]));
+                self.head.clear();
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_behind_a_get_are_passed_over_however_they_are_cut_and_nothing_else_is() {
+        let frames = b"$\x01\0\x03RTP$\x03\0\0$\x01\0\x01$";
+        for size in 1..=frames.len() {
+            let mut asides = Asides::default();
+            assert!(frames.chunks(size).all(|piece| asides.pass(piece).is_ok()));
+            assert!(asides.pass(b"POST /gate HTTP/1.0").is_err(), "{size}");
+        }
+        assert!(Asides::default().pass(b"OPTIONS").is_err());
     }
 }
