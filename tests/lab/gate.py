@@ -1,5 +1,6 @@
 #!/usr/bin/python3
-"""A door in front of a recorder: demands Digest with nonces that wear out, or lets media overtake the answer to PLAY.
+"""A door in front of a recorder: demands Digest with nonces that wear out, lets media overtake the answer to PLAY, or speaks
+with the accent of recorders in the field.
 
 Prints {"event": "ready", "url": ...} once it listens, and {"event": "stale"} for each answer to a worn-out nonce.
 """
@@ -10,6 +11,7 @@ import hashlib
 import re
 import secrets
 
+import accents
 import frames
 
 FIELD = re.compile(r'(\w+)="([^"]*)"')
@@ -38,6 +40,7 @@ class Door:
     def __init__(self, a, client, recorder):
         self.a, self.client, self.recorder = a, client, recorder
         self.nonces, self.play_cseq = {}, None
+        self.accent = accents.Accent(a.accent)
 
     def refusal(self, head):
         """The 401 that a request gets, None when it may pass."""
@@ -74,6 +77,12 @@ class Door:
                 whole = re.sub(rb"(?im)^authorization:.*\r\n", b"", whole)
                 if head.startswith("PLAY "):
                     self.play_cseq = re.search(r"(?im)^cseq: *(\d+)", head)[1]
+                answer, whole = self.accent.asked(whole)
+                if answer:
+                    self.client[1].write(answer)
+                    continue
+            else:
+                whole = self.accent.frame_asked(whole)
             self.recorder[1].write(whole)
             await self.recorder[1].drain()
 
@@ -83,7 +92,7 @@ class Door:
             if head and self.a.early and self.play_cseq and re.search(rf"(?im)^cseq: *{self.play_cseq}\s*$", head):
                 self.play_cseq = None
                 await self.overtake()
-            self.client[1].write(whole)
+            self.client[1].write(self.accent.answered(whole) if head else self.accent.frame(whole))
             await self.client[1].drain()
 
     async def overtake(self):
@@ -106,14 +115,20 @@ async def main():
     parser.add_argument("--user", metavar="NAME:PASSWORD", help="demand Digest")
     parser.add_argument("--nonce-uses", type=int, default=1, help="requests that a nonce is good for")
     parser.add_argument("--early", type=int, default=0, help="bytes of media that overtake the answer to PLAY")
+    parser.add_argument("--accent", choices=accents.ACCENTS, default="plain", help="how it says what it says")
     a = parser.parse_args()
 
     async def come(*client):
         recorder = await asyncio.open_connection("127.0.0.1", a.port)
         door = Door(a, client, recorder)
+        ways = [asyncio.create_task(door.requests()), asyncio.create_task(door.answers())]
         try:
-            await asyncio.wait([asyncio.create_task(door.requests()), asyncio.create_task(door.answers())], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
+            for way in ways:
+                way.cancel()
+            # Either side may leave.
+            await asyncio.gather(*ways, return_exceptions=True)
             client[1].close()
             recorder[1].close()
 

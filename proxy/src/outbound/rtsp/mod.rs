@@ -26,7 +26,7 @@ use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::auth::client::Denial;
-use seamline_rtsp::client::{ClientError, ClientEvent};
+use seamline_rtsp::client::{ClientError, ClientEvent, Playing};
 use seamline_rtsp::{Framer, Incoming};
 
 use super::{Arrival, LegFailure, Order};
@@ -219,7 +219,7 @@ impl RtspLeg {
         self.wire.flush();
         self.units.clear();
         self.over = None;
-        let mut answered = false;
+        let (mut answered, mut goes_on) = (false, false);
         let mut early = Vec::new();
         let until = clock::now() + deadline * DRAINED_WITHIN;
         let playing = loop {
@@ -242,6 +242,7 @@ impl RtspLeg {
                     continue;
                 }
                 Incoming::Response(response) => {
+                    goes_on |= !answered && !response.is_success();
                     answered = true;
                     self.wire.client.handle_response(&response)
                 }
@@ -277,9 +278,28 @@ impl RtspLeg {
             None,
         );
         for (channel, bytes) in early {
-            self.frame(channel, bytes);
+            // Where PAUSE was refused, the play before goes on until the answer to PLAY.
+            if !(goes_on && self.is_before(&playing, channel, &bytes)) {
+                self.frame(channel, bytes);
+            }
         }
         Ok(())
+    }
+
+    /// Whether a frame comes before the first packet that the answer to PLAY names (RFC 2326 §12.33); reports of another play do.
+    fn is_before(&self, playing: &Playing, number: u8, frame: &[u8]) -> bool {
+        let Some(channel) = self.channels.iter().find(|channel| channel.rtp == number) else {
+            return true;
+        };
+        let track = self.mapping.get(channel.track).copied().flatten();
+        let mut starts = playing.starts.iter();
+        let start = starts.find(|start| Some(start.track) == track);
+        let first = start.and_then(|start| start.seq);
+        let [_, _, _, _, _, _, high, low, ..] = *frame else {
+            return true;
+        };
+        let seq = u16::from_be_bytes([high, low]);
+        first.is_some_and(|first| first.wrapping_sub(seq).cast_signed() > 0)
     }
 
     /// The next message, whatever it is.
