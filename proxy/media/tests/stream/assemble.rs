@@ -185,6 +185,36 @@ fn a_hole_in_a_unit_drops_it_and_one_between_units_does_not() {
     assert_eq!(assembler.counts().damaged_units, 1);
 }
 
+/// Fragments that differ in nothing but their numbers, taken at once.
+#[test]
+fn a_run_with_a_packet_too_few_or_too_many_is_no_whole_picture_or_the_same() {
+    let whole = || {
+        let mut recorder = Recorder::new();
+        recorder.at(0).send(&[0x7c, 0x85, 0x88, 1], false);
+        for _ in 0..6 {
+            recorder.send(&[0x7c, 0x05, 1], false);
+        }
+        recorder.send(&[0x7c, 0x45, 1], true);
+        recorder.frames()
+    };
+    let taken = |frames: Vec<BytesMut>| {
+        let mut assembler = assembler(Codec::H264, Markers::Trusted);
+        let (mut buf, mut units) = (BytesMut::from(&frames.concat()[..]), VecDeque::new());
+        while assembler.push_run(0, 4, &mut buf, &mut units) {}
+        assembler.flush(Ending::Clean, &mut units);
+        let packets: Vec<_> = units.iter().map(|unit| unit.packets.count()).collect();
+        (packets, assembler.counts().dropped())
+    };
+    assert_eq!(taken(whole()), (vec![8], 0));
+    let mut repeated = whole();
+    repeated.insert(4, repeated[3].clone());
+    assert_eq!(taken(repeated), (vec![8], 1));
+    // The two behind the one that is missing, and the rest of its picture, are for nothing.
+    let mut holed = whole();
+    holed.remove(4);
+    assert_eq!(taken(holed).0, [0; 0]);
+}
+
 #[test]
 fn a_picture_that_lost_its_head_is_dropped() {
     let mut recorder = Recorder::new();
