@@ -60,10 +60,41 @@ impl Inner {
         let listed = self.list(&query.remote, query.window).await?;
         let periods = listed.stretches.iter().filter_map(Stretch::range);
         let (growing, now) = (listed.growing(), self.clock.now());
-        Ok(Coverage::new(query.window, periods, now, growing))
+        let windows = listed.windows.iter().copied();
+        Ok(Coverage::of_windows(windows, periods, now, growing))
     }
 
+    /// What is in a window. One file that the server cannot read, such as one that was begun when the power went, fails its
+    /// answer for all of it: then the window is asked for in parts, and what is around that file stays unknown.
     async fn list(&self, remote: &Arc<str>, window: TimeRange) -> Result<Listed, ProbeError> {
+        let mut failed = match self.list_at_once(remote, window).await? {
+            Ok(listed) => return Ok(listed),
+            Err(failed) => failed,
+        };
+        let mut all: Option<Listed> = None;
+        let mut parts = parts(window, self.clock.now());
+        for _ in 0..PARTS_MAX {
+            let Some(part) = parts.pop() else { break };
+            match self.list_at_once(remote, part).await? {
+                Ok(listed) => match &mut all {
+                    Some(all) => all.add(listed),
+                    None => all = Some(listed),
+                },
+                Err(error) => {
+                    failed = error;
+                    parts.extend(halves(part));
+                }
+            }
+        }
+        all.ok_or(failed)
+    }
+
+    /// The inner error is the server's own fault.
+    async fn list_at_once(
+        &self,
+        remote: &Arc<str>,
+        window: TimeRange,
+    ) -> Result<Result<Listed, ProbeError>, ProbeError> {
         let mut pairs = vec![("path", remote.to_string())];
         if window.start() != Timestamp::MIN {
             pairs.push(("start", window.start().to_string()));
@@ -77,14 +108,17 @@ impl Inner {
                 .map_err(|error| ProbeError::protocol(format!("/list: {error}")))?,
             // Nothing in the window; a path that it does not know looks the same.
             StatusCode::NOT_FOUND => Vec::new(),
+            StatusCode::INTERNAL_SERVER_ERROR => return Ok(Err(fault(&reply.body))),
             status => return Err(refusal(status, "/list")),
         };
         let mut stretches: Vec<Stretch> = entries
             .into_iter()
+            .filter(Entry::is_of_the_window)
             .map(Stretch::try_from)
             .collect::<Result<_, _>>()?;
         stretches.sort_by_key(|stretch| stretch.start);
         let listed = Listed {
+            windows: vec![window],
             stretches,
             there: reply.date.unwrap_or_else(|| self.clock.now()),
         };
@@ -93,7 +127,7 @@ impl Inner {
             let known = recorded.entry(Arc::clone(remote)).or_insert(end);
             *known = end.max(*known);
         }
-        Ok(listed)
+        Ok(Ok(listed))
     }
 
     async fn clip(
@@ -225,6 +259,13 @@ struct Entry {
     duration: f64,
 }
 
+impl Entry {
+    /// Version 1.11.0 cuts the file before a gap that `start` lies in to less than nothing, where others leave it out.
+    fn is_of_the_window(&self) -> bool {
+        self.duration >= 0.0
+    }
+}
+
 #[derive(Debug)]
 struct Stretch {
     /// Its start in the server's words, to the nanosecond.
@@ -259,6 +300,7 @@ impl Stretch {
 
 #[derive(Debug)]
 struct Listed {
+    windows: Vec<TimeRange>,
     /// By their starts.
     stretches: Vec<Stretch>,
     /// The server's time of day.
@@ -266,6 +308,12 @@ struct Listed {
 }
 
 impl Listed {
+    fn add(&mut self, other: Self) {
+        self.windows.extend(other.windows);
+        self.stretches.extend(other.stretches);
+        self.stretches.sort_by_key(|stretch| stretch.start);
+    }
+
     fn end(&self) -> Option<Timestamp> {
         self.stretches.iter().map(|stretch| stretch.end).max()
     }
@@ -275,6 +323,61 @@ impl Listed {
         self.end()
             .is_some_and(|end| self.there.since(end) < GROWING_WITHIN)
     }
+}
+
+/// What the server says of its own failure.
+fn fault(body: &[u8]) -> ProbeError {
+    #[derive(Deserialize)]
+    struct Fault {
+        error: String,
+    }
+    let words = serde_json::from_slice(body).map(|fault: Fault| fault.error);
+    let words: String = words
+        .unwrap_or_default()
+        .chars()
+        .filter(|letter| !letter.is_control())
+        .take(FAULT_CHARS_MAX)
+        .collect();
+    ProbeError::protocol(format!("/list: 500 {words}"))
+}
+
+/// A window in parts, the first one to ask for last: the latest days first, then ever longer times before them, as no window of
+/// a recorder's is endless.
+fn parts(window: TimeRange, now: Timestamp) -> Vec<TimeRange> {
+    let until = window.end().min(now + PART);
+    let mut edges = vec![window.end()];
+    let (mut edge, mut length) = (until, PART);
+    while edge > window.start() && edges.len() < EDGES_MAX {
+        if edge < window.end() {
+            edges.push(edge);
+        }
+        edge = edge - length;
+        length = length.saturating_mul(2);
+    }
+    edges.push(window.start());
+    let parts = edges.windows(2);
+    let mut parts: Vec<TimeRange> = parts
+        .filter_map(|pair| TimeRange::new(pair[1], pair[0]))
+        .collect();
+    parts.reverse();
+    parts
+}
+
+/// Nothing where halves would be shorter than [`PART_MIN`], or have no middle.
+fn halves(part: TimeRange) -> Vec<TimeRange> {
+    if part.start() == Timestamp::MIN || part.end() == Timestamp::MAX {
+        return Vec::new();
+    }
+    let half = part.end().since(part.start()) / 2;
+    if half < PART_MIN {
+        return Vec::new();
+    }
+    let middle = whole_second(part.start() + half);
+    let halves = [(part.start(), middle), (middle, part.end())];
+    halves
+        .iter()
+        .filter_map(|&(start, end)| TimeRange::new(start, end))
+        .collect()
 }
 
 /// The second that an instant lies in.
@@ -287,6 +390,16 @@ const AHEAD: Duration = Duration::from_secs(1);
 /// What is asked for behind the wanted end: it counts by decode times.
 const BEHIND: Duration = Duration::from_secs(1);
 const DESCRIBED: Duration = Duration::from_secs(2);
+/// Of the words of a failure that go into the log.
+const FAULT_CHARS_MAX: usize = 200;
+/// A window that has to be asked for in parts begins with one so long, each before it being twice the next.
+const PART: Duration = Duration::from_secs(86_400);
+/// Back to 45 years.
+const EDGES_MAX: usize = 16;
+/// What is not asked for in halves any more: the server's files are of an hour where nothing else is configured.
+const PART_MIN: Duration = Duration::from_secs(60);
+/// Parts of one window that are asked for.
+const PARTS_MAX: usize = 64;
 const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);
 /// Files are written once a second, and listed with the delay of one part.
 const GROWING_WITHIN: Duration = Duration::from_secs(15);

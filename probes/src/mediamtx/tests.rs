@@ -110,6 +110,88 @@ async fn nothing_is_an_answer() {
 }
 
 #[tokio::test]
+async fn what_ends_before_it_begins_is_not_of_the_window() {
+    let coverage = answered(listed(
+        r#"[{"start":"2026-01-02T03:04:05Z","duration":-39.5},
+            {"start":"2026-01-02T04:04:05Z","duration":60}]"#,
+    ))
+    .await
+    .unwrap();
+    assert_eq!(coverage.periods(), [span(AT + 3_600, AT + 3_660)]);
+}
+
+#[tokio::test]
+async fn a_file_that_the_server_cannot_read_hides_little_of_the_others() {
+    // 1,800 s of footage twice; between them a file without a moof, which is in the way until the next one begins.
+    let files = [AT - 90_000, AT, AT + 1_800];
+    let (damaged, length) = (files[1], 1_800);
+    let server = MockServer::start().await;
+    Mock::given(path("/list"))
+        .respond_with(move |request: &wiremock::Request| {
+            let told = |name: &str| {
+                let mut pairs = request.url.query_pairs();
+                let value = pairs.find(|(key, _)| key == name)?.1;
+                Some(Timestamp::parse_iso(&value).unwrap())
+            };
+            let (start, end) = (told("start"), told("end"));
+            let mut within = files.to_vec();
+            within.retain(|file| end.is_none_or(|end| at(*file) <= end));
+            if let Some(start) = start {
+                let first = within.iter().rposition(|file| at(*file) <= start);
+                within.drain(..first.unwrap_or(0));
+            }
+            if within.contains(&damaged) {
+                let error = r#"{"status":"error","error":"no moof boxes found"}"#;
+                return ResponseTemplate::new(500).set_body_raw(error, "application/json");
+            }
+            let entries = within.iter().filter_map(|file| {
+                let whole = span(*file, *file + length);
+                let from = start.unwrap_or(Timestamp::MIN).max(whole.start());
+                let until = end.unwrap_or(Timestamp::MAX).min(whole.end());
+                let cut = TimeRange::new(from, until)?;
+                let seconds = cut.end().since(cut.start()).as_secs_f64();
+                Some(format!(
+                    r#"{{"start":"{}","duration":{seconds}}}"#,
+                    cut.start()
+                ))
+            });
+            let entries: Vec<String> = entries.collect();
+            match entries.is_empty() {
+                true => ResponseTemplate::new(404),
+                false => listed(&format!("[{}]", entries.join(","))),
+            }
+        })
+        .mount(&server)
+        .await;
+    let config = HttpConfig {
+        url: server.uri(),
+        ..HttpConfig::default()
+    };
+    let recorder = MediaMtxRecorder::new(&config, Clock::anchored(at(AT + 7_200))).unwrap();
+    let coverage = recorder.coverage(question(TimeRange::ALL)).await.unwrap();
+    assert_eq!(
+        coverage.periods(),
+        [
+            span(files[0], files[0] + length),
+            span(files[2], files[2] + length)
+        ]
+    );
+    assert!(matches!(
+        coverage.held(at(damaged + 900)),
+        Held::Unknown { .. }
+    ));
+    assert!(matches!(coverage.held(at(damaged - 300)), Held::Gap { .. }));
+    let asked = server.received_requests().await.unwrap().len();
+    assert!(asked <= 1 + PARTS_MAX, "{asked} requests");
+
+    // Where nothing but that file lies, there is no answer.
+    let inside = span(damaged + 300, damaged + 330);
+    let refused = recorder.coverage(question(inside)).await;
+    let error = ProbeError::protocol("/list: 500 no moof boxes found");
+    assert_eq!(refused, Err(error));
+}
+
+#[tokio::test]
 async fn refusals_keep_their_meaning() {
     for (status, error) in [
         (401, ProbeError::Credentials),
@@ -133,7 +215,6 @@ async fn answers_that_make_no_sense_are_refused() {
         r#"[{"start":"2026-01-02T03:04:05Z"}]"#,
         r#"[{"start":"yesterday","duration":1}]"#,
         r#"[{"start":"2026-01-02 03:04:05","duration":1}]"#,
-        r#"[{"start":"2026-01-02T03:04:05Z","duration":-1}]"#,
         r#"[{"start":"2026-01-02T03:04:05Z","duration":1e300}]"#,
         r#"[{"start":"2026-01-02T03:04:05Z","duration":null}]"#,
     ] {
