@@ -270,7 +270,8 @@ impl Session {
         }
         match head.method() {
             "OPTIONS" => {
-                headers.push("Public: DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER".into());
+                headers
+                    .push("Public: DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER".into());
             }
             "DESCRIBE" => {
                 let uri = head.start.split(' ').nth(1).unwrap_or_default();
@@ -297,6 +298,8 @@ impl Session {
                     due: paced.then(now),
                 });
             }
+            // Proxies that keep their sources open pause them while nobody plays.
+            "PAUSE" => self.play = None,
             "TEARDOWN" => {
                 self.play = None;
                 self.over = true;
