@@ -14,7 +14,7 @@ use seamline_rtsp::client::{
     ClientError, ClientEvent, Config, Phase, PlayRequest, Playing, ReplayClient, TrackChoice,
 };
 use seamline_rtsp::headers::{ClockTime, Frames, Range, RateControl};
-use seamline_rtsp::sdp::Track;
+use seamline_rtsp::sdp::{Description, Track};
 use seamline_rtsp::url::Credentials;
 use seamline_rtsp::{Framer, Incoming, RtspUrl};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -256,6 +256,11 @@ impl Session {
                         self.wire.client.set_up(&all)?;
                     }
                     ClientEvent::Playing(playing) => {
+                        let by_time = self.by_url.is_none() && !order.live;
+                        if by_time && takes_no_time(&playing, self.wire.client.description()) {
+                            let why = "plays a file that no time belongs to";
+                            return Err(LegFailure::new(Failure::WrongFootage, why).into());
+                        }
                         return Ok(self.playing(order, mapping, &playing, early));
                     }
                     ClientEvent::EndOfStream => {
@@ -415,6 +420,16 @@ pub(super) fn assembler(
     Assembler::new(formats, clock)
 }
 
+/// Whether a server of files took no notice of the time it was asked for: it does not know ONVIF replay, describes something
+/// that lasts from zero on, and says that it plays from there (live555; others may echo the question).
+fn takes_no_time(playing: &Playing, description: &Description) -> bool {
+    let lasts = matches!(
+        description.range,
+        Some(Range::Npt { start, end: Some(_) }) if start.is_none_or(|start| start.as_micros() == 0)
+    );
+    !playing.onvif && lasts && matches!(playing.range, Some(Range::Npt { .. }))
+}
+
 /// Whether a PLAY may have been refused for a header that its recorder does not know.
 fn refuses_headers(error: &ClientError) -> bool {
     matches!(
@@ -435,6 +450,41 @@ mod tests {
     use super::*;
 
     const RESPONSE: Duration = Duration::from_millis(400);
+
+    #[test]
+    fn a_file_from_its_beginning_is_no_answer_to_a_time() {
+        let takes_no_time = |described: Option<&str>, says: Option<&str>, onvif: bool| {
+            let range = |text: &str| Range::parse(text).unwrap();
+            let playing = Playing {
+                cseq: 1,
+                range: says.map(range),
+                scale: None,
+                rate_control: None,
+                onvif,
+                starts: Vec::new(),
+            };
+            let description = Description {
+                range: described.map(range),
+                ..Description::default()
+            };
+            super::takes_no_time(&playing, &description)
+        };
+        let clock = Some("clock=20260101T120010Z-");
+        let (file, zero) = (Some("npt=0-78.272"), Some("npt=0.000-"));
+        assert!(takes_no_time(file, zero, false));
+        // It knows replay, tells a time, or does not say what it plays; and what has no end, or counts since 1900, is no file.
+        assert!(!takes_no_time(file, zero, true));
+        assert!(!takes_no_time(file, clock, false));
+        assert!(!takes_no_time(file, None, false));
+        assert!(!takes_no_time(Some("npt=0-"), zero, false));
+        assert!(!takes_no_time(
+            Some("npt=3976257600-3976257678"),
+            zero,
+            false
+        ));
+        assert!(!takes_no_time(clock, zero, false));
+        assert!(!takes_no_time(None, zero, false));
+    }
 
     fn order() -> Order {
         let picture = Track {
