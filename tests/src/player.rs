@@ -1,11 +1,17 @@
 //! Players that this project did not write: GStreamer and FFmpeg, decoding what they get.
 
-use std::{process::Command, time::Duration};
+use std::{path::Path, process::Command, time::Duration};
 
 use crate::{
     clock::{self, monotonic},
     program::{Event, Picture, Program, built, lab_folder, npm, venv},
+    recorder::port_of,
 };
+
+/// What `openRTSP` takes for one picture; it cuts off what is larger.
+const OPENRTSP_PICTURE_BYTES_MAX: usize = 1_000_000;
+/// Of its socket: a busy machine may leave it a second without a turn.
+const OPENRTSP_SOCKET_BYTES: usize = 2_000_000;
 
 /// A running player and all it said so far.
 #[derive(Debug)]
@@ -124,6 +130,26 @@ impl Player {
     pub fn retina(transport: &str, url: &str) -> Self {
         let program = built("retina_player").display().to_string();
         let arguments = [program, url.to_owned(), transport.to_owned()];
+        Self::start("pipe_player.py", &arguments)
+    }
+
+    /// live555's `openRTSP`, the program at this path, over `udp`, `tcp`, `http` or (by the URL) `tls`: picture alone, by absolute time.
+    pub fn openrtsp(program: &Path, transport: &str, url: &str, start: i64, stop: i64) -> Self {
+        let mut arguments = vec![program.display().to_string(), "-v".to_owned()];
+        match transport {
+            "udp" => {}
+            "http" => arguments.extend(["-T".to_owned(), port_of(url).to_string()]),
+            _ => arguments.push("-t".to_owned()),
+        }
+        for (flag, value) in [
+            ("-b", OPENRTSP_PICTURE_BYTES_MAX.to_string()),
+            ("-B", OPENRTSP_SOCKET_BYTES.to_string()),
+            ("-U", clock::range_time(start)),
+            ("-E", clock::range_time(stop)),
+        ] {
+            arguments.extend([flag.to_owned(), value]);
+        }
+        arguments.push(url.to_owned());
         Self::start("pipe_player.py", &arguments)
     }
 

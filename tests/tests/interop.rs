@@ -38,6 +38,7 @@ enum Who {
     GstreamerOnvif,
     Aiortsp,
     Retina,
+    OpenRtsp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,13 +64,17 @@ const ACTIONS: [Action; 8] = [
     Action::Outage,
 ];
 
+/// Where live555's `openRTSP` is: no package has it, so its rows are played where this names it.
+const OPENRTSP: &str = "SEAMLINE_OPENRTSP";
+
 fn rows() -> Vec<Row> {
-    let transports: [(Who, &[&str]); 5] = [
+    let transports: [(Who, &[&str]); 6] = [
         (Who::Ffmpeg, &["tcp", "udp", "http", "tls"]),
         (Who::Gstreamer, &["tcp", "udp", "http", "tls"]),
         (Who::GstreamerOnvif, &["tcp"]),
         (Who::Aiortsp, &["tcp", "udp", "tls"]),
         (Who::Retina, &["tcp", "udp"]),
+        (Who::OpenRtsp, &["tcp", "udp", "http", "tls"]),
     ];
     let pairs = transports
         .iter()
@@ -78,6 +83,7 @@ fn rows() -> Vec<Row> {
     let only = env::var("SEAMLINE_INTEROP").unwrap_or_default();
     pairs
         .map(|(player, transport)| Row { player, transport })
+        .filter(|row| row.player != Who::OpenRtsp || env::var_os(OPENRTSP).is_some())
         .filter(|row| {
             format!("{} {}", row.player.name(), row.transport)
                 .to_lowercase()
@@ -109,6 +115,7 @@ impl Who {
             Who::GstreamerOnvif => "GStreamer, ONVIF mode",
             Who::Aiortsp => "aiortsp",
             Who::Retina => "retina",
+            Who::OpenRtsp => "openRTSP",
         }
     }
 
@@ -116,7 +123,11 @@ impl Who {
     fn lacks(self, action: Action) -> Option<&'static str> {
         use Action as A;
         match (self, action) {
-            (Who::Ffmpeg | Who::Retina, A::Pause | A::PauseBehindSeam | A::Reverse)
+            (
+                Who::Ffmpeg | Who::Retina | Who::OpenRtsp,
+                A::Pause | A::PauseBehindSeam | A::Reverse,
+            )
+            | (Who::OpenRtsp, A::Seek)
             | (Who::Gstreamer, A::Reverse) => Some("no command for it"),
             (Who::Ffmpeg | Who::Gstreamer | Who::Retina, A::Seek) => {
                 Some("no absolute time: by a new URL")
@@ -183,6 +194,10 @@ impl Scenario {
             Who::GstreamerOnvif => Player::onvif_between(&plain, from, until),
             Who::Aiortsp => Player::aiortsp(row.transport, &plain, from),
             Who::Retina => Player::retina(over, &windowed),
+            Who::OpenRtsp => {
+                let program = env::var_os(OPENRTSP).expect("it has no row without it");
+                Player::openrtsp(Path::new(&program), row.transport, &plain, from, until)
+            }
         }
     }
 
