@@ -2,7 +2,7 @@
 //!
 //! How it answers was read in its source of August 2026 (`internal/playback`):
 //!
-//! * A path without footage in the window, and one it does not know, is 404.
+//! * A path without footage in the window is 404; one that has not recorded anything yet, and one it does not know, are 400.
 //! * `/list` joins files that continue each other. The first entry is cut to `start`, the last to `end`; the last file's length
 //!   is that of its whole parts so far.
 //! * `/get` begins with all pictures since the key frame, without duration, and counts decode times from `start`, cut to
@@ -106,9 +106,13 @@ impl Inner {
         let entries: Vec<Entry> = match reply.status {
             StatusCode::OK => serde_json::from_slice(&reply.body)
                 .map_err(|error| ProbeError::protocol(format!("/list: {error}")))?,
-            // Nothing in the window; a path that it does not know looks the same.
+            // Nothing in the window; in some versions a path that it does not know looks the same.
             StatusCode::NOT_FOUND => Vec::new(),
-            StatusCode::INTERNAL_SERVER_ERROR => return Ok(Err(fault(&reply.body))),
+            StatusCode::BAD_REQUEST if has_no_folder(&words(&reply.body)) => Vec::new(),
+            StatusCode::INTERNAL_SERVER_ERROR => {
+                let fault = format!("/list: 500 {}", words(&reply.body));
+                return Ok(Err(ProbeError::protocol(fault)));
+            }
             status => return Err(refusal(status, "/list")),
         };
         let mut stretches: Vec<Stretch> = entries
@@ -325,20 +329,23 @@ impl Listed {
     }
 }
 
-/// What the server says of its own failure.
-fn fault(body: &[u8]) -> ProbeError {
+/// What the server says of a failure.
+fn words(body: &[u8]) -> String {
     #[derive(Deserialize)]
     struct Fault {
         error: String,
     }
-    let words = serde_json::from_slice(body).map(|fault: Fault| fault.error);
-    let words: String = words
-        .unwrap_or_default()
-        .chars()
-        .filter(|letter| !letter.is_control())
-        .take(FAULT_CHARS_MAX)
-        .collect();
-    ProbeError::protocol(format!("/list: 500 {words}"))
+    let fault: Result<Fault, _> = serde_json::from_slice(body);
+    let error = fault.map(|fault| fault.error).unwrap_or_default();
+    let letters = error.chars().filter(|letter| !letter.is_control());
+    letters.take(FAULT_CHARS_MAX).collect()
+}
+
+/// Whether these are its words, on one of its systems, for a path that is configured and has not recorded yet.
+fn has_no_folder(words: &str) -> bool {
+    ["no such file or directory", "cannot find the"]
+        .iter()
+        .any(|known| words.contains(known))
 }
 
 /// A window in parts, the first one to ask for last: the latest days first, then ever longer times before them, as no window of

@@ -105,8 +105,13 @@ async fn the_end_is_open_while_it_is_near_the_server_s_own_time() {
 
 #[tokio::test]
 async fn nothing_is_an_answer() {
-    let coverage = answered(ResponseTemplate::new(404)).await.unwrap();
-    assert!(matches!(coverage.held(at(AT)), Held::Gap { .. }));
+    // Of a path that has not recorded yet, in its own words.
+    let words = r#"{"status":"error","error":"lstat /srv/rec/gate: no such file or directory"}"#;
+    let no_folder = ResponseTemplate::new(400).set_body_raw(words, "application/json");
+    for nothing in [ResponseTemplate::new(404), no_folder] {
+        let coverage = answered(nothing).await.unwrap();
+        assert!(matches!(coverage.held(at(AT)), Held::Gap { .. }));
+    }
 }
 
 #[tokio::test]
