@@ -132,7 +132,8 @@ impl Peer {
             Self::MediaMtx => {
                 let file = folder.path().join("mediamtx.yml");
                 fs::write(&file, mediamtx(&place))?;
-                command.arg(&file);
+                // Versions without it stop at settings that they do not know, and pass over such variables.
+                command.env("MTX_MOQ", "no").arg(&file);
             }
             Self::Go2rtc => {
                 let file = folder.path().join("go2rtc.yaml");
