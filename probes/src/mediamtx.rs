@@ -362,9 +362,9 @@ fn parts(window: TimeRange, now: Timestamp) -> Vec<TimeRange> {
         length = length.saturating_mul(2);
     }
     edges.push(window.start());
-    let parts = edges.windows(2);
-    let mut parts: Vec<TimeRange> = parts
-        .filter_map(|pair| TimeRange::new(pair[1], pair[0]))
+    let pairs = edges.iter().zip(edges.iter().skip(1));
+    let mut parts: Vec<TimeRange> = pairs
+        .filter_map(|(&end, &start)| TimeRange::new(start, end))
         .collect();
     parts.reverse();
     parts
@@ -404,7 +404,7 @@ const PART: Duration = Duration::from_secs(86_400);
 /// Back to 45 years.
 const EDGES_MAX: usize = 16;
 /// What is not asked for in halves any more: the server's files are of an hour where nothing else is configured.
-const PART_MIN: Duration = Duration::from_secs(60);
+const PART_MIN: Duration = Duration::from_secs(300);
 /// Parts of one window that are asked for.
 const PARTS_MAX: usize = 64;
 const DURATION_MAX: Duration = Duration::from_secs(100 * 366 * 86_400);

@@ -161,9 +161,10 @@ async fn a_file_that_the_server_cannot_read_hides_little_of_the_others() {
                 ))
             });
             let entries: Vec<String> = entries.collect();
-            match entries.is_empty() {
-                true => ResponseTemplate::new(404),
-                false => listed(&format!("[{}]", entries.join(","))),
+            if entries.is_empty() {
+                ResponseTemplate::new(404)
+            } else {
+                listed(&format!("[{}]", entries.join(",")))
             }
         })
         .mount(&server)
