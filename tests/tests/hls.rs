@@ -405,6 +405,10 @@ fn hostile_parameters_and_names_get_their_status() {
         let fresh = answer.head.contains("cache-control: no-cache");
         assert!(answer.status == 200 && styp && fresh, "{}", answer.head);
     }
+    // Nor that there is no picture to make a head of: it is made of what the copy announces.
+    let head = get(&seamline, "/hls/gate/0v/init-1767270000000000.mp4");
+    let moov = head.body.windows(4).any(|name| name == b"moov");
+    assert!(head.status == 200 && moov, "{}", head.head);
     assert_eq!(
         get(
             &seamline,

@@ -302,7 +302,9 @@ impl Store {
             match opened.await {
                 Ok(feed) => feed,
                 // Listed, and not there: players want a head even for a segment that will be empty.
-                Err(NoFeed::Nothing) => return described(camera, copy).ok_or(NoSegment::Nothing),
+                Err(NoFeed::Nothing) => {
+                    return described(camera, copy).await.ok_or(NoSegment::Nothing);
+                }
                 Err(NoFeed::Outage) => return Err(NoSegment::Outage),
             }
         };
@@ -437,8 +439,11 @@ fn head_of(master: usize, entries: &[Option<Arc<Entry>>], seen: &[Shot]) -> Opti
 }
 
 /// The head of pictures as a copy announces them.
-fn described(camera: &CameraEntry, copy: CopyIx) -> Option<Bytes> {
-    let description = camera.slot.description(copy)?;
+async fn described(camera: &CameraEntry, copy: CopyIx) -> Option<Bytes> {
+    let description = match camera.slot.description(copy) {
+        Some(known) => known,
+        None => camera.slot.ask_description(copy).await.ok()?,
+    };
     let mut tracks = description.tracks.iter().enumerate();
     let (track, entry) = tracks.find_map(|(track, told)| Some((track, entry_of(told)?)))?;
     let mut writer = writer(track);
