@@ -420,14 +420,20 @@ pub(super) fn assembler(
     Assembler::new(formats, clock)
 }
 
-/// Whether a server of files took no notice of the time it was asked for: it does not know ONVIF replay, describes something
-/// that lasts from zero on, and says that it plays from there (live555; others may echo the question).
+/// Whether a server of files took no notice of the time it was asked for: it does not know ONVIF replay, describes nothing that
+/// has a time, and says that it plays from zero on (live555; others may echo the question). One that answers so and yet plays
+/// what was asked for is refused as well: footage of another time is worse than none.
 fn takes_no_time(playing: &Playing, description: &Description) -> bool {
-    let lasts = matches!(
-        description.range,
-        Some(Range::Npt { start, end: Some(_) }) if start.is_none_or(|start| start.as_micros() == 0)
+    let dated = match description.range {
+        Some(Range::Npt { start, .. }) => start.is_some_and(|start| start.as_micros() > 0),
+        Some(_) => true,
+        None => false,
+    };
+    let from_zero = matches!(
+        playing.range,
+        Some(Range::Npt { start, .. }) if start.is_none_or(|start| start.as_micros() == 0)
     );
-    !playing.onvif && lasts && matches!(playing.range, Some(Range::Npt { .. }))
+    !playing.onvif && !dated && from_zero
 }
 
 /// Whether a PLAY may have been refused for a header that its recorder does not know.
@@ -472,18 +478,18 @@ mod tests {
         let clock = Some("clock=20260101T120010Z-");
         let (file, zero) = (Some("npt=0-78.272"), Some("npt=0.000-"));
         assert!(takes_no_time(file, zero, false));
-        // It knows replay, tells a time, or does not say what it plays; and what has no end, or counts since 1900, is no file.
+        assert!(takes_no_time(Some("npt=0-"), zero, false));
+        assert!(takes_no_time(None, zero, false));
+        // It knows replay, tells a time, or does not say what it plays; and what counts since 1900 is no file.
         assert!(!takes_no_time(file, zero, true));
         assert!(!takes_no_time(file, clock, false));
         assert!(!takes_no_time(file, None, false));
-        assert!(!takes_no_time(Some("npt=0-"), zero, false));
         assert!(!takes_no_time(
             Some("npt=3976257600-3976257678"),
             zero,
             false
         ));
         assert!(!takes_no_time(clock, zero, false));
-        assert!(!takes_no_time(None, zero, false));
     }
 
     fn order() -> Order {
