@@ -425,9 +425,9 @@ pub(super) fn assembler(
 /// what was asked for is refused as well: footage of another time is worse than none.
 fn takes_no_time(playing: &Playing, description: &Description) -> bool {
     let dated = match description.range {
+        Some(Range::Clock { .. }) => true,
         Some(Range::Npt { start, .. }) => start.is_some_and(|start| start.as_micros() > 0),
-        Some(_) => true,
-        None => false,
+        _ => false,
     };
     let from_zero = matches!(
         playing.range,
@@ -479,6 +479,7 @@ mod tests {
         let (file, zero) = (Some("npt=0-78.272"), Some("npt=0.000-"));
         assert!(takes_no_time(file, zero, false));
         assert!(takes_no_time(Some("npt=0-"), zero, false));
+        assert!(takes_no_time(Some("npt=now-"), zero, false));
         assert!(takes_no_time(None, zero, false));
         // It knows replay, tells a time, or does not say what it plays; and what counts since 1900 is no file.
         assert!(!takes_no_time(file, zero, true));
