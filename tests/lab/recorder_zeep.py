@@ -32,7 +32,7 @@ def main(port, camera, token, start, end, still):
         "span": spans(
             service.SequencesGetAroundWithSpan(**window, centerTime=moment(start), maxTimeBefore={"MicroSeconds": 0}, maxCountBefore=0, maxTimeAfter=span, maxCountAfter=300)
         ),
-        "still": [round(picture.Time.timestamp() * 1000), picture.Data.decode()],
+        "still": [round(picture.Time.timestamp() * 1000), picture.Data.rstrip(b"\0").decode()],
     }
     try:
         service.SequencesGet(**{**window, "token": "nobody's"}, minTime=moment(start), maxTime=moment(end), maxCount=1)

@@ -11,7 +11,7 @@ Prints {"event": "ready", "url": <management server>} once it listens, and a lin
 input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
 gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `listen` (each call is told of as it came), `heal` (none of
-these); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
+these); `wsdl` (its SOAP service describes itself, by a name of its own), `says-stopped` (it answers `stop`); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
 """
 
 import argparse
@@ -465,6 +465,8 @@ class Handler(socketserver.BaseRequestHandler):
 
     def recorder_answer(self, method, path, headers, body):
         site = self.site
+        if path.endswith(".asmx?wsdl") and "wsdl" in site.faults:
+            return 200, "text/xml; charset=utf-8", management.description(f"rec.example:{site.port}", "http")
         if path.split("?")[0] != "/recordercommandservice/recordercommandservice.asmx" or method != "POST":
             return 404, "text/html", "<html>404</html>"
         if b"xmlns:ns0" in body:
@@ -535,9 +537,18 @@ class Handler(socketserver.BaseRequestHandler):
             groups = site.readable()
             if values["deviceId"].lower() != site.camera or not groups:
                 return fault("soap:Server", "No image", (40001, 0))
-            at = groups[site.at(groups, from_date_time(values["time"]))].key
-            # Which site it is of is what a test wants to see.
-            return soap(RECORDER, operation, f"<Time>{date_time(at)}</Time><Data>{base64.b64encode(site.camera.encode()).decode()}</Data>")
+            asked = from_date_time(values["time"])
+            index = site.at(groups, asked)
+            if operation == "JPEGGetAtOrAfter" and groups[index].key < asked:
+                index = min(index + 1, len(groups) - 1)
+            at = groups[index].key
+            if operation == "JPEGGetAt" and at != asked:
+                return soap(RECORDER, operation, "")
+            # Which site it is of is what a test wants to see; pictures are long.
+            data = base64.b64encode(site.camera.encode() + bytes(100_000)).decode()
+            return soap(RECORDER, operation, f"<Time>{date_time(at)}</Time><Data>{data}</Data>")
+        if operation == "JPEGGetLive":
+            return soap(RECORDER, operation, f"<Time>{date_time(site.now_ms())}</Time><Data>{base64.b64encode(site.camera.encode()).decode()}</Data>")
         return fault("soap:Server", f"Method '{operation}' not supported", (40000, 0))
 
 
@@ -592,7 +603,9 @@ class ImageServer:
                 self.answer(number, name, f"<alarms>{alarms}</alarms>")
             elif name == "live":
                 self.live(number)
-            elif name != "stop":
+            elif name == "picture-of-another-kind":
+                self.connection.request.sendall(f"ImageResponse\r\nRequestId: {number}\r\nContent-length: 2\r\nContent-type: image/jpeg\r\n\r\n".encode() + b"\xff\xd8" + END)
+            elif name not in ("stop", "never-answered"):
                 self.answer(number, name, "<errorreason>Unknown method</errorreason>")
 
     def answer(self, number, name, inner):
@@ -766,6 +779,8 @@ class ImageServer:
                 elif name in ("ptz", "getpresetlist"):
                     self.answer(values.get("requestid", "0"), name, "<errorreason>Success</errorreason>")
                 else:
+                    if name == "stop" and "says-stopped" in site.faults:
+                        self.answer(values.get("requestid", "0"), name, "<errorreason>Success</errorreason>")
                     return
 
 

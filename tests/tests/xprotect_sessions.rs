@@ -327,6 +327,68 @@ fn live_ptz_and_what_nobody_knows_reach_the_recorder_byte_for_byte() {
 }
 
 #[test]
+fn what_is_said_to_stop_is_heard_and_what_is_not_answered_costs_nobody_his_recorder() {
+    let sites = [
+        Setup::default().edge(noon(20.0)),
+        Setup::default().edge(noon(20.0)),
+    ];
+    let mut pair = Pair::of(sites, |config| config);
+    // What is said to `stop` comes behind the pictures that were on their way; where nothing is said, the next answer is that to the
+    // next call.
+    for says in [true, false] {
+        if says {
+            pair.primary.obey("says-stopped");
+        } else {
+            pair.primary.obey("heal");
+        }
+        let mut client = pair.client();
+        client.order(&json!({ "do": "send", "method": "live", "requestid": 31 }));
+        let until = |client: &mut Client, is_it: &dyn Fn(&Value) -> bool| {
+            let deadline = monotonic() + SOON;
+            loop {
+                let message = client.order(&json!({ "do": "read" }));
+                assert!(
+                    message["gone"].is_null() && monotonic() < deadline,
+                    "{message}"
+                );
+                if is_it(&message) {
+                    return;
+                }
+            }
+        };
+        until(&mut client, &|message| message["kind"] == "image");
+        client.order(&json!({ "do": "send", "method": "stop", "requestid": 32 }));
+        if says {
+            until(&mut client, &|message| {
+                message["methodname"] == "stop" && message["requestid"] == "32"
+            });
+        }
+        client
+            .order(&json!({ "do": "send", "method": "goto", "time": noon(7.0), "requestid": 33 }));
+        until(&mut client, &|message| {
+            message["requestid"] == 33 && message["kind"] == "image"
+        });
+    }
+    // An answer may be of any kind, and need not come: then it is said so, and nobody is held for lost.
+    let mut client = pair.client();
+    let answer = client.ask("picture-of-another-kind");
+    assert_eq!(
+        (&answer["kind"], &answer["bytes"]),
+        (&json!("image"), &json!(2)),
+        "{answer}"
+    );
+    let answer = client.ask("never-answered");
+    assert_eq!(
+        answer["errorreason"], "The recorder does not answer this",
+        "{answer}"
+    );
+    let answer = client.ask("begin");
+    assert_eq!(answer["kind"], "image", "{answer}");
+    let log = pair.seamline.log().join("\n");
+    assert!(log.contains("not answered by its recorder"), "{log}");
+}
+
+#[test]
 fn sound_passes_as_it_is_and_ends_no_connection() {
     let pair = Pair::new(&[(0, 10)], &[(5, 45)]);
     let mut clients = [pair.recorder_port, pair.port].map(|port| {

@@ -121,6 +121,13 @@ impl Element {
             .map(|(_, value)| value.trim())
     }
 
+    /// An attribute, by its name without prefix, in whatever case it is written.
+    pub fn attribute_in_any_case(&self, name: &str) -> Option<&str> {
+        let mut attributes = self.attributes.iter();
+        let found = attributes.find(|(key, _)| key.eq_ignore_ascii_case(name));
+        found.map(|(_, value)| value.trim())
+    }
+
     /// The elements in it.
     pub fn children(&self) -> impl Iterator<Item = &Self> {
         self.children.iter()
@@ -323,7 +330,17 @@ pub fn with_texts(
     depth: usize,
     texts: &[(&str, &str)],
 ) -> Result<Vec<u8>, XmlError> {
-    Element::parse(document)?;
+    with_texts_within(document, Limits::ANSWER, depth, texts)
+}
+
+/// The same of a document of a kind that has its own limits.
+pub fn with_texts_within(
+    document: &[u8],
+    limits: Limits,
+    depth: usize,
+    texts: &[(&str, &str)],
+) -> Result<Vec<u8>, XmlError> {
+    Element::parse_within(document, limits)?;
     let document = String::from_utf8_lossy(document);
     let mut reader = Reader::from_str(&document);
     let (mut written, mut copied, mut open) = (String::with_capacity(document.len()), 0, 0_usize);

@@ -72,7 +72,7 @@ impl Answer {
     /// Reads a document without its terminator.
     pub fn parse(document: &[u8]) -> Result<Self, WireError> {
         let root = Element::parse(document)?;
-        match root.name() {
+        match root.name().to_ascii_lowercase().as_str() {
             "methodresponse" => Ok(Self::response(&root)),
             "livepackage" => Ok(Self::status(&root)),
             _ => Err(WireError::Document("methodresponse or livepackage")),
@@ -210,8 +210,8 @@ fn head(request_id: i64, method: &str) -> [Markup; 2] {
 /// `alarm` elements at any depth: what they stand in is not known of every recorder.
 fn collect(element: &Element, spans: &mut Vec<Span>) {
     for child in element.children() {
-        if child.name() == "alarm" {
-            let time = |name: &str| child.attribute(name)?.parse().ok();
+        if child.name().eq_ignore_ascii_case("alarm") {
+            let time = |name: &str| child.attribute_in_any_case(name)?.parse().ok();
             let span = time("starttime").zip(time("endtime"));
             spans.extend(span.map(|(start_ms, end_ms)| Span {
                 start_ms,

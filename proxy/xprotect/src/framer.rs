@@ -152,7 +152,9 @@ impl Framer {
             Some(_) if may_become_mark(buf) => Ok(None),
             Some(_) => {
                 let there = buf.len().min(FIRST.len());
-                if buf.get(..there) != FIRST.as_bytes().get(..there) {
+                let (begun, mark) = (buf.get(..there), FIRST.as_bytes().get(..there));
+                let is_mark = begun.zip(mark);
+                if !is_mark.is_some_and(|(begun, mark)| begun.eq_ignore_ascii_case(mark)) {
                     return Err(WireError::Start);
                 }
                 let Some(head) = self.up_to_end(buf, HEAD_BYTES_MAX, "head")? else {
@@ -164,7 +166,7 @@ impl Framer {
                 }
                 self.state = match &head.content {
                     Content::Body { bytes, .. } => State::Body(*bytes),
-                    Content::Parts { boundary } => State::Parts(Parts {
+                    Content::Parts { boundary, .. } => State::Parts(Parts {
                         boundary: boundary.clone(),
                         seen: 0,
                     }),

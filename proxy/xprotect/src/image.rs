@@ -37,7 +37,24 @@ pub enum Content {
     Parts {
         /// Without the dashes.
         boundary: String,
+        /// The type as the recorder wrote it, where that is not as it is written here.
+        kind: Option<String>,
     },
+}
+
+impl Content {
+    /// Parts of GenericByteData.
+    pub fn parts(boundary: &str) -> Self {
+        Self::Parts {
+            boundary: boundary.to_owned(),
+            kind: None,
+        }
+    }
+}
+
+fn multipart(boundary: &str) -> String {
+    let kind = ImageHead::GENERIC;
+    format!("multipart/related; boundary={boundary}; type=\"{kind}\"")
 }
 
 impl ImageHead {
@@ -47,7 +64,8 @@ impl ImageHead {
     /// Reads the lines before the empty one.
     pub(crate) fn parse(head: &str) -> Result<Self, WireError> {
         let mut lines = head.split("\r\n");
-        if lines.next().map(str::trim_end) != Some(FIRST) {
+        let first = lines.next().map(str::trim_end);
+        if !first.is_some_and(|line| line.eq_ignore_ascii_case(FIRST)) {
             return Err(WireError::Start);
         }
         let fields = fields(lines)?;
@@ -63,6 +81,8 @@ impl ImageHead {
         let content = match boundary(kind) {
             Some(boundary) => Content::Parts {
                 boundary: boundary.to_owned(),
+                kind: (kind != multipart(boundary) && !kind.contains(": "))
+                    .then(|| kind.to_owned()),
             },
             None => Content::Body {
                 bytes: length(&fields)?,
@@ -96,14 +116,18 @@ impl ImageHead {
             }
         }
         let _ = match &self.content {
+            // Some clients cannot split a line that says nothing.
+            Content::Body { bytes, kind } if kind.is_empty() => {
+                write!(head, "Content-length: {bytes}\r\n")
+            }
             Content::Body { bytes, kind } => {
                 write!(head, "Content-length: {bytes}\r\nContent-type: {kind}\r\n")
             }
-            Content::Parts { boundary } => write!(
-                head,
-                "Content-type: multipart/related; boundary={boundary}; type=\"{}\"\r\n",
-                Self::GENERIC
-            ),
+            Content::Parts { boundary, kind } => {
+                let usual = multipart(boundary);
+                let kind = kind.as_ref().unwrap_or(&usual);
+                write!(head, "Content-type: {kind}\r\n")
+            }
         };
         if let Some(mask) = &self.privacy_mask {
             let _ = write!(head, "PrivacyMask: {mask}\r\n");
@@ -148,13 +172,11 @@ type Fields<'a> = Vec<(&'a str, &'a str)>;
 fn fields<'a>(lines: impl Iterator<Item = &'a str>) -> Result<Fields<'a>, WireError> {
     let mut fields = Fields::new();
     for line in lines.filter(|line| !line.is_empty()) {
-        let (name, value) = line.split_once(':').ok_or_else(|| {
-            let shown: String = line.chars().take(SHOWN_MAX).collect();
-            WireError::Head(shown)
-        })?;
         if fields.len() >= LINES_MAX {
             return Err(WireError::TooLong("head"));
         }
+        // Lines that nobody knows are tolerated, whatever they look like.
+        let (name, value) = line.split_once(':').unwrap_or((line, ""));
         fields.push((name.trim(), value.trim()));
     }
     Ok(fields)
@@ -208,6 +230,5 @@ const KNOWN: [&str; 7] = [
     "privacymask",
 ];
 const BOUNDARY_BYTES_MAX: usize = 200;
-const SHOWN_MAX: usize = 80;
 /// From 1970 to the year 9999.
 pub(crate) const TIMES_MS: std::ops::Range<i64> = 0..253_402_300_800_000;

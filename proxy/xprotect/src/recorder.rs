@@ -33,6 +33,13 @@ pub enum About {
     },
     /// A still, about then.
     Still(Timestamp),
+    /// A still of now, no larger than so many pixels wide and high.
+    Now {
+        /// As it was said.
+        width: String,
+        /// Likewise.
+        height: String,
+    },
     /// Of which kinds it has stretches, how long they are kept: every recorder has an answer.
     Types,
     /// What is recorded, one bit an interval.
@@ -137,6 +144,10 @@ impl Question {
                     count,
                 }
             }
+            "JPEGGetLive" => About::Now {
+                width: text("maxWidth").to_owned(),
+                height: text("maxHeight").to_owned(),
+            },
             _ => About::Still(at("time")?),
         };
         Ok(Some(Self {
@@ -176,6 +187,10 @@ impl Question {
         };
         match &self.about {
             About::Types => {}
+            About::Now { width, height } => said.extend([
+                Markup::text("maxWidth", width),
+                Markup::text("maxHeight", height),
+            ]),
             About::TimeLine {
                 kinds,
                 begin,
@@ -291,7 +306,7 @@ impl Wanted {
 }
 
 /// What is read here.
-const OPERATIONS: [&str; 9] = [
+const OPERATIONS: [&str; 10] = [
     "SequencesGet",
     "SequencesGetAround",
     "SequencesGetAroundWithSpan",
@@ -301,6 +316,7 @@ const OPERATIONS: [&str; 9] = [
     "JPEGGetAt",
     "JPEGGetAtOrBefore",
     "JPEGGetAtOrAfter",
+    "JPEGGetLive",
 ];
 /// Elements between an envelope and a result in its body.
 const RESULT: usize = 2;
@@ -350,6 +366,15 @@ mod tests {
         assert!(written.contains("<SequencesGet xmlns=\"http://videoos.net/2/XProtectCSRecorderCommand\"><token>U</token>"), "{written}");
         assert_eq!((&*question.token, &*question.device), ("T", "D"));
         assert_eq!(Question::read(&asked("PTZMoveHome", "")), Ok(None));
+        let more = "<maxWidth>640</maxWidth><maxHeight>360</maxHeight>";
+        let now = Question::read(&asked("JPEGGetLive", more))
+            .unwrap()
+            .unwrap();
+        let written = String::from_utf8(now.write("T", "D", 0)).unwrap();
+        assert!(
+            written.contains(&format!("<deviceId>D</deviceId>{more}</JPEGGetLive>")),
+            "{written}"
+        );
         // What is not read of a time line its recorder may read.
         let begin =
             "<timeLineInformationBeginTime>1970-01-01T00:00:10Z</timeLineInformationBeginTime>";

@@ -1,21 +1,38 @@
 //! What clients asked, kept as they said it: recorders get it with other numbers, devices and tokens, and nothing else changed.
 
 use bytes::Bytes;
-use seamline_xml::{Element, with_texts};
+use seamline_xml::{Element, with_texts, with_texts_within};
 
-use crate::{Pass, TERMINATOR, WireError, call::number};
+use crate::{Connect, Pass, TERMINATOR, WireError, call::number, soap::STILL_LIMITS};
 
 /// A client's `connect`.
 #[derive(Debug, Clone)]
 pub struct ConnectDocument {
     text: Bytes,
     pass: Pass,
+    wants_jpeg: bool,
+    takes_parts: bool,
 }
 
 impl ConnectDocument {
     /// The document, without its terminator, and what was read of it.
-    pub fn new(text: Bytes, pass: Pass) -> Self {
-        Self { text, pass }
+    pub fn new(text: Bytes, connect: Connect) -> Self {
+        Self {
+            text,
+            wants_jpeg: connect.always_jpeg,
+            takes_parts: connect.capabilities.multipart,
+            pass: connect.pass,
+        }
+    }
+
+    /// Whether everything is to come as JPEG.
+    pub fn wants_jpeg(&self) -> bool {
+        self.wants_jpeg
+    }
+
+    /// Whether groups may come in several parts.
+    pub fn takes_parts(&self) -> bool {
+        self.takes_parts
     }
 
     /// Device and token, as the client showed them.
@@ -31,8 +48,8 @@ impl ConnectDocument {
             ..self.pass.clone()
         };
         Self {
-            text: self.text.clone(),
             pass,
+            ..self.clone()
         }
     }
 
@@ -46,8 +63,15 @@ impl ConnectDocument {
         with(&self.text, &texts)
     }
 
-    /// For a recorder elsewhere, to which the client's streams and credentials mean nothing.
-    pub fn other(&self, id: i64, device: &str, token: &str) -> Result<Vec<u8>, WireError> {
+    /// For a recorder elsewhere, to which the client's streams and credentials mean nothing, and whose clock is so far ahead: a period
+    /// to which the client restricts itself is told by that.
+    pub fn other(
+        &self,
+        id: i64,
+        device: &str,
+        token: &str,
+        ahead_ms: i64,
+    ) -> Result<Vec<u8>, WireError> {
         let pass = Pass {
             device: device.to_owned(),
             stream: None,
@@ -60,7 +84,21 @@ impl ConnectDocument {
             ("username", NOBODY.to_owned()),
             ("password", NOBODY.to_owned()),
         ];
-        with(&self.text, &texts)
+        if ahead_ms == 0 {
+            return with(&self.text, &texts);
+        }
+        let root = Element::parse(&self.text)?;
+        let within = root.child("timerestriction");
+        let moved = |name: &'static str| {
+            let ms = number(within?, name)?.saturating_add(ahead_ms);
+            Some((name, ms.to_string()))
+        };
+        let times: Vec<_> = ["starttime", "endtime"]
+            .into_iter()
+            .filter_map(moved)
+            .collect();
+        let times: Vec<(&str, &str)> = times.iter().map(|(name, ms)| (*name, &**ms)).collect();
+        with(&with_texts(&self.text, 1, &times)?, &texts)
     }
 }
 
@@ -77,9 +115,9 @@ pub fn with(document: &[u8], texts: &[(&str, String)]) -> Result<Vec<u8>, WireEr
     Ok(bytes)
 }
 
-/// A SOAP answer with other members of its result.
+/// A SOAP answer, be there a picture in it, with other members of its result.
 pub fn result(envelope: &[u8], texts: &[(&str, &str)]) -> Result<Vec<u8>, WireError> {
-    Ok(with_texts(envelope, MEMBERS, texts)?)
+    Ok(with_texts_within(envelope, STILL_LIMITS, MEMBERS, texts)?)
 }
 
 /// What a client wants of `alarms`: so many around an instant, or between two. Milliseconds since 1970.
@@ -138,7 +176,7 @@ mod tests {
         let Method::Connect(connect) = call.method else {
             panic!("{call:?}");
         };
-        ConnectDocument::new(Bytes::from_static(CONNECT.as_bytes()), connect.pass)
+        ConnectDocument::new(Bytes::from_static(CONNECT.as_bytes()), *connect)
     }
 
     #[test]
@@ -153,7 +191,7 @@ mod tests {
 
     #[test]
     fn another_learns_no_password_and_no_token_of_the_client() {
-        let other = String::from_utf8(document().other(3, "B", "OURS").unwrap()).unwrap();
+        let other = String::from_utf8(document().other(3, "B", "OURS", 0).unwrap()).unwrap();
         for secret in ["joe", "secret", "TOKEN#1", "streamid"] {
             assert!(!other.contains(secret), "{other}");
         }
@@ -164,12 +202,39 @@ mod tests {
     }
 
     #[test]
+    fn a_restriction_is_told_by_the_clock_of_who_is_asked() {
+        let within =
+            "<timerestriction><starttime>1000</starttime><endtime>9000</endtime></timerestriction>";
+        let text = CONNECT.replace(
+            "<clientcapabilities>",
+            &format!("{within}<clientcapabilities>"),
+        );
+        let Method::Connect(connect) = Call::parse(text.as_bytes()).unwrap().method else {
+            panic!("{text}");
+        };
+        let document = ConnectDocument::new(text.clone().into(), *connect);
+        assert!(document.wants_jpeg() && !document.takes_parts());
+        let own = String::from_utf8(document.own(1, "T").unwrap()).unwrap();
+        assert!(own.contains(within), "{own}");
+        let other = String::from_utf8(document.other(1, "B", "T", -500).unwrap()).unwrap();
+        let moved = within.replace("1000", "500").replace("9000", "8500");
+        assert!(other.contains(&moved), "{other}");
+    }
+
+    #[test]
     fn members_of_a_result_are_replaced_and_nothing_else() {
         let answer = "<s:Envelope><s:Header><Time>h</Time></s:Header><s:Body><R><n:Result><n:Time>a</n:Time><Data>b</Data></n:Result></R></s:Body></s:Envelope>";
         let sent = result(answer.as_bytes(), &[("Time", "T")]).unwrap();
         assert_eq!(
             String::from_utf8(sent).unwrap(),
             answer.replace(">a<", ">T<")
+        );
+        // Pictures are long.
+        let picture = answer.replace(">b<", &format!(">{}<", "b".repeat(1 << 20)));
+        let sent = result(picture.as_bytes(), &[("Time", "T")]).unwrap();
+        assert_eq!(
+            String::from_utf8(sent).unwrap(),
+            picture.replace(">a<", ">T<")
         );
     }
 }

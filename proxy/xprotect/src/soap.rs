@@ -1,4 +1,5 @@
-//! SOAP 1.1 as management servers and recorders speak it: envelopes, faults, and the two services.
+//! SOAP as management servers and recorders speak it: envelopes, faults, and the two services. Ours is of version 1.1, and turned into
+//! 1.2 for who asks in that.
 
 use seamline_xml::{Element, Limits, Markup, XmlError};
 
@@ -52,6 +53,29 @@ pub fn envelope(said: Markup) -> Vec<u8> {
     let body = Markup::node("soap:Body", [said]);
     Markup::node_with("soap:Envelope", &[("xmlns:soap", ENVELOPE)], [body]).document()
 }
+
+/// Whether a request is of version 1.2, whatever the header says that comes with it.
+pub fn is_12(request: &[u8]) -> bool {
+    let mut windows = request.windows(ENVELOPE_12.len());
+    windows.any(|window| window == ENVELOPE_12.as_bytes())
+}
+
+/// An answer for who asked in version 1.2.
+pub fn in_12(answer: &[u8]) -> Vec<u8> {
+    let said = body(answer, Limits::ANSWER);
+    if let Some(fault) = said.ok().as_ref().and_then(|body| body.child("Fault")) {
+        return Fault::read(fault).write_12();
+    }
+    let text = String::from_utf8_lossy(answer);
+    text.replace(ENVELOPE, ENVELOPE_12).into_bytes()
+}
+
+/// How much is read of one with a picture in it, as text.
+pub const STILL_LIMITS: Limits = Limits {
+    bytes: STILL_BYTES_MAX,
+    elements: 64,
+    text: STILL_BYTES_MAX,
+};
 
 /// How much of an answer is read.
 pub const ANSWER_LIMITS: Limits = Limits::ANSWER;
@@ -118,7 +142,8 @@ impl Fault {
         let text = |name: &str| fault.text(name).unwrap_or_default().to_owned();
         let code = fault.at(&["Code", "Value"]).and_then(Element::value);
         let reason = fault.at(&["Reason", "Text"]).and_then(Element::value);
-        let number = |name: &str| fault.child("detail")?.text(name)?.parse().ok();
+        let detail = fault.child("detail").or_else(|| fault.child("Detail"));
+        let number = |name: &str| detail?.text(name)?.parse().ok();
         Self {
             code: code.map_or_else(|| text("faultcode"), str::to_owned),
             text: plain(&reason.map_or_else(|| text("faultstring"), str::to_owned)),
@@ -132,21 +157,46 @@ impl Fault {
         self.number.is_some_and(|(number, _)| number == Self::TOKEN)
     }
 
-    /// As it is sent, with status 500.
-    pub fn write(&self) -> Vec<u8> {
-        let detail = self.number.map(|(number, sub)| {
+    fn detail(&self, name: &'static str) -> Option<Markup> {
+        self.number.map(|(number, sub)| {
             Markup::node(
-                "detail",
+                name,
                 [
                     Markup::text("ErrorNumber", &number.to_string()),
                     Markup::text("SubErrorNumber", &sub.to_string()),
                 ],
             )
-        });
+        })
+    }
+
+    /// The same in version 1.2.
+    fn write_12(&self) -> Vec<u8> {
+        let is_clients = self.code.ends_with("Client") || self.code.ends_with("Sender");
+        let code = if is_clients {
+            "soap:Sender"
+        } else {
+            "soap:Receiver"
+        };
+        let text = Markup::text_with("soap:Text", &[("xml:lang", "en")], &self.text);
+        let said = [
+            Markup::node("soap:Code", [Markup::text("soap:Value", code)]),
+            Markup::node("soap:Reason", [text]),
+        ];
+        let fault = Markup::node(
+            "soap:Fault",
+            said.into_iter().chain(self.detail("soap:Detail")),
+        );
+        let body = Markup::node("soap:Body", [fault]);
+        Markup::node_with("soap:Envelope", &[("xmlns:soap", ENVELOPE_12)], [body]).document()
+    }
+
+    /// As it is sent, with status 500.
+    pub fn write(&self) -> Vec<u8> {
         let said = [
             Markup::text("faultcode", &self.code),
             Markup::text("faultstring", &self.text),
         ];
+        let detail = self.detail("detail");
         envelope(Markup::node("soap:Fault", said.into_iter().chain(detail)))
     }
 }
@@ -158,4 +208,39 @@ fn plain(text: &str) -> String {
 }
 
 const ENVELOPE: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+const ENVELOPE_12: &str = "http://www.w3.org/2003/05/soap-envelope";
+const STILL_BYTES_MAX: usize = 32 << 20;
 const TEXT_CHARS_MAX: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_in_version_12_is_answered_in_it() {
+        let fault = Fault {
+            code: "soap:Client".to_owned(),
+            text: "Token invalid".to_owned(),
+            number: Some((Fault::TOKEN, 2)),
+        };
+        let sent = String::from_utf8(in_12(&fault.write())).unwrap();
+        let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?><soap:Envelope xmlns:soap=\"http://www.w3.org/2003/05/soap-envelope\"><soap:Body><soap:Fault>\
+                        <soap:Code><soap:Value>soap:Sender</soap:Value></soap:Code><soap:Reason><soap:Text xml:lang=\"en\">Token invalid</soap:Text></soap:Reason>\
+                        <soap:Detail><ErrorNumber>20001</ErrorNumber><SubErrorNumber>2</SubErrorNumber></soap:Detail></soap:Fault></soap:Body></soap:Envelope>";
+        assert_eq!(sent, expected);
+        let read = result(sent.as_bytes(), "X", Limits::ANSWER);
+        assert!(
+            matches!(&read, Err(SoapError::Fault(read)) if read.is_token()),
+            "{read:?}"
+        );
+        assert!(is_12(sent.as_bytes()) && !is_12(&fault.write()));
+        let asked = request(RECORDER, "GetVersion", []);
+        let turned = String::from_utf8(in_12(&asked)).unwrap();
+        assert_eq!(
+            turned,
+            String::from_utf8(asked)
+                .unwrap()
+                .replace(ENVELOPE, ENVELOPE_12)
+        );
+    }
+}

@@ -8,9 +8,9 @@ use std::{
 
 use seamline_tests::{
     clock::{iso, noon},
-    pair::{Pair, THERE, TOKEN},
+    pair::{Pair, THERE, TOKEN, holding},
     program::{lab_folder, venv},
-    xprotect::CAMERA,
+    xprotect::{CAMERA, Setup},
 };
 use serde_json::{Value, json};
 
@@ -61,9 +61,14 @@ fn listings_and_stills_over_soap_are_those_of_all_sites() {
 
 /// The answer to a call by SOAP on the recorder's port.
 fn soap(port: u16, operation: &str, more: &str) -> String {
+    soap_in(SOAP_11, TOKEN, port, operation, more)
+}
+
+/// The same in a version of SOAP, with a token.
+fn soap_in(version: &str, token: &str, port: u16, operation: &str, more: &str) -> String {
     let space = "http://videoos.net/2/XProtectCSRecorderCommand";
     let body = format!(
-        "<s:Envelope xmlns:s='http://schemas.xmlsoap.org/soap/envelope/'><s:Body><{operation} xmlns='{space}'><token>{TOKEN}</token>\
+        "<s:Envelope xmlns:s='{version}'><s:Body><{operation} xmlns='{space}'><token>{token}</token>\
          <deviceId>{CAMERA}</deviceId>{more}</{operation}></s:Body></s:Envelope>"
     );
     let request = format!(
@@ -71,6 +76,13 @@ fn soap(port: u16, operation: &str, more: &str) -> String {
          Content-Length: {}\r\n\r\n{body}",
         body.len()
     );
+    http(port, &request)
+}
+
+const SOAP_11: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+const SOAP_12: &str = "http://www.w3.org/2003/05/soap-envelope";
+
+fn http(port: u16, request: &str) -> String {
     let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("the face listens");
     let patient = stream.set_read_timeout(Some(SOON));
     patient.expect("a socket has a patience");
@@ -112,4 +124,112 @@ fn a_time_line_is_that_of_all_sites() {
         answer.contains("<GetRetentionTimeLimitResult>2026-"),
         "{answer}"
     );
+}
+
+/// Answers come in the version that was asked in, stills from who has one of that very instant or the nearest, and a description names
+/// no address but the one that was asked.
+#[test]
+fn what_is_asked_otherwise_is_answered_so() {
+    let mut pair = Pair::of(
+        [
+            holding(Setup::default(), &[(0, 10), (60, 70)]),
+            holding(Setup::default(), &[(8, 20), (40, 44)]).ahead_ms(300),
+        ],
+        |config| config.ahead(300),
+    );
+    // The first answer is that of sites that were listed.
+    let window = format!(
+        "<sequenceType>f9c62604-d0c5-4050-ae25-72de51639b14</sequenceType><minTime>{}</minTime><maxTime>{}</maxTime><maxCount>9</maxCount>",
+        iso(noon(0.0)),
+        iso(noon(90.0))
+    );
+    for (version, other, kind) in [
+        (SOAP_11, SOAP_12, "text/xml; charset=utf-8"),
+        (SOAP_12, SOAP_11, "application/soap+xml; charset=utf-8"),
+    ] {
+        for (operation, more, expected) in [
+            ("SequencesGet", window.as_str(), "<TimeEnd>"),
+            ("SequencesGetTypes", "", "MotionSequence"),
+        ] {
+            let answer = soap_in(version, TOKEN, pair.port, operation, more);
+            assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+            assert!(
+                answer.contains(version) && !answer.contains(other),
+                "{answer}"
+            );
+            assert!(
+                answer.contains(kind) && answer.contains(expected),
+                "{answer}"
+            );
+        }
+        let answer = soap_in(version, "nobody's", pair.port, "SequencesGetTypes", "");
+        assert!(answer.starts_with("HTTP/1.1 500"), "{answer}");
+        assert!(
+            answer.contains("Token invalid") && answer.contains("20001"),
+            "{answer}"
+        );
+        assert!(
+            answer.contains(version) && !answer.contains(other),
+            "{answer}"
+        );
+        assert_eq!(answer.contains(":Sender</"), version == SOAP_12, "{answer}");
+    }
+    let still = |operation: &str, at: f64| {
+        let more = format!("<time>{}</time>", iso(noon(at)));
+        let answer = soap(pair.port, operation, &more);
+        let time = answer
+            .split_once("<Time>")
+            .and_then(|(_, rest)| rest.get(..23));
+        let of_primary = answer.contains("<Data>MTExMTExMTEt");
+        let at = |second: i64| iso(noon(0.0) + second * 1000)[..19].to_owned();
+        let second =
+            (-9..99).find(|second| time.is_some_and(|time| time.starts_with(&at(*second))));
+        (second, of_primary)
+    };
+    for (operation, at, second, of_primary) in [
+        ("JPEGGetAtOrBefore", 3.5, Some(3), true),
+        ("JPEGGetAtOrBefore", 15.5, Some(15), false),
+        // Nobody holds it: the nearest on the side that is asked for.
+        ("JPEGGetAtOrBefore", 30.0, Some(19), false),
+        ("JPEGGetAtOrBefore", 55.0, Some(43), false),
+        ("JPEGGetAtOrAfter", 30.0, Some(40), false),
+        ("JPEGGetAtOrAfter", 50.0, Some(60), true),
+        ("JPEGGetAt", 5.0, Some(5), true),
+        ("JPEGGetAt", 15.0, Some(15), false),
+        ("JPEGGetAt", 5.5, None, false),
+    ] {
+        assert_eq!(
+            still(operation, at),
+            (second, of_primary),
+            "{operation} {at}"
+        );
+    }
+    let now = "<maxWidth>640</maxWidth><maxHeight>360</maxHeight>";
+    assert!(soap(pair.port, "JPEGGetLive", now).contains("<Data>MTExMTExMTEt"));
+    pair.primary.obey("wsdl");
+    for path in [
+        "RecorderCommandService/RecorderCommandService",
+        "RecorderStatusService/RecorderStatusService2",
+    ] {
+        let request = format!(
+            "GET /{path}.asmx?WSDL HTTP/1.1\r\nHost: seen.example:7563\r\nAccept-Encoding: gzip\r\nConnection: close\r\n\r\n"
+        );
+        let answer = http(pair.port, &request);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        assert!(
+            !answer.contains("rec.example") && !answer.contains("vmshost"),
+            "{answer}"
+        );
+        let own = answer
+            .matches("ocation=\"http://seen.example:7563/")
+            .count();
+        assert_eq!(own, 3, "{answer}");
+    }
+    // Who was let in a while ago gets a still of now from the other site, and nobody else.
+    pair.client().goto(noon(3.0));
+    pair.primary.kill();
+    let answer = soap(pair.port, "JPEGGetLive", now);
+    assert!(answer.contains("<Data>Nzc3Nzc3Nzct"), "{answer}");
+    let answer = soap_in(SOAP_11, "nobody's", pair.port, "JPEGGetLive", now);
+    assert!(answer.contains("Token invalid"), "{answer}");
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use hyper::body::{Body as _, Incoming};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HeaderValue};
+use hyper::header::{ACCEPT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT, HOST, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use seamline_xprotect::soap::RECORDER_PATH;
+use seamline_xprotect::rewrite::{self, Told, host_of};
+use seamline_xprotect::soap::{self as envelope, RECORDER_PATH};
 use tokio::sync::{Mutex, watch};
 
 use super::super::super::bodies::{Gathered, Watched, gather};
@@ -35,6 +36,8 @@ const BUFFER_BYTES_MAX: usize = 128 * 1024;
 const CALL_BYTES_MAX: usize = 1 << 20;
 /// A body of a client may pause this long.
 const UPLOAD_REST_MAX: Duration = Duration::from_secs(30);
+/// An answer that is turned into another version, or a description in which addresses are changed.
+const READ_BYTES_MAX: usize = 32 << 20;
 /// A long poll for the state of devices lasts up to a minute.
 const ANSWER_WITHIN: Duration = Duration::from_secs(90);
 /// A body of a recorder may pause this long.
@@ -116,6 +119,13 @@ impl Visit {
             return plain(StatusCode::LOOP_DETECTED, why);
         }
         let (head, body) = request.into_parts();
+        if is_description(&head) {
+            let asked = Asked {
+                head,
+                body: Bytes::new(),
+            };
+            return self.described(&recorder, &asked).await;
+        }
         if !head.uri.path().eq_ignore_ascii_case(RECORDER_PATH) {
             let length = body.size_hint().upper();
             let is_short = length.is_some_and(|length| length <= CALL_BYTES_MAX as u64);
@@ -152,9 +162,49 @@ impl Visit {
         };
         let asked = Asked { head, body };
         match soap::answer(self, &recorder, &asked).await {
+            Some(answer) if envelope::is_12(&asked.body) => in_version_12(answer).await,
             Some(answer) => answer,
             None => self.call_passed_on(&recorder, &asked).await,
         }
+    }
+
+    /// A service's description: the recorder's own, with the authority that this client asked in place of whatever it names as its
+    /// address; where it has none to give, that of what is answered here.
+    async fn described(&self, recorder: &Proxied, asked: &Asked) -> Answer {
+        let host = asked.head.headers.get(HOST);
+        let host = host.and_then(|host| host.to_str().ok());
+        let host = host.filter(|host| soap::is_authority(host));
+        let mut plain_only = Asked {
+            head: asked.head.clone(),
+            body: Bytes::new(),
+        };
+        plain_only.head.headers.remove(ACCEPT_ENCODING);
+        let theirs = self.call_passed_on(recorder, &plain_only).await;
+        if !theirs.status().is_success() {
+            let own = host.and_then(|host| soap::described(self.is_sealed, host, &asked.head.uri));
+            return own.unwrap_or(theirs);
+        }
+        let (mut head, body) = theirs.into_parts();
+        let Ok((Gathered::Whole(body), _)) = gather(body, READ_BYTES_MAX, DOWNLOAD_REST_MAX).await
+        else {
+            return plain(StatusCode::BAD_GATEWAY, "a description that broke off");
+        };
+        let changed = host.and_then(|host| {
+            let port = host
+                .rsplit_once(':')
+                .and_then(|(_, port)| port.parse().ok());
+            let told = Told {
+                authority: host.to_owned(),
+                host: host_of(host),
+                secure: self.is_sealed,
+                http_port: port.unwrap_or(80),
+                // Only inside TLS is it known that there is such a port: who asked in clear is led nowhere else.
+                https_port: self.is_sealed.then(|| port.unwrap_or(443)),
+            };
+            rewrite::description(&String::from_utf8_lossy(&body), &told)
+        });
+        head.headers.remove(CONTENT_LENGTH);
+        Response::from_parts(head, changed.map_or_else(|| Body::from(body), Body::from))
     }
 
     /// A call that only the recorder itself can answer.
@@ -213,6 +263,26 @@ impl Visit {
             }
         }
     }
+}
+
+/// Whether a service's description is asked for.
+fn is_description(head: &hyper::http::request::Parts) -> bool {
+    let query = head.uri.query().unwrap_or_default().to_ascii_lowercase();
+    head.method == hyper::Method::GET
+        && (query.starts_with("wsdl") || query.starts_with("singlewsdl"))
+}
+
+/// An answer of ours for who asked in SOAP 1.2.
+async fn in_version_12(answer: Answer) -> Answer {
+    let (mut head, body) = answer.into_parts();
+    let Ok((Gathered::Whole(body), _)) = gather(body, READ_BYTES_MAX, DOWNLOAD_REST_MAX).await
+    else {
+        return plain(StatusCode::BAD_GATEWAY, "an answer longer than is turned");
+    };
+    head.headers.remove(CONTENT_LENGTH);
+    let kind = HeaderValue::from_static("application/soap+xml; charset=utf-8");
+    head.headers.insert(CONTENT_TYPE, kind);
+    Response::from_parts(head, Body::from(envelope::in_12(&body)))
 }
 
 pub(super) fn plain(status: StatusCode, text: &'static str) -> Answer {

@@ -23,7 +23,7 @@ use super::super::passes::{Issuer, Key, Pass as Known, origin_of};
 use super::super::recorders::CopyAt;
 use super::pace::Pace;
 use super::reply::Reply;
-use super::wire::{Question, SILENT, Wire, open};
+use super::wire::{Question, Relayed, SILENT, Wire, open};
 use crate::clock;
 
 /// The first wait before a recorder that failed is tried again; doubles with each failure.
@@ -199,7 +199,11 @@ impl Leg {
         let rests = self.rests_until.is_some_and(|until| now < until);
         let is_busy = self.wire.is_some() || self.opening.is_some() || self.flight.is_some();
         if !is_busy && !rests && self.barred.is_none() {
-            self.opening = Some(tokio::spawn(open(self.copy.clone(), opening.clone())));
+            self.opening = Some(tokio::spawn(open(
+                self.copy.clone(),
+                self.shift_ms,
+                opening.clone(),
+            )));
         }
     }
 
@@ -258,7 +262,7 @@ impl Leg {
             if let Some(why) = &self.barred {
                 return Err(Fail::Barred(why.clone()));
             }
-            let wire = open(self.copy.clone(), opening.clone()).await?;
+            let wire = open(self.copy.clone(), self.shift_ms, opening.clone()).await?;
             self.opened(wire, clock::now());
         }
         match &mut self.wire {
@@ -276,9 +280,9 @@ impl Leg {
         if let Some(limit) = limit
             && self.wire.is_none()
         {
-            let task = self
-                .opening
-                .get_or_insert_with(|| tokio::spawn(open(self.copy.clone(), opening.clone())));
+            let task = self.opening.get_or_insert_with(|| {
+                tokio::spawn(open(self.copy.clone(), self.shift_ms, opening.clone()))
+            });
             let opened = timeout(limit, task).await.map_err(|_| Fail::Late)?;
             self.opening = None;
             let wire = opened.map_err(|error| Fail::Lost(error.to_string()))??;
@@ -440,6 +444,31 @@ impl Leg {
     }
 }
 
+impl Leg {
+    /// What it answers to what nobody here knows, and whether it had let in before it said nothing. Asked once more only where the
+    /// connection had ended while it was idle; what is not answered may have been done.
+    pub(super) async fn relay(
+        &mut self,
+        document: &[u8],
+        opening: &Opening,
+    ) -> (Result<Relayed, Fail>, bool) {
+        loop {
+            let (wire, was_there) = match self.wire(opening).await {
+                Ok(wire) => wire,
+                Err(error) => return (Err(error), false),
+            };
+            match wire.relay(document, opening.reaction).await {
+                Err(Fail::Lost(why)) if was_there && why != SILENT => self.wire = None,
+                Err(error) => {
+                    self.wire = None;
+                    return (Err(error), true);
+                }
+                relayed => return (relayed, true),
+            }
+        }
+    }
+}
+
 impl Drop for Leg {
     fn drop(&mut self) {
         if let Some(opening) = &self.opening {
@@ -506,7 +535,7 @@ async fn fly(
     loop {
         let mut wire = match prepared.take() {
             Some(wire) => wire,
-            None => match open(copy.clone(), opening.clone()).await {
+            None => match open(copy.clone(), shift_ms, opening.clone()).await {
                 Ok(wire) => wire,
                 Err(error) => return landed(None, true, Err(error)),
             },

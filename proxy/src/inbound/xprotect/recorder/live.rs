@@ -4,17 +4,20 @@
 //! Pictures go on while a client shows another token, moves the camera, or asks what nobody here knows.
 
 use std::collections::VecDeque;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use seamline_xprotect::{Answer, Call, ImageHead, Incoming, Method, relay};
+use seamline_xprotect::{Answer, Call, ImageHead, Incoming, Kept, Method, gbd, relay};
 
 use super::client::{Client, Gone};
 use super::leg::{Fail, Leg, Opening};
 use super::session::{Outcome, Session, answered};
+use crate::clock;
 
 /// Recorders say something at least every five seconds.
 const SILENCE_MAX: Duration = Duration::from_secs(7);
+/// What a recorder says to `stop` is waited for no longer, where it says anything.
+const STOPS_WITHIN: Duration = Duration::from_secs(1);
 /// Calls during `live` that are not answered yet.
 const ASIDES_MAX: usize = 64;
 
@@ -22,6 +25,8 @@ const ASIDES_MAX: usize = 64;
 pub(super) enum Over {
     /// The client asked for something else.
     Asked(Bytes),
+    /// The client had enough, and its recorder knows.
+    Stopped,
     /// The client is gone.
     Gone(Gone),
     /// There are none any more.
@@ -42,6 +47,8 @@ struct Feed {
     head: Option<ImageHead>,
     /// What was asked in between, by its number there, with the number that its answer is to have.
     asides: VecDeque<(i64, i64)>,
+    /// The number of `stop` there, and until when it is waited for.
+    stop: Option<(i64, Instant)>,
 }
 
 /// Sends live pictures until the client asks for something else.
@@ -69,8 +76,15 @@ pub(super) async fn serve(
                 Err(over) => return over,
             },
             Ok(Halt::Over(over)) => {
-                leg.drop_wire();
+                // One that has answered `stop` sends none any more.
+                if !matches!(over, Over::Stopped) || feed.stop.is_some() {
+                    leg.drop_wire();
+                }
                 return over;
+            }
+            Err(_) if feed.stop.is_some() => {
+                leg.drop_wire();
+                return Over::Stopped;
             }
             Err(error) => {
                 leg.drop_wire();
@@ -128,14 +142,28 @@ async fn relay(
         feed.has_begun = true;
     }
     loop {
+        let left = match feed.stop {
+            Some((_, until)) => until.saturating_duration_since(clock::now()),
+            None => SILENCE_MAX,
+        };
         let incoming = tokio::select! {
-            incoming = tokio::time::timeout(SILENCE_MAX, wire.server.next()) => incoming,
+            incoming = tokio::time::timeout(left, wire.server.next()) => incoming,
             call = client.call(None) => {
                 let call = match call {
                     Ok(call) => call,
                     Err(gone) => return Ok(Halt::Over(Over::Gone(gone))),
                 };
                 match Call::parse(&call) {
+                    // Its answer, if it has one, is the client's to hear, behind the pictures that are on their way.
+                    Ok(Call { request_id, method: Method::Stop })
+                        if feed.stop.is_none() && is_meant =>
+                    {
+                        let number = wire.server.number();
+                        wire.server.send(&numbered(&call, number)?);
+                        feed.asides.push_back((number, request_id));
+                        feed.stop = Some((number, clock::now() + STOPS_WITHIN));
+                        continue;
+                    }
                     Ok(Call { method, .. }) if is_aside(&method) && !is_meant => {
                         return Ok(Halt::Aside(call));
                     }
@@ -154,6 +182,9 @@ async fn relay(
                 }
             }
         };
+        if feed.stop.is_some() && (incoming.is_err() || left.is_zero()) {
+            return Ok(Halt::Over(Over::Stopped));
+        }
         let incoming = incoming.map_err(|_| Fail::Lost("live pictures stopped".to_owned()))?;
         let pieces = match incoming.map_err(|error| Fail::Lost(error.to_string()))? {
             Incoming::Head(told) => {
@@ -167,39 +198,64 @@ async fn relay(
                 }
                 said => {
                     let told = said.ok().and_then(|answer| answer.request_id());
-                    let mut asides = feed.asides.iter();
-                    let aside = asides.position(|(number, _)| Some(*number) == told);
-                    let aside = aside.and_then(|aside| feed.asides.remove(aside));
-                    vec![answered(&document, aside.map_or(id, |(_, theirs)| theirs))]
+                    let (pieces, is_last) = feed.said(&document, told, id);
+                    if is_last {
+                        return Ok(Halt::Over(match client.send(&pieces).await {
+                            Ok(()) => Over::Stopped,
+                            Err(gone) => Over::Gone(gone),
+                        }));
+                    }
+                    pieces
                 }
             },
             Incoming::End => {
                 let Some(told) = feed.head.take() else {
                     return Err(Fail::Lost("an answer without a head".to_owned()));
                 };
-                let moved = |ms: Option<i64>| ms.map(|ms| ms - shift_ms);
-                let told = ImageHead {
-                    request_id: told.request_id.map(|_| id),
-                    prev_ms: moved(told.prev_ms),
-                    current_ms: moved(told.current_ms),
-                    next_ms: moved(told.next_ms),
-                    ..told
-                };
-                let mut pieces = vec![Bytes::from(told.write())];
-                pieces.extend(wire.server.kept().into_iter().map(|piece| {
-                    if piece.is_body && shift_ms != 0 {
-                        seamline_xprotect::gbd::shifted(&piece.bytes, -shift_ms)
-                    } else {
-                        piece.bytes
-                    }
-                }));
-                pieces
+                picture(told, wire.server.kept(), shift_ms, id)
             }
         };
         if let Err(gone) = client.send(&pieces).await {
             return Ok(Halt::Over(Over::Gone(gone)));
         }
     }
+}
+
+impl Feed {
+    /// A document under the number of who asked for it, and whether it is what ends the pictures.
+    fn said(&mut self, document: &[u8], told: Option<i64>, id: i64) -> (Vec<Bytes>, bool) {
+        let mut asides = self.asides.iter();
+        let aside = asides.position(|(number, _)| Some(*number) == told);
+        let aside = aside.and_then(|aside| self.asides.remove(aside));
+        let is_last = self.stop.is_some_and(|(number, _)| Some(number) == told);
+        if is_last {
+            self.stop = None;
+        }
+        let theirs = aside.map_or(id, |(_, theirs)| theirs);
+        (vec![answered(document, theirs)], is_last)
+    }
+}
+
+/// A picture under the client's number, by the client's clock.
+fn picture(told: ImageHead, kept: Vec<Kept>, shift_ms: i64, id: i64) -> Vec<Bytes> {
+    let moved = |ms: Option<i64>| ms.map(|ms| ms - shift_ms);
+    let head = ImageHead {
+        request_id: told.request_id.map(|_| id),
+        prev_ms: moved(told.prev_ms),
+        current_ms: moved(told.current_ms),
+        next_ms: moved(told.next_ms),
+        ..told
+    };
+    let pieces = kept.into_iter().map(|piece| {
+        if piece.is_body && shift_ms != 0 {
+            gbd::shifted(&piece.bytes, -shift_ms)
+        } else {
+            piece.bytes
+        }
+    });
+    std::iter::once(Bytes::from(head.write()))
+        .chain(pieces)
+        .collect()
 }
 
 /// What may be asked while live pictures go on: everything that asks for no others, and does not end them. `alarms` are those of all

@@ -110,7 +110,7 @@ async fn converse(
                     face.recorders.look_again(&what, now);
                     return Err(Ending::Nowhere);
                 };
-                let document = ConnectDocument::new(document, connect.pass);
+                let document = ConnectDocument::new(document, *connect);
                 let connected =
                     Session::connect(Arc::clone(face), &recorder, peer, id, document).await;
                 match connected {
@@ -128,6 +128,7 @@ async fn converse(
                         waiting = Some(document);
                         Outcome::Nothing
                     }
+                    Over::Stopped => Outcome::Nothing,
                     Over::Gone(gone) => return Err(gone.into()),
                     Over::Close(why) => Outcome::Close(why),
                 }

@@ -21,6 +21,7 @@ use super::super::passes::{Key, Wish};
 use super::super::recorders::{CopyAt, Device};
 use super::leg::{Fail, Leg, Opening};
 use super::reply::Reply;
+use super::wire::{Relayed, SILENT};
 use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
@@ -317,20 +318,32 @@ impl Session {
             || token == self.opening.document.pass().token
     }
 
-    /// What nobody here knows goes to the recorder that the client means.
+    /// What nobody here knows goes to the recorder that the client means, which may answer with a document or with pictures.
     async fn relay(&mut self, id: i64, name: &str, document: &Bytes) -> Outcome {
-        let home = self.home;
-        let error = match self.document_of(home, document, &[]).await {
-            Ok(answer) => return Outcome::Send(vec![answered(&answer, id)]),
-            Err(error) => error,
+        let (home, reaction) = (self.home, self.policy.reaction);
+        let Some(leg) = self.legs.get_mut(home) else {
+            return Outcome::Close("no such recorder".to_owned());
         };
-        if let Err(End::Refused) = self.take(home, Err(error)) {
-            return refused();
-        }
+        let (relayed, was_open) = leg.relay(document, &self.opening).await;
+        let why = match relayed {
+            Ok(Relayed::Document(answer)) => return Outcome::Send(vec![answered(&answer, id)]),
+            Ok(Relayed::Pictures(reply)) => return Outcome::Send(reply.passed(id)),
+            // It may not know the method either: that says nothing of what else it can do.
+            Err(Fail::Lost(why)) if was_open && why == SILENT => {
+                tracing::info!(peer = %self.peer, camera = %self.device.id, method = name, within = ?reaction.response, "not answered by its recorder");
+                "The recorder does not answer this"
+            }
+            Err(error) => {
+                if let Err(End::Refused) = self.take(home, Err(error)) {
+                    return refused();
+                }
+                "The recorder cannot be reached"
+            }
+        };
         Outcome::Send(vec![said(&Answer::Other {
             request_id: id,
             method: name.to_owned(),
-            reason: Some("The recorder cannot be reached".to_owned()),
+            reason: Some(why.to_owned()),
         })])
     }
 
@@ -353,7 +366,7 @@ impl Session {
             let asked =
                 relay::with(document, &texts).map_err(|error| Fail::Barred(error.to_string()))?;
             match wire.document(&asked, reaction).await {
-                Err(Fail::Lost(_)) if was_there => leg.drop_wire(),
+                Err(Fail::Lost(why)) if was_there && why != SILENT => leg.drop_wire(),
                 Err(error) => {
                     leg.drop_wire();
                     return Err(error);

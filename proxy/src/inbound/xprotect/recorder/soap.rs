@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue};
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 use seamline_routing::{Coverage, Held, Timestamp};
 use seamline_xprotect::recorder::{About, Question, Wanted};
@@ -34,9 +34,6 @@ const AHEAD: Duration = Duration::from_secs(1);
 pub(super) async fn answer(visit: &Visit, recorder: &Proxied, asked: &Asked) -> Option<Answer> {
     let (face, peer) = (&*visit.face, visit.peer);
     let path = asked.head.uri.path();
-    if asked.head.method == hyper::Method::GET && path.eq_ignore_ascii_case(RECORDER_PATH) {
-        return describe(visit, recorder, asked).await;
-    }
     if asked.head.method != hyper::Method::POST || !path.eq_ignore_ascii_case(RECORDER_PATH) {
         return None;
     }
@@ -88,31 +85,25 @@ pub(super) async fn answer(visit: &Visit, recorder: &Proxied, asked: &Asked) -> 
         About::Sequences { wanted, .. } => case.sequences(wanted).await,
         About::Still(at) => case.still(Some(at)).await,
         About::Types => case.still(None).await,
+        About::Now { .. } => case.still_of_now().await,
         About::TimeLine { .. } => case.timeline().await,
     })
 }
 
-/// The service's description: the recorder's own, which names the host that the client asked; where it has none to give, that of what
-/// is answered here.
-async fn describe(visit: &Visit, recorder: &Proxied, asked: &Asked) -> Option<Answer> {
-    let query = asked.head.uri.query().unwrap_or_default();
-    if !query.eq_ignore_ascii_case("wsdl") {
+/// The description of what is answered here, at this authority; `None` of any other service.
+pub(super) fn described(is_sealed: bool, host: &str, uri: &hyper::Uri) -> Option<Answer> {
+    if !uri.path().eq_ignore_ascii_case(RECORDER_PATH) {
         return None;
     }
-    let theirs = visit.call_passed_on(recorder, asked).await;
-    if theirs.status().is_success() {
-        return Some(theirs);
-    }
-    let host = asked.head.headers.get(HOST)?.to_str().ok()?;
-    let plain = host
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_'));
-    if !plain {
-        return None;
-    }
-    let scheme = if visit.is_sealed { "https" } else { "http" };
+    let scheme = if is_sealed { "https" } else { "http" };
     let text = wsdl::recorder(&format!("{scheme}://{host}"));
     Some(xml(StatusCode::OK, text.into_bytes()))
+}
+
+/// Whether a client's word for where it is can stand in a document.
+pub(super) fn is_authority(host: &str) -> bool {
+    host.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | ':' | '[' | ']' | '_'))
 }
 
 struct Case<'a> {
@@ -125,6 +116,34 @@ struct Case<'a> {
     entry: Option<Arc<CameraEntry>>,
     pass: Option<Arc<Pass>>,
     question: Question,
+}
+
+/// How near a site's picture is to an instant, the nearest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likely {
+    Holds,
+    Unknown,
+    /// So far away, µs, on the side that is asked for.
+    Near(i64),
+}
+
+impl Likely {
+    fn of(operation: &str, known: &Coverage, at: Timestamp) -> Self {
+        match known.held(at) {
+            Held::Recorded { .. } => Likely::Holds,
+            Held::Unknown { .. } => Likely::Unknown,
+            Held::Gap { .. } => {
+                let before = known.previous_end(at).map(|end| at.micros_since(end));
+                let behind = known.next_start(at).map(|start| start.micros_since(at));
+                let far = match operation {
+                    "JPEGGetAtOrBefore" => before,
+                    "JPEGGetAtOrAfter" => behind,
+                    _ => before.into_iter().chain(behind).min(),
+                };
+                Likely::Near(far.unwrap_or(i64::MAX))
+            }
+        }
+    }
 }
 
 /// What a site says.
@@ -272,14 +291,13 @@ impl Case<'_> {
         {
             let at = at.shift(-self.home_us());
             entry.look_up(at).await;
-            let held = |copy: &CopyAt| entry.slot.coverage(copy.ix?).map(|known| known.held(at));
-            copies.sort_by_key(|copy| match held(copy) {
-                Some(Held::Recorded { .. }) => 0,
-                Some(Held::Unknown { .. }) | None => 1,
-                Some(Held::Gap { .. }) => 2,
+            let operation = self.question.operation;
+            copies.sort_by_key(|copy| {
+                let known = copy.ix.and_then(|ix| entry.slot.coverage(ix));
+                known.map_or(Likely::Unknown, |known| Likely::of(operation, &known, at))
             });
         }
-        let mut last = None;
+        let (mut last, mut without) = (None, None);
         for copy in copies {
             // Nobody else knows whether this client may: the recorder that is meant is asked first.
             if !copy.is_primary
@@ -289,6 +307,10 @@ impl Case<'_> {
                 return answer;
             }
             match self.ask(copy, &self.question).await {
+                // No picture of that very instant: another one may have it.
+                Told::Answer(answer, body) if at.is_some() && !self.has_picture(&body) => {
+                    without.get_or_insert(answer);
+                }
                 Told::Answer(answer, body) => return self.moved(answer, &body, copy),
                 Told::Refused(answer) if copy.is_primary => return answer,
                 Told::Refused(answer) => last = Some(answer),
@@ -297,13 +319,48 @@ impl Case<'_> {
                 }
             }
         }
-        last.unwrap_or_else(|| {
+        without.or(last).unwrap_or_else(|| {
             fault(
                 "soap:Server",
                 "No recorder of this camera can be reached",
                 None,
             )
         })
+    }
+
+    /// A still of now, from the recorder that is meant; from another site while that is gone, where the operator allows it.
+    async fn still_of_now(&self) -> Answer {
+        let mut copies: Vec<&CopyAt> = self.device.copies.iter().collect();
+        copies.sort_by_key(|copy| !copy.is_primary);
+        let elsewhere = self.face.settings.live_failover;
+        for copy in copies
+            .into_iter()
+            .filter(|copy| copy.is_primary || elsewhere)
+        {
+            if !copy.is_primary && !self.is_allowed(Wish::Live) {
+                return fault("soap:Client", "Token invalid", Some((Fault::TOKEN, 2)));
+            }
+            match self.ask(copy, &self.question).await {
+                Told::Answer(answer, body) => return self.moved(answer, &body, copy),
+                Told::Refused(answer) if copy.is_primary => return answer,
+                Told::Refused(_) => {}
+                Told::Gone(why) => {
+                    tracing::warn!(peer = %self.peer, camera = %self.device.id, site = %copy.site, why, "no still of now from this site");
+                }
+            }
+        }
+        let why = "No recorder of this camera can be reached";
+        fault("soap:Server", why, None)
+    }
+
+    /// Whether there is a picture in an answer.
+    fn has_picture(&self, body: &Bytes) -> bool {
+        let limits = envelope::STILL_LIMITS;
+        match envelope::result(body, self.question.operation, limits) {
+            Ok(told) => told.is_some_and(|told| told.text("Data").is_some()),
+            // What is not read here is the client's to read.
+            Err(_) => true,
+        }
     }
 
     /// The time of a still, or that up to which recordings are kept, on the client's timeline.
@@ -316,7 +373,7 @@ impl Case<'_> {
         if let Some(body) = self.question.limit_moved(body, -ahead_us) {
             return xml(StatusCode::OK, body);
         }
-        let result = envelope::result(body, operation, envelope::ANSWER_LIMITS);
+        let result = envelope::result(body, operation, envelope::STILL_LIMITS);
         let told = result.ok().flatten();
         let at = told.and_then(|told| sequences::time(told.text("Time")?));
         let Some(at) = at else {

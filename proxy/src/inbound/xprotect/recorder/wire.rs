@@ -7,9 +7,12 @@ use bytes::Bytes;
 use seamline_probes::ProbeError;
 use seamline_probes::xprotect::{ImageServer, Site, Token};
 use seamline_routing::policy::Reaction;
+use seamline_xprotect::gbd;
 use seamline_xprotect::merge::{Seek, Unit};
+use seamline_xprotect::relay::ConnectDocument;
 use seamline_xprotect::{
-    Answer, Call, Capabilities, Connected, Extras, ImageHead, Incoming, Kept, Method, Pass, relay,
+    Answer, Call, Capabilities, Connected, Content, Extras, ImageHead, Incoming, Kept, Method,
+    Pass, relay,
 };
 use tokio::time::timeout;
 
@@ -44,6 +47,8 @@ pub(super) struct Wire {
     pub(super) document: Bytes,
     /// The unit it sent last, on the client's timeline.
     position_ms: Option<i64>,
+    /// Whether it is the recorder that the client means: whatever it makes of the client's wishes, it is what the client would get.
+    is_meant: bool,
 }
 
 #[derive(Debug)]
@@ -54,23 +59,23 @@ struct Account {
 }
 
 /// Connects and shows a token; another one of the house where that is refused.
-pub(super) async fn open(copy: CopyAt, opening: Opening) -> Result<Wire, Fail> {
+pub(super) async fn open(copy: CopyAt, shift_ms: i64, opening: Opening) -> Result<Wire, Fail> {
     let limit = opening.reaction.connect + opening.reaction.response;
-    timeout(limit, open_now(&copy, &opening))
+    timeout(limit, open_now(&copy, shift_ms, &opening))
         .await
         .map_err(|_| Fail::Lost(SILENT.to_owned()))?
 }
 
-async fn open_now(copy: &CopyAt, opening: &Opening) -> Result<Wire, Fail> {
+async fn open_now(copy: &CopyAt, shift_ms: i64, opening: &Opening) -> Result<Wire, Fail> {
     let Key::Account = opening.key(copy) else {
-        return open_with(copy, opening, None).await;
+        return open_with(copy, shift_ms, opening, None).await;
     };
     let token = copy.server.token().await.map_err(|error| lost(&error))?;
-    match open_with(copy, opening, Some(token.clone())).await {
+    match open_with(copy, shift_ms, opening, Some(token.clone())).await {
         Err(Fail::Refused { reason, .. }) if !is_about_device(&reason) => {
             let other = copy.server.another_token(&token).await;
             let other = other.map_err(|error| lost(&error))?;
-            open_with(copy, opening, Some(other)).await
+            open_with(copy, shift_ms, opening, Some(other)).await
         }
         outcome => outcome,
     }
@@ -81,7 +86,12 @@ fn is_about_device(reason: &str) -> bool {
     reason.to_ascii_lowercase().contains("device")
 }
 
-async fn open_with(copy: &CopyAt, opening: &Opening, token: Option<Token>) -> Result<Wire, Fail> {
+async fn open_with(
+    copy: &CopyAt,
+    shift_ms: i64,
+    opening: &Opening,
+    token: Option<Token>,
+) -> Result<Wire, Fail> {
     let connect = ImageServer::reach(&copy.address, copy.server.tls());
     let connect = timeout(opening.reaction.connect, connect).await;
     let mut server = connect
@@ -96,7 +106,7 @@ async fn open_with(copy: &CopyAt, opening: &Opening, token: Option<Token>) -> Re
     let document = if copy.is_primary {
         opening.document.own(id, shown)
     } else {
-        opening.document.other(id, &copy.device, shown)
+        opening.document.other(id, &copy.device, shown, shift_ms)
     };
     let document = document.map_err(|error| Fail::Barred(error.to_string()))?;
     server.send(&document);
@@ -116,6 +126,7 @@ async fn open_with(copy: &CopyAt, opening: &Opening, token: Option<Token>) -> Re
             connected,
             document,
             position_ms: None,
+            is_meant: copy.is_primary,
         }),
         Ok(Answer::Connected(connected)) => Err(Fail::Refused {
             reason: connected.reason.unwrap_or_default(),
@@ -139,6 +150,22 @@ impl Wire {
 
     /// The unit at, or next to, an instant.
     pub(super) async fn seek(
+        &mut self,
+        question: Question,
+        shift_ms: i64,
+        opening: &Opening,
+        begun: &AtomicBool,
+    ) -> Result<Reply, Fail> {
+        let reply = self.found(question, shift_ms, opening, begun).await?;
+        if !self.is_meant
+            && let Some(why) = unfit(&reply, &opening.document)
+        {
+            return Err(Fail::Barred(why.to_owned()));
+        }
+        Ok(reply)
+    }
+
+    async fn found(
         &mut self,
         question: Question,
         shift_ms: i64,
@@ -239,6 +266,34 @@ impl Wire {
         Ok(Reply::as_told(head, kept))
     }
 
+    /// Asks with what a client said, to which nobody here knows the answer: a document, or pictures.
+    pub(super) async fn relay(
+        &mut self,
+        document: &[u8],
+        reaction: Reaction,
+    ) -> Result<Relayed, Fail> {
+        let id = self.server.number();
+        let asked =
+            relay::numbered(document, id).map_err(|error| Fail::Barred(error.to_string()))?;
+        self.server.send(&asked);
+        loop {
+            match self.incoming(reaction).await? {
+                Incoming::Document(document) => match Answer::parse(&document) {
+                    Ok(Answer::Status { .. }) => {}
+                    _ => return Ok(Relayed::Document(document)),
+                },
+                head @ Incoming::Head(_) => {
+                    let begun = AtomicBool::new(false);
+                    let whole = self.whole_behind(Some(head), id, reaction, &begun);
+                    let (head, kept, _) = whole.await?;
+                    self.position_ms = None;
+                    return Ok(Relayed::Pictures(Reply::as_told(head, kept)));
+                }
+                _ => return Err(Fail::Lost("pictures without a head".to_owned())),
+            }
+        }
+    }
+
     /// The whole of an answer with pictures.
     async fn whole(
         &mut self,
@@ -246,9 +301,24 @@ impl Wire {
         reaction: Reaction,
         begun: &AtomicBool,
     ) -> Result<(ImageHead, Vec<Kept>, Span), Fail> {
+        self.whole_behind(None, id, reaction, begun).await
+    }
+
+    /// The same where its first piece is there.
+    async fn whole_behind(
+        &mut self,
+        mut first: Option<Incoming>,
+        id: i64,
+        reaction: Reaction,
+        begun: &AtomicBool,
+    ) -> Result<(ImageHead, Vec<Kept>, Span), Fail> {
         let (mut head, mut bytes, mut span) = (None, 0, Span::default());
         loop {
-            match self.incoming(reaction).await? {
+            let incoming = match first.take() {
+                Some(first) => first,
+                None => self.incoming(reaction).await?,
+            };
+            match incoming {
                 Incoming::Document(document) => match Answer::parse(&document) {
                     Ok(Answer::Status { .. }) => {}
                     Ok(Answer::Other { reason, .. }) => {
@@ -365,6 +435,22 @@ impl Wire {
 
 fn lost(error: &ProbeError) -> Fail {
     Fail::Lost(error.to_string())
+}
+
+/// What a recorder says to something that nobody here knows.
+pub(super) enum Relayed {
+    Document(Bytes),
+    Pictures(Reply),
+}
+
+/// Why an answer is not of the kind that the client asked for when it connected.
+fn unfit(reply: &Reply, asked: &ConnectDocument) -> Option<&'static str> {
+    reply.unit?;
+    if asked.wants_jpeg() && reply.codec != Some(gbd::Codec::Jpeg) {
+        return Some("it sends native pictures to who asked for JPEG");
+    }
+    let in_parts = matches!(reply.head.content, Content::Parts { .. });
+    (in_parts && !asked.takes_parts()).then_some("it sends parts to who takes none")
 }
 
 /// Whether an answer is the one to `goto`.
