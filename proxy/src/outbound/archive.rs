@@ -21,6 +21,8 @@ use crate::clock;
 
 /// Read at a time: about a group of pictures.
 const BATCH_BYTES: usize = 256 * 1024;
+/// With this part of it left, the next is read: for who takes little, not more than one lies here.
+const LOW_PART: usize = 4;
 /// How often the growing end of a recording is looked at.
 const TAIL_EVERY: Duration = Duration::from_millis(100);
 
@@ -68,6 +70,8 @@ impl Reader {
 }
 
 enum Stage {
+    /// What was read is being used up; the rest of the folder is read from here.
+    Holding(Box<Reader>),
     Reading(JoinHandle<Read>),
     AtTail(Pin<Box<Sleep>>, Option<Box<Reader>>),
     Over,
@@ -79,6 +83,8 @@ pub struct ArchiveLeg {
     stage: Stage,
     packing: Packing,
     units: VecDeque<Unit>,
+    /// With so many of them left, more is read.
+    low: usize,
     groups: VecDeque<Vec<Unit>>,
 }
 
@@ -98,6 +104,7 @@ impl ArchiveLeg {
             stage: Stage::Over,
             packing: Packing::default(),
             units: VecDeque::new(),
+            low: 0,
             groups: VecDeque::new(),
         };
         let (folders, wanted) = (folders.clone(), leg.order.clone());
@@ -125,6 +132,9 @@ impl ArchiveLeg {
     /// See [`super::Leg::poll_next`].
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         loop {
+            if self.units.len() <= self.low && matches!(self.stage, Stage::Holding(_)) {
+                self.read_on();
+            }
             if let Some(unit) = self.units.pop_front() {
                 return Poll::Ready(Arrival::Unit(unit));
             }
@@ -148,20 +158,23 @@ impl ArchiveLeg {
                 }
                 Stage::AtTail(pause, reader) => {
                     ready!(pause.as_mut().poll(cx));
-                    match reader.take() {
-                        Some(reader) => self.read_on(*reader),
-                        None => self.stage = Stage::Over,
-                    }
+                    self.stage = reader.take().map_or(Stage::Over, Stage::Holding);
                 }
+                // It is read on above, where no unit is left.
+                Stage::Holding(_) => {}
                 Stage::Over => return Poll::Ready(Arrival::Ended),
             }
         }
     }
 
-    fn read_on(&mut self, mut reader: Reader) {
+    fn read_on(&mut self) {
+        let Stage::Holding(reader) = std::mem::replace(&mut self.stage, Stage::Over) else {
+            return;
+        };
         self.stage = Stage::Reading(spawn_blocking(move || {
+            let mut reader = reader;
             let batch = reader.next_batch(clock::wall().as_micros())?;
-            Ok((reader, batch))
+            Ok((*reader, batch))
         }));
     }
 
@@ -189,7 +202,8 @@ impl ArchiveLeg {
                 return Ok(());
             }
         }
-        self.read_on(reader);
+        self.low = self.units.len() / LOW_PART;
+        self.stage = Stage::Holding(Box::new(reader));
         Ok(())
     }
 

@@ -37,7 +37,7 @@ pub(super) struct Audience {
 /// Memory of one clip.
 pub(super) const CLIP_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Whatever others take, one clip may have this much.
-const CLIP_BYTES_MIN: u64 = 256 * 1024;
+const CLIP_BYTES_MIN: u64 = 128 * 1024;
 /// What its one reader has read stays for so long: much of it may be on its way still when a connection breaks.
 const TRAIL_BYTES: u64 = 4 * 1024 * 1024;
 
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(large.relief(audience(17 * MIB, 0, true), false), spill);
         let small = store(15, MIB as usize);
         // Where memory is short, what may be on its way is in the file.
-        let upto = 15 * MIB - 192 * 1024;
+        let upto = 15 * MIB - 96 * 1024;
         let short = |slowest, count, once| small.relief(audience(slowest, count, once), true);
         let had = 11 * MIB;
         assert_eq!(short(15 * MIB, 1, true), Relief::Spill { had, upto });

@@ -8,7 +8,7 @@ use axum::http::request::Parts as RequestParts;
 use axum::http::{HeaderMap, header};
 use axum::middleware::map_response;
 use seamline_routing::time::{TimeRange, Timestamp};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use url::form_urlencoded;
 use utoipa::{IntoParams, ToSchema};
 use utoipa_axum::router::OpenApiRouter;
@@ -55,6 +55,7 @@ struct Span {
     /// RFC 3339, UTC.
     start: String,
     /// Seconds.
+    #[serde(serialize_with = "seconds")]
     duration: f64,
     /// Where it is to be had.
     url: String,
@@ -97,7 +98,7 @@ async fn list(
         .into_iter()
         .take(ENTRIES_MAX)
         .map(|range| {
-            let (start, duration) = (range.start().to_string(), range.duration().as_secs_f64());
+            let (start, duration) = (shortest(range.start()), range.duration().as_secs_f64());
             let query = form_urlencoded::Serializer::new(String::new())
                 .append_pair("duration", &duration.to_string())
                 .append_pair("path", camera.id().as_str())
@@ -114,6 +115,23 @@ async fn list(
         return Err(Problem::not_found("no site holds footage of that time"));
     }
     Ok(Json(spans))
+}
+
+/// An instant as Go writes it: with no more digits of a second than it takes.
+fn shortest(at: Timestamp) -> String {
+    let text = at.to_string();
+    let digits = text.trim_end_matches('Z').trim_end_matches('0');
+    format!("{}Z", digits.trim_end_matches('.'))
+}
+
+/// Whole seconds are written as Go does, without a point.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "what serde calls")]
+fn seconds<S: Serializer>(seconds: &f64, serializer: S) -> Result<S::Ok, S::Error> {
+    if seconds.fract() == 0.0 {
+        serializer.serialize_u64(*seconds as u64)
+    } else {
+        serializer.serialize_f64(*seconds)
+    }
 }
 
 /// What any copy is known to hold, joined over gaps that are not worth a seam; what is still being written ends now.
@@ -159,4 +177,31 @@ fn base(headers: &HeaderMap, guest: &Guest, trust_forwarded: bool) -> String {
         "{scheme}://{}",
         host.unwrap_or_else(|| "localhost".to_owned())
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_lengths_are_written_as_go_writes_them() {
+        for (us, text) in [
+            (1_767_268_800_000_000, "2026-01-01T12:00:00Z"),
+            (1_767_268_800_500_000, "2026-01-01T12:00:00.5Z"),
+            (1_767_268_800_120_300, "2026-01-01T12:00:00.1203Z"),
+            (1_767_268_810_000_001, "2026-01-01T12:00:10.000001Z"),
+        ] {
+            assert_eq!(shortest(Timestamp::from_micros(us)), text);
+        }
+        for (duration, text) in [(10.0, "10"), (25.117, "25.117"), (0.04, "0.04")] {
+            let span = Span {
+                start: String::new(),
+                duration,
+                url: String::new(),
+            };
+            let told = serde_json::to_string(&span).expect("it has a JSON form");
+            let wanted = format!("\"duration\":{text},");
+            assert!(told.contains(&wanted), "{told}");
+        }
+    }
 }

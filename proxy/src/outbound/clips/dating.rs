@@ -29,6 +29,9 @@ pub(super) struct Dater {
     /// The instant of presentation time zero, where the first picture tells it; before that as the clip before had it.
     zero_us: Option<i64>,
     before_us: Option<i64>,
+    /// How much later than decoded the latest random access point is shown of the track that leads: with [`Dating::Zero`] all
+    /// tracks are as much earlier, so that sound stays with its picture.
+    reorder_us: Option<i64>,
     lanes: Vec<Lane>,
     waiting_bytes: usize,
 }
@@ -37,10 +40,9 @@ pub(super) struct Dater {
 struct Lane {
     /// A frame that lasts was seen: those from there on have their own times.
     lasts: bool,
+    /// One was given out.
+    begun: bool,
     waiting: Vec<StreamFrame>,
-    /// How much later than decoded its latest random access point is shown: the same of all pictures is the delay of
-    /// reordering.
-    reorder_us: i64,
 }
 
 /// More waits for its time than a movie that is one would let wait.
@@ -55,6 +57,7 @@ impl Dater {
             zero_us: None,
             // Every file counts from its own beginning.
             before_us: before_us.filter(|_| !matches!(dating, Dating::Named(_))),
+            reorder_us: None,
             lanes: (0..tracks).map(|_| Lane::default()).collect(),
             waiting_bytes: 0,
         }
@@ -80,7 +83,10 @@ impl Dater {
                     return Ok(());
                 };
                 lane.lasts |= frame.duration_us > 0;
-                lane.lasts
+                if leads && self.reorder_us.is_none() && frame.sync {
+                    self.reorder_us = Some(frame.composition_us);
+                }
+                self.reorder_us.is_some()
             }
             Dating::First(first) | Dating::Named(first) => {
                 if leads && self.zero_us.is_none() {
@@ -96,17 +102,12 @@ impl Dater {
         if self.waiting_bytes > WAITING_BYTES_MAX {
             return Err(TooLong);
         }
-        let interval_us = frame.duration_us;
         if let Some(lane) = self.lanes.get_mut(track) {
             lane.waiting.push(frame);
         }
         if known {
-            match self.dating {
-                Dating::Zero(_) => self.release(track, interval_us, dated),
-                Dating::First(_) | Dating::Named(_) => {
-                    (0..self.lanes.len()).for_each(|lane| self.release(lane, 0, dated));
-                }
-            }
+            (0..self.lanes.len())
+                .for_each(|lane| self.release(lane, leads && lane == track, false, dated));
         }
         Ok(())
     }
@@ -114,29 +115,44 @@ impl Dater {
     /// Gives out what still waits: nothing that dates it can come any more.
     pub(super) fn finish(&mut self, dated: &mut Vec<Dated>) {
         for lane in 0..self.lanes.len() {
-            self.release(lane, INTERVAL_US, dated);
+            self.release(lane, false, true, dated);
         }
     }
 
-    /// The last of what waits on a track has its own time; those before it without duration come as many intervals earlier.
-    fn release(&mut self, track: usize, interval_us: i64, dated: &mut Vec<Dated>) {
+    /// Gives out what waits on a track and has its time: with [`Dating::Zero`] from the first frame on that lasts, and those before
+    /// it as many intervals earlier; where it is `over`, nothing that lasts will come. `leads` says that it is the track that leads.
+    fn release(&mut self, track: usize, leads: bool, over: bool, dated: &mut Vec<Dated>) {
         let Some(lane) = self.lanes.get_mut(track) else {
             return;
         };
-        let count = lane.waiting.len();
+        let from_zero = matches!(self.dating, Dating::Zero(_));
+        if lane.waiting.is_empty() || (from_zero && !lane.lasts && !over) {
+            return;
+        }
+        let last = lane.waiting.len() - 1;
+        let lasting = lane.waiting.iter().position(|frame| frame.duration_us > 0);
+        let own = if lane.begun {
+            0
+        } else {
+            lasting.unwrap_or(last)
+        };
+        let interval_us = lasting
+            .and_then(|nth| lane.waiting.get(nth))
+            .map_or(INTERVAL_US, |frame| frame.duration_us);
+        lane.begun = true;
         for (nth, frame) in lane.waiting.drain(..).enumerate() {
             self.waiting_bytes = self.waiting_bytes.saturating_sub(frame.data.len());
-            if frame.sync {
-                lane.reorder_us = frame.composition_us;
-            }
             let capture_us = match self.dating {
                 Dating::Zero(zero) => {
-                    let ahead = (count - 1 - nth) as i64;
+                    if leads && frame.sync {
+                        self.reorder_us = Some(frame.composition_us);
+                    }
+                    let ahead = own.saturating_sub(nth) as i64;
                     let told_us = zero
                         .as_micros()
                         .saturating_add(frame.decode_us)
                         .saturating_sub(ahead.saturating_mul(interval_us))
-                        .saturating_add(frame.composition_us - lane.reorder_us);
+                        .saturating_add(frame.composition_us - self.reorder_us.unwrap_or(0));
                     unrounded(told_us)
                 }
                 Dating::First(first) | Dating::Named(first) => self
@@ -249,6 +265,32 @@ mod tests {
             (frame(0, 80_000, 40_000, 40_000, false), true),
         ];
         assert_eq!(captures(zero, frames), [(0, 0), (0, 120_000), (0, 40_000)]);
+    }
+
+    #[test]
+    fn sound_stays_with_pictures_that_are_reordered() {
+        let zero = Dating::Zero(Timestamp::from_micros(ZERO));
+        // Sound comes first, and what of it is there to begin with has no length.
+        let frames = vec![
+            (frame(1, 60_000, 0, 0, true), false),
+            (frame(1, 60_000, 20_000, 0, true), false),
+            (frame(1, 80_000, 20_000, 0, true), false),
+            (frame(0, 0, 40_000, 80_000, true), true),
+            (frame(0, 40_000, 40_000, 160_000, false), true),
+            (frame(1, 100_000, 20_000, 0, true), false),
+        ];
+        let expected = [
+            (0, 0),
+            (1, -40_000),
+            (1, -20_000),
+            (1, 0),
+            (0, 120_000),
+            (1, 20_000),
+        ];
+        assert_eq!(captures(zero, frames), expected);
+        // Where no picture comes, sound is not held back for ever.
+        let alone = vec![(frame(1, 60_000, 20_000, 0, true), false)];
+        assert_eq!(captures(zero, alone), [(1, 60_000)]);
     }
 
     #[test]

@@ -186,7 +186,8 @@ impl Joiner {
         Ok(())
     }
 
-    /// Gives out what is held and lies behind what was delivered: behind the same picture where it was seen, else by time.
+    /// Gives out what is held and lies behind what was delivered: behind the same picture where it was seen, else by time. Of
+    /// sound that is by more than half a piece: its times are cut to ticks otherwise in each clip.
     fn release(&mut self, units: &mut VecDeque<Unit>) {
         let behind = self.state == State::Behind;
         self.state = State::Counting;
@@ -203,6 +204,9 @@ impl Joiner {
             let known = before.get(frame.track).copied().unwrap_or(i64::MIN);
             let fresh = match same {
                 Some((_, held)) if frame.track == self.master => nth >= held,
+                _ if behind && frame.track != self.master => {
+                    frame.capture_us > known.saturating_add(frame.duration_us / 2)
+                }
                 _ => frame.capture_us > known,
             };
             if fresh {
@@ -345,6 +349,25 @@ mod tests {
             let second = clip(&mut joiner, (30..80).map(|n| picture(n, late)));
             let numbers: Vec<i64> = second.iter().map(|(_, at)| (at - late) / FRAME).collect();
             assert_eq!(numbers, (55..80).collect::<Vec<_>>(), "{late}");
+        }
+    }
+
+    #[test]
+    fn sound_that_overlaps_is_not_heard_twice() {
+        for late in [-62, -1, 0, 1, 62] {
+            let mut joiner = Joiner::start(0, 0, 2);
+            let both = |from: i64, until: i64, late: i64| {
+                (from..until).flat_map(move |n| {
+                    let at = n * FRAME + late;
+                    [picture(n, 0), sound(at), sound(at + 20_000)]
+                })
+            };
+            clip(&mut joiner, both(0, 55, 0));
+            let second = clip(&mut joiner, both(30, 80, late));
+            let heard = second.iter().filter(|(track, _)| *track == 1);
+            let heard: Vec<i64> = heard.map(|(_, at)| at - late).collect();
+            assert_eq!(heard.first(), Some(&(55 * FRAME)), "{late}");
+            assert_eq!(heard.len(), 50, "{late}");
         }
     }
 
