@@ -11,7 +11,7 @@ Prints {"event": "ready", "url": <management server>} once it listens, and a lin
 input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
 gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `listen` (each call is told of as it came), `heal` (none of
-these); `wsdl` (its SOAP service describes itself, by a name of its own), `says-stopped` (it answers `stop`); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
+these); `wsdl` (its SOAP service describes itself, by a name of its own), `says-stopped` (it answers `stop`); `gather N` (no answer with pictures before so many calls are there, once); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
 """
 
 import argparse
@@ -142,7 +142,7 @@ class Site:
         self.ahead_ms = a.clock_offset_ms
         self.record(a, hidden, offset)
         self.twin, self.uri = None, a.hardware
-        self.mask, self.lacks, self.slow_s = a.mask, a.lacks, 0.0
+        self.mask, self.lacks, self.slow_s, self.gather = a.mask, a.lacks, 0.0, 0
         self.user, self.life_s, self.page = a.user, a.token_life, a.page
         # A user who may see one camera of the two, and who has which token.
         self.narrow, self.child, self.pad = a.narrow_user, a.child, a.pad
@@ -231,7 +231,9 @@ class Site:
 
     def obey(self, line):
         word = line.strip()
-        if word.startswith("slow "):
+        if word.startswith("gather "):
+            self.gather = int(word.split()[1])
+        elif word.startswith("slow "):
             self.slow_s = int(word.split()[1]) / 1000
         elif word == "heal":
             self.faults.clear()
@@ -656,6 +658,10 @@ class ImageServer:
         if self.jpeg and self.all_frames and groups:
             groups = site.stills
         time.sleep(site.slow_s)
+        # This one is one of them.
+        while self.connection.buffer.count(END) + 1 < site.gather:
+            self.connection.more()
+        site.gather = 0
         for lie in LIES:
             if site.take(lie):
                 return self.lie(lie, number, values)

@@ -208,6 +208,60 @@ fn calls_that_come_at_once_are_answered_in_order_while_the_primary_dies() {
     }
 }
 
+/// A run of steps goes to the recorder that is sure to have them before the first of them is answered, and to nobody else.
+#[test]
+fn steps_that_come_at_once_are_sent_at_once() {
+    let mut pair = Pair::new(&[(0, 12), (40, 50)], &[(5, 45)]);
+    await_second(&pair, 25);
+    let mut client = pair.client();
+    let batch = |method: &str, count: usize| {
+        let calls: Vec<Value> = (0..count).map(|_| json!({ "method": method })).collect();
+        json!({ "do": "pipeline", "calls": calls })
+    };
+    let seconds =
+        |told: &Value| -> Vec<i64> { answers(told).iter().map(|answer| place(answer).0).collect() };
+    client.goto(noon(1.0));
+    // It answers the first of them when the sixth is there.
+    pair.primary.obey("gather 6");
+    let told = client.order(&batch("next", 6));
+    assert_eq!(seconds(&told), [2, 3, 4, 5, 6, 7]);
+    pair.primary.obey("gather 4");
+    let told = client.order(&batch("previous", 4));
+    assert_eq!(seconds(&told), [6, 5, 4, 3]);
+    // Over a seam the first site is asked for no more than it has, and another way is found from there.
+    pair.primary.calls();
+    client.goto(noon(8.0));
+    let told = client.order(&batch("next", 8));
+    assert_eq!(seconds(&told), [9, 10, 11, 12, 13, 14, 15, 16]);
+    let asked = pair.primary.calls();
+    let steps = asked.iter().filter(|call| *call == "next").count();
+    assert!(steps <= 4, "{asked:?}");
+    // The other site's, in the first one's gap, and what stands before its end.
+    pair.secondary.obey("gather 5");
+    let told = client.order(&batch("next", 5));
+    assert_eq!(seconds(&told), [17, 18, 19, 20, 21]);
+    let mixed = [
+        "next", "next", "previous", "goto", "next", "end", "previous", "begin",
+    ];
+    let calls: Vec<Value> = mixed
+        .iter()
+        .map(|method| match *method {
+            "goto" => json!({ "method": method, "time": noon(3.5) }),
+            _ => json!({ "method": method }),
+        })
+        .collect();
+    let told = client.order(&json!({ "do": "pipeline", "calls": calls }));
+    assert_eq!(seconds(&told), [22, 23, 22, 3, 4, 49, 48, 0]);
+    // It breaks off among steps that it was sent, and loses its camera among others: nothing is lost, nothing comes twice.
+    for fault in ["reset", "no-trailer", "words"] {
+        client.goto(noon(1.0));
+        pair.primary.obey(fault);
+        let told = client.order(&batch("next", 8));
+        assert_eq!(seconds(&told), [2, 3, 4, 5, 6, 7, 8, 9], "{fault}");
+        pair.primary.obey("heal");
+    }
+}
+
 /// What a recorder heard of a call, under the client's own number.
 fn heard(pair: &Pair, method: &str, number: &str) -> String {
     let text = poll(SOON, || {

@@ -1,5 +1,6 @@
 //! The client's side of a session: its calls, cut within limits, and answers written as fast as it reads them.
 
+use std::collections::VecDeque;
 use std::io::{self, ErrorKind, IoSlice};
 use std::time::{Duration, Instant};
 
@@ -18,6 +19,9 @@ const CALL_WITHIN: Duration = Duration::from_secs(10);
 const DEAF_AFTER: Duration = Duration::from_secs(30);
 /// Room made for one read.
 const READ_BYTES: usize = 4096;
+/// Calls that came at once are looked at together: so many, of so many bytes.
+const AT_ONCE_MAX: usize = 16;
+const AT_ONCE_BYTES_MAX: usize = 64 * 1024;
 /// Pieces written at once.
 const SLICES_MAX: usize = 64;
 
@@ -41,6 +45,8 @@ pub(super) struct Client {
     link: Link,
     framer: CallFramer,
     buf: BytesMut,
+    /// Calls that were looked at already.
+    waiting: VecDeque<Bytes>,
     /// When the first byte of the call that is not whole yet came.
     begun: Option<Instant>,
 }
@@ -51,12 +57,16 @@ impl Client {
             link,
             framer: CallFramer::default(),
             buf: BytesMut::new(),
+            waiting: VecDeque::new(),
             begun: None,
         }
     }
 
     /// The next document. Nothing is lost when this is dropped before it is there.
     pub(super) async fn call(&mut self, patience: Option<Duration>) -> Result<Bytes, Gone> {
+        if let Some(document) = self.waiting.pop_front() {
+            return Ok(document);
+        }
         loop {
             if let Some(document) = self.framer.next(&mut self.buf)? {
                 self.begun = None;
@@ -78,6 +88,29 @@ impl Client {
                 return Err(Gone::Closed);
             }
         }
+    }
+
+    /// How many calls of a kind came right behind the one that was taken last. Nothing is waited for.
+    pub(super) fn alike(&mut self, is_alike: impl Fn(&[u8]) -> bool) -> usize {
+        let mut bytes: usize = self.waiting.iter().map(Bytes::len).sum();
+        while self.waiting.len() < AT_ONCE_MAX && bytes < AT_ONCE_BYTES_MAX {
+            match self.framer.next(&mut self.buf) {
+                Ok(Some(document)) => {
+                    bytes += document.len();
+                    self.waiting.push_back(document);
+                }
+                Ok(None) if self.buf.len() < AT_ONCE_BYTES_MAX => {
+                    // That it has ended is met again where the next call is waited for.
+                    if !matches!(self.link.try_read(&mut self.buf), Ok(read) if read > 0) {
+                        break;
+                    }
+                }
+                // So is what is no call.
+                _ => break,
+            }
+        }
+        let alike = self.waiting.iter().take_while(|call| is_alike(call));
+        alike.count()
     }
 
     /// Writes an answer; waits while the client does not read.

@@ -251,6 +251,12 @@ impl Leg {
         if let Some(why) = &self.barred {
             return Err(Fail::Barred(why.clone()));
         }
+        // What it was asked ahead is nobody's by now.
+        if let Some(wire) = self.wire.as_mut().filter(|wire| wire.is_ahead())
+            && wire.drain(opening.reaction, self.shift_ms).await.is_err()
+        {
+            self.wire = None;
+        }
         let was_there = self.wire.is_some();
         if !was_there && self.opening.is_some() {
             self.adopt().await;
@@ -311,7 +317,7 @@ impl Leg {
         is_replaceable: bool,
         opening: &Opening,
     ) -> Result<Reply, Fail> {
-        let waits = |flight: &Flight| flight.question == question;
+        let waits = |flight: &Flight| flight.question.is_same(&question);
         if self.flight.is_some() && !self.flight.as_ref().is_some_and(waits) {
             self.arrive(None).await?;
         }
@@ -404,6 +410,7 @@ impl Leg {
                 seek: Seek::At(from_ms),
                 near: None,
                 extras: Extras::default(),
+                more: 0,
             };
             self.seek(question, false, opening).await?;
         }

@@ -113,7 +113,7 @@ pub(super) async fn serve(
 async fn aside(client: &mut Client, session: &mut Session, document: &Bytes) -> Result<(), Over> {
     let call = Call::parse(document).map_err(|error| Over::Gone(error.into()))?;
     match session
-        .answer(call.request_id, &call.method, document)
+        .answer(call.request_id, &call.method, document, 0)
         .await
     {
         Outcome::Send(pieces) => client.send(&pieces).await.map_err(Over::Gone),

@@ -133,7 +133,13 @@ async fn converse(
                     Over::Close(why) => Outcome::Close(why),
                 }
             }
-            (method, Some(session)) => session.answer(id, &method, &document).await,
+            (method, Some(session)) => {
+                // Only steps go on from each other at one recorder: wherever else a call goes, the answer before it may change.
+                let steps = matches!(method, Method::Next(_) | Method::Previous(_));
+                let alike = |call: &[u8]| Call::parse(call).is_ok_and(|call| call.method == method);
+                let behind = if steps { client.alike(alike) } else { 0 };
+                session.answer(id, &method, &document, behind).await
+            }
         };
         match outcome {
             Outcome::Send(pieces) => client.send(&pieces).await?,

@@ -63,6 +63,8 @@ pub(super) struct Session {
     away: bool,
     /// The site that owes an answer longer than usual.
     late: Option<usize>,
+    /// Steps of the same kind that came right behind the one that is being answered.
+    behind: usize,
     journal: Journal,
     listed: Option<Listed>,
 }
@@ -89,8 +91,15 @@ impl Session {
         }
     }
 
-    /// Answers a call that is not about live pictures.
-    pub(super) async fn answer(&mut self, id: i64, method: &Method, document: &Bytes) -> Outcome {
+    /// Answers a call that is not about live pictures; so many of the same kind came right `behind` it.
+    pub(super) async fn answer(
+        &mut self,
+        id: i64,
+        method: &Method,
+        document: &Bytes,
+        behind: usize,
+    ) -> Outcome {
+        self.behind = behind;
         if self.is_alone() {
             match method {
                 Method::ConnectUpdate(_)

@@ -1,5 +1,6 @@
 //! A connection to a recorder's ImageServer, and what it is asked.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,6 +25,8 @@ use crate::clock;
 
 /// Of one answer, a group of pictures: what is kept in memory before its head goes out.
 const ANSWER_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Steps that are sent ahead: as many as clients were seen to send at once.
+const AHEAD_MAX: usize = 12;
 /// Parts of one answer.
 const PIECES_MAX: usize = 3 * 4096;
 
@@ -34,6 +37,16 @@ pub(super) struct Question {
     /// A unit of this site that is known, next to it.
     pub(super) near: Option<Unit>,
     pub(super) extras: Extras,
+    /// Steps that will be asked behind this one: where it is a step itself, they are sent with it.
+    pub(super) more: usize,
+}
+
+impl Question {
+    /// Whether it is answered by the same, whatever will be asked behind it.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        let more = self.more;
+        *self == Self { more, ..*other }
+    }
 }
 
 /// An open connection.
@@ -47,6 +60,8 @@ pub(super) struct Wire {
     pub(super) document: Bytes,
     /// The unit it sent last, on the client's timeline.
     position_ms: Option<i64>,
+    /// Steps that were sent and not waited for yet, with their numbers: where they lead is known when they are.
+    ahead: VecDeque<(Method, i64)>,
     /// Whether it is the recorder that the client means: whatever it makes of the client's wishes, it is what the client would get.
     is_meant: bool,
 }
@@ -126,6 +141,7 @@ async fn open_with(
             connected,
             document,
             position_ms: None,
+            ahead: VecDeque::new(),
             is_meant: copy.is_primary,
         }),
         Ok(Answer::Connected(connected)) => Err(Fail::Refused {
@@ -172,26 +188,45 @@ impl Wire {
         opening: &Opening,
         begun: &AtomicBool,
     ) -> Result<Reply, Fail> {
-        let Question { seek, near, extras } = question;
+        let Question {
+            seek,
+            near,
+            extras,
+            more,
+        } = question;
         self.update(opening.reaction).await?;
         let at = |at_ms: i64| Method::Goto {
             time_ms: at_ms.saturating_add(shift_ms).clamp(0, LATEST_MS),
             extras,
         };
-        let beside = near.filter(|near| self.position_ms == Some(near.start_ms));
-        let method = match (seek, beside) {
-            (Seek::First, _) => Method::Begin,
-            (Seek::Last, _) => Method::End,
-            // A step is a step, also where its time is rounded.
-            (Seek::At(at_ms), Some(near)) if !near.is_last() && near.next_ms == at_ms => {
-                Method::Next(extras)
+        let method_from = |position_ms: Option<i64>| {
+            let beside = near.filter(|near| position_ms == Some(near.start_ms));
+            match (seek, beside) {
+                (Seek::First, _) => Method::Begin,
+                (Seek::Last, _) => Method::End,
+                // A step is a step, also where its time is rounded.
+                (Seek::At(at_ms), Some(near)) if !near.is_last() && near.next_ms == at_ms => {
+                    Method::Next(extras)
+                }
+                (Seek::At(at_ms), Some(near)) if !near.is_first() && near.prev_ms == at_ms => {
+                    Method::Previous(extras)
+                }
+                (Seek::At(at_ms), _) => at(at_ms),
             }
-            (Seek::At(at_ms), Some(near)) if !near.is_first() && near.prev_ms == at_ms => {
-                Method::Previous(extras)
-            }
-            (Seek::At(at_ms), _) => at(at_ms),
         };
+        let mut method = method_from(self.position_ms);
+        if self.ahead.front().is_some_and(|(sent, _)| *sent != method) {
+            self.drain(opening.reaction, shift_ms).await?;
+            method = method_from(self.position_ms);
+        }
         let steps = matches!(method, Method::Next(_) | Method::Previous(_));
+        if steps {
+            // The first of them is what is asked now.
+            for _ in self.ahead.len()..=more.min(AHEAD_MAX) {
+                let id = self.server.ask(method.clone());
+                self.ahead.push_back((method.clone(), id));
+            }
+        }
         let mut reply = self.ask(method, shift_ms, opening.reaction, begun).await?;
         if let Seek::At(at_ms) = seek {
             if steps && !fits(&reply, at_ms) {
@@ -233,11 +268,39 @@ impl Wire {
         reaction: Reaction,
         begun: &AtomicBool,
     ) -> Result<Reply, Fail> {
-        let id = self.server.ask(method);
+        let sent = match self.ahead.pop_front() {
+            Some((sent, id)) if sent == method => Some(id),
+            Some(other) => {
+                self.ahead.push_front(other);
+                self.drain(reaction, shift_ms).await?;
+                None
+            }
+            None => None,
+        };
+        let id = sent.unwrap_or_else(|| self.server.ask(method));
         let (head, kept, span) = self.whole(id, reaction, begun).await?;
         let reply = Reply::new(head, kept, &span, shift_ms)?;
         self.position_ms = reply.unit.map(|unit| unit.start_ms);
         Ok(reply)
+    }
+
+    /// Whether it owes answers to steps that nobody waits for any more.
+    pub(super) fn is_ahead(&self) -> bool {
+        !self.ahead.is_empty()
+    }
+
+    /// Throws away what it was asked ahead.
+    pub(super) async fn drain(&mut self, reaction: Reaction, shift_ms: i64) -> Result<(), Fail> {
+        let begun = AtomicBool::new(false);
+        while let Some((_, id)) = self.ahead.pop_front() {
+            match self.whole(id, reaction, &begun).await {
+                Ok((head, ..)) => self.position_ms = head.current_ms.map(|ms| ms - shift_ms),
+                // It has an answer of its own to that.
+                Err(Fail::Said { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Asks with what the client said; the answer is whole, and nothing in it is judged. A step goes on from the unit that the
@@ -413,7 +476,8 @@ impl Wire {
                 }
             });
         }
-        if newest.text == account.token.text {
+        // Its answer would come behind those that are on their way: it is shown between two runs of steps.
+        if newest.text == account.token.text || !self.ahead.is_empty() {
             return Ok(());
         }
         let pass = Pass {

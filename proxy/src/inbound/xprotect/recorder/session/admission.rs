@@ -92,6 +92,7 @@ impl Session {
             codec: None,
             away: false,
             late: None,
+            behind: 0,
             journal,
             listed: None,
         };

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use seamline_routing::policy::Failback;
-use seamline_routing::{Coverage, Held, Timestamp};
+use seamline_routing::{Coverage, Held, HeldBefore, Timestamp};
 use seamline_xprotect::Extras;
-use seamline_xprotect::merge::{Ask, GAP_MS, Place, Placed, Seek, resolve};
+use seamline_xprotect::merge::{Ask, GAP_MS, Place, Placed, Seek, Unit, resolve};
 use tokio::time::timeout;
 
 use super::super::leg::{Fail, Leg};
@@ -256,15 +256,27 @@ impl Session {
         let Some(facts) = self.facts.sites.get(site) else {
             return Err(End::Nobody);
         };
+        // That of the unit that was sent last, where several are known that lie beside the one that is wanted.
+        let last_ms = self.place.map(|place| place.start_ms);
         let near = match seek {
             Seek::At(at_ms) => facts
                 .units
                 .iter()
-                .find(|unit| unit.next_ms == at_ms || unit.prev_ms == at_ms)
+                .filter(|unit| unit.next_ms == at_ms || unit.prev_ms == at_ms)
+                .max_by_key(|unit| Some(unit.start_ms) == last_ms)
                 .copied(),
             Seek::First | Seek::Last => None,
         };
-        let question = Question { seek, near, extras };
+        let more = match (seek, near) {
+            (Seek::At(at_ms), Some(near)) => self.sure_behind(site, near, at_ms),
+            _ => 0,
+        };
+        let question = Question {
+            seek,
+            near,
+            extras,
+            more,
+        };
         // The ends of all recordings are the ends of the best one, mostly.
         let is_replaceable = matches!(seek, Seek::At(_)) && self.late.is_none() && {
             let others = self.facts.sites.iter().zip(&self.legs).enumerate();
@@ -289,6 +301,46 @@ impl Session {
             },
         };
         self.take(site, outcome)
+    }
+
+    /// How many of the steps that came behind this one are its next ones at this site as well, by all that is listed: they are sent
+    /// with it. Should they be another site's after all, what comes of them is thrown away.
+    fn sure_behind(&self, site: usize, near: Unit, at_ms: i64) -> usize {
+        if self.behind == 0 || self.place.map(|place| place.start_ms) != Some(near.start_ms) {
+            return 0;
+        }
+        let step_ms = at_ms - near.start_ms;
+        if step_ms == 0 {
+            return 0;
+        }
+        let at = Timestamp::from_unix_ms(at_ms);
+        let room = |known: &Coverage, is_own: bool| {
+            let end = if step_ms > 0 {
+                match known.held(at) {
+                    Held::Recorded { until } if is_own => Some(until),
+                    _ if is_own => return 0,
+                    _ => known.next_start(at),
+                }
+            } else {
+                match known.held_before(at) {
+                    HeldBefore::Recorded { since } if is_own => Some(since),
+                    _ if is_own => return 0,
+                    _ => known.previous_end(at),
+                }
+            };
+            // The last unit before an end is nobody's for sure.
+            end.map_or(usize::MAX, |end| {
+                let units = end.micros_since(at) / (step_ms * 1000) - 1;
+                usize::try_from(units).unwrap_or(0)
+            })
+        };
+        let sites = self.facts.sites.iter().take(site + 1).enumerate();
+        let rooms = sites.map(|(ix, facts)| match &facts.listed {
+            Some(known) => room(known, ix == site),
+            None if ix == site => usize::MAX,
+            None => 0,
+        });
+        rooms.fold(self.behind, usize::min)
     }
 
     /// Notes what a site answered.
