@@ -19,7 +19,7 @@ from gi.repository import GLib, Gst, GstApp, GstVideo  # noqa: E402, F401
 import frames  # noqa: E402
 
 MS = 1_000_000
-CHAIN = "uridecodebin name=source caps=video/x-raw source. ! videoconvert ! video/x-raw,format=I420 ! appsink name=sink sync=false emit-signals=true max-buffers=0"
+CHAIN = "uridecodebin{} name=source caps=video/x-raw source. ! videoconvert ! video/x-raw,format=I420 ! appsink name=sink sync=false emit-signals=true max-buffers=0"
 
 
 def on_picture(sink):
@@ -35,10 +35,11 @@ def on_picture(sink):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("url")
+    parser.add_argument("--new", action="store_true", help="the elements of playbin3: hlsdemux2, decodebin3")
     a = parser.parse_args()
     Gst.init(None)
     loop = GLib.MainLoop()
-    pipeline = Gst.parse_launch(CHAIN)
+    pipeline = Gst.parse_launch(CHAIN.format("3" if a.new else ""))
     pipeline.get_by_name("source").set_property("uri", a.url)
     pipeline.get_by_name("sink").connect("new-sample", on_picture)
     ended = ["stopped", 0]

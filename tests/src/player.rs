@@ -75,6 +75,11 @@ impl Player {
         Self::start("gst_uri_player.py", &[url.to_owned()])
     }
 
+    /// The same with the elements that newer applications take: HLS is another program there.
+    pub fn gstreamer_http_new(url: &str) -> Self {
+        Self::start("gst_uri_player.py", &["--new".to_owned(), url.to_owned()])
+    }
+
     /// GStreamer's `rtspsrc` as it is.
     pub fn gstreamer(url: &str) -> Self {
         Self::start("gst_player.py", &[url.to_owned()])

@@ -1,6 +1,7 @@
 //! Footage over WebSocket, for pages in which time is dragged to and fro: one connection, any number of seeks, fragmented MP4 as
 //! Media Source Extensions take it.
 
+use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -103,10 +104,37 @@ struct Show {
     feed: Feed,
     writer: Fragmented,
     told: Vec<(usize, Arc<Entry>)>,
-    copy: CopyIx,
+    origins: Origins,
     /// What is shown at an instant of ours, µs since 1970; what was sent lies ahead of it.
     anchor: (Instant, f64),
     sent_us: f64,
+}
+
+/// Which copy what is on its way is of. A fragment is whole when the next one has begun, which may be another copy's.
+#[derive(Debug, Default)]
+struct Origins(VecDeque<(i64, CopyIx)>);
+
+/// Changes that wait for their fragments, which are a second long.
+const ORIGINS_MAX: usize = 64;
+
+impl Origins {
+    /// A picture that is shown.
+    fn note(&mut self, capture_us: i64, copy: CopyIx) {
+        match self.0.back_mut() {
+            Some((since_us, last)) if *last == copy => *since_us = capture_us.min(*since_us),
+            _ => self.0.push_back((capture_us, copy)),
+        }
+        if self.0.len() > ORIGINS_MAX {
+            self.0.pop_front();
+        }
+    }
+
+    /// Whose a fragment is that begins at this instant.
+    fn of(&self, from_us: i64) -> CopyIx {
+        let before = self.0.iter().rfind(|(since_us, _)| *since_us <= from_us);
+        let found = before.or_else(|| self.0.front());
+        found.map_or(CopyIx(0), |(_, copy)| *copy)
+    }
 }
 
 struct Viewer {
@@ -244,7 +272,7 @@ impl Viewer {
                         "play": self.play,
                         "from": Timestamp::from_micros(from).to_string(),
                         "until": Timestamp::from_micros(until).to_string(),
-                        "site": self.camera.site(show.copy),
+                        "site": self.camera.site(show.origins.of(from)),
                         "sync": fragment.sync,
                     } });
                     messages.push((words, joined(fragment)));
@@ -296,7 +324,7 @@ impl Show {
     fn new(feed: Feed) -> Self {
         let writer = writer(feed.master());
         Show {
-            copy: CopyIx(0),
+            origins: Origins::default(),
             feed,
             writer,
             told: Vec::new(),
@@ -309,7 +337,9 @@ impl Show {
         if !fits(&shot.entry) {
             return Vec::new();
         }
-        self.copy = shot.copy;
+        if shot.sample.track == self.feed.master() && !shot.sample.preroll {
+            self.origins.note(shot.sample.capture_us, shot.copy);
+        }
         let track = shot.sample.track;
         let known = self.told.iter().find(|(known, _)| *known == track);
         if known.is_none_or(|(_, entry)| *entry != shot.entry) {
@@ -372,4 +402,35 @@ fn joined(fragment: Fragment) -> Bytes {
         bytes.extend_from_slice(&chunk);
     }
     bytes.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fragment_is_of_the_copy_that_it_begins_with() {
+        let mut origins = Origins::default();
+        assert_eq!(origins.of(0), CopyIx(0));
+        // Pictures that are shown in another order than they come, from one site, another, and the first again.
+        for (capture_us, copy) in [(120, 1), (40, 1), (80, 1), (200, 0), (160, 0), (240, 1)] {
+            origins.note(capture_us, CopyIx(copy));
+        }
+        for (from_us, copy) in [
+            (0, 1),
+            (40, 1),
+            (159, 1),
+            (160, 0),
+            (239, 0),
+            (240, 1),
+            (900, 1),
+        ] {
+            assert_eq!(origins.of(from_us), CopyIx(copy), "{from_us}");
+        }
+        for change in 0..200 {
+            origins.note(1_000 + change, CopyIx((change % 2) as u8));
+        }
+        assert!(origins.0.len() <= ORIGINS_MAX);
+        assert_eq!(origins.of(1_199), CopyIx(1));
+    }
 }

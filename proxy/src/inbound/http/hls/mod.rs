@@ -7,6 +7,7 @@ mod cutter;
 mod feed;
 mod growth;
 mod name;
+mod nothing;
 mod parking;
 mod playlist;
 mod store;
@@ -120,7 +121,7 @@ const YEAR_10000_MS: i64 = 253_402_300_800_000;
     responses(
         (status = 200, description = "a playlist", body = String, content_type = "application/vnd.apple.mpegurl"),
         (status = 400, description = "a parameter that means nothing"),
-        (status = 404, description = "no such camera")
+        (status = 404, description = "no such camera, or none whose pictures HLS carries")
     )
 )]
 async fn index(
@@ -135,6 +136,7 @@ async fn index(
         .describe()
         .await
         .map(|description| description.tracks);
+    check(camera)?;
     let variant = variant(camera, &tracks.unwrap_or_default());
     let query = uri.query().unwrap_or_default();
     let signed = Links::of(&face, &uri, &headers).map(|links| links.query("media.m3u8", query));
@@ -151,7 +153,7 @@ async fn index(
     responses(
         (status = 200, description = "a playlist", body = String, content_type = "application/vnd.apple.mpegurl"),
         (status = 400, description = "a parameter that means nothing"),
-        (status = 404, description = "no such camera, or nothing was recorded")
+        (status = 404, description = "no such camera, nothing was recorded, or pictures that HLS does not carry")
     )
 )]
 async fn media(
@@ -163,6 +165,7 @@ async fn media(
     let asked = admitted.query.read()?;
     let camera = &admitted.camera;
     camera.look_up(asked.start).await;
+    check(camera)?;
     let wall = clock::wall();
     let tail = wall - TAIL;
     if let Some(end) = asked.end.filter(|end| *end < tail) {
@@ -246,11 +249,11 @@ async fn segment(
     let bytes = match named {
         Name::Footage(piece) if has(piece.copy) && piece.range.end() <= wall => {
             match Box::pin(face.hls.segment(camera, journal, piece)).await {
-                Err(NoSegment::Nothing) => return Ok(empty()),
+                Err(NoSegment::Nothing) => return Ok(empty(camera, piece.range.start())),
                 told => told,
             }
         }
-        Name::Gap(range) if range.end() <= wall => return Ok(empty()),
+        Name::Gap(range) if range.end() <= wall => return Ok(empty(camera, range.start())),
         Name::Init { copy, at, sound } if has(copy) && at <= wall => {
             Box::pin(face.hls.init(camera, journal, (copy, sound), at)).await
         }
@@ -306,11 +309,47 @@ fn playlist(text: String) -> Response {
     answer(PLAYLIST, "no-cache", text.into())
 }
 
-/// A segment in which nothing was recorded. Players end at a 404, and GStreamer asks for gaps too, which clients must not (RFC 8216bis
-/// §4.4.4.7); at an empty `moof` or `mdat` it aborts. To be asked for again, as there may be footage that is not known yet.
-fn empty() -> Response {
-    const STYP: &[u8] = b"\0\0\0\x18stypmsdh\0\0\0\0msdhmsix";
-    answer("video/mp4", "no-cache", Bytes::from_static(STYP))
+/// A segment in which nothing was recorded. To be asked for again, as there may be footage that is not known yet.
+fn empty(camera: &CameraEntry, at: Timestamp) -> Response {
+    let mut copies = camera.slot.camera().copies();
+    let track = copies.find_map(|(copy, _)| {
+        let description = camera.slot.description(copy)?;
+        description
+            .tracks
+            .iter()
+            .position(|track| entry_of(track).is_some())
+    });
+    answer(
+        "video/mp4",
+        "no-cache",
+        nothing::segment(at, track.unwrap_or(0)),
+    )
+}
+
+/// Refuses a camera of which all copies that were described have pictures that no HLS carries.
+fn check(camera: &CameraEntry) -> Result<(), Problem> {
+    let mut described = 0;
+    let copies = camera.slot.camera().copies();
+    for description in copies.filter_map(|(copy, _)| camera.slot.description(copy)) {
+        let mut pictures = description
+            .tracks
+            .iter()
+            .filter(|track| track.media == Media::Video);
+        let carried = |track: &Track| {
+            matches!(
+                Codec::from_encoding(&track.encoding),
+                Codec::H264 | Codec::H265
+            )
+        };
+        if pictures.any(carried) {
+            return Ok(());
+        }
+        described += 1;
+    }
+    if described == 0 {
+        return Ok(());
+    }
+    Err(problem(NoSegment::Codec))
 }
 
 fn answer(kind: &'static str, cached: &'static str, body: Bytes) -> Response {
