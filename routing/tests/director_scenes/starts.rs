@@ -97,3 +97,20 @@ fn what_is_live_is_not_what_was_recorded_though_nobody_else_holds_it() {
         );
     }
 }
+
+#[test]
+fn who_is_slow_to_begin_gets_company_and_the_first_to_be_ready_plays() {
+    for slow_after_all in [false, true] {
+        let (mut scene, slow) = begun(Policy::default());
+        scene.tell(Event::Stalled {
+            leg: slow,
+            newest: None,
+        });
+        let (company, copy) = scene.opened().expect("the other copy is asked as well");
+        assert_eq!(copy, 1);
+        let ready = if slow_after_all { slow } else { company };
+        scene.show_first(ready, 0);
+        assert_eq!(scene.director.source(), Some(ready));
+        scene.send(ready, 0, 200);
+    }
+}

@@ -258,7 +258,7 @@ impl Session {
                     ClientEvent::Playing(playing) => {
                         let by_time = self.by_url.is_none() && !order.live;
                         if by_time && takes_no_time(&playing, self.wire.client.description()) {
-                            let why = "plays a file that no time belongs to";
+                            let why = "plays from zero or live, whatever time it is asked for";
                             return Err(LegFailure::new(Failure::WrongFootage, why).into());
                         }
                         return Ok(self.playing(order, mapping, &playing, early));
@@ -421,19 +421,23 @@ pub(super) fn assembler(
 }
 
 /// Whether a server of files took no notice of the time it was asked for: it does not know ONVIF replay, describes nothing that
-/// has a time, and says that it plays from zero on (live555; others may echo the question). One that answers so and yet plays
-/// what was asked for is refused as well: footage of another time is worse than none.
+/// has a time, and says that it plays from zero on (live555; others may echo the question), or plays what is live now. One that
+/// answers so and yet plays what was asked for is refused as well: footage of another time is worse than none.
 fn takes_no_time(playing: &Playing, description: &Description) -> bool {
     let dated = match description.range {
         Some(Range::Clock { .. }) => true,
         Some(Range::Npt { start, .. }) => start.is_some_and(|start| start.as_micros() > 0),
         _ => false,
     };
-    let from_zero = matches!(
-        playing.range,
-        Some(Range::Npt { start, .. }) if start.is_none_or(|start| start.as_micros() == 0)
-    );
-    !playing.onvif && !dated && from_zero
+    let untimed = match playing.range {
+        // What is live now, whatever its description says.
+        Some(Range::NptNow) => true,
+        Some(Range::Npt { start, .. }) => {
+            !dated && start.is_none_or(|start| start.as_micros() == 0)
+        }
+        _ => false,
+    };
+    !playing.onvif && untimed
 }
 
 /// Whether a PLAY may have been refused for a header that its recorder does not know.
@@ -481,6 +485,8 @@ mod tests {
         assert!(takes_no_time(Some("npt=0-"), zero, false));
         assert!(takes_no_time(Some("npt=now-"), zero, false));
         assert!(takes_no_time(None, zero, false));
+        assert!(takes_no_time(clock, Some("npt=now-"), false));
+        assert!(!takes_no_time(clock, Some("npt=now-"), true));
         // It knows replay, tells a time, or does not say what it plays; and what counts since 1900 is no file.
         assert!(!takes_no_time(file, zero, true));
         assert!(!takes_no_time(file, clock, false));
