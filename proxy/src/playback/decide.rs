@@ -132,6 +132,7 @@ impl Playback {
             return;
         };
         let jump = leg
+            .queue
             .steps()
             .find(|(from, to)| self.director.is_jump(to.micros_since(*from)));
         if let Some((from, to)) = jump {
@@ -211,7 +212,7 @@ impl Playback {
     /// Tells the director of a leg's first picture. `step` is how far its first ones are apart, where that was waited for.
     fn leg_opened(&mut self, id: LegId, first: Timestamp, step: Option<Duration>, now: Instant) {
         let leg = self.legs.iter().find(|leg| leg.id == id);
-        let settles = leg.map_or(0, Running::settles_after);
+        let settles = leg.map_or(0, |leg| leg.queue.settles_after());
         let opened = Event::LegOpened {
             leg: id,
             first,
@@ -238,7 +239,7 @@ impl Playback {
         };
         let (copy, newest) = (leg.copy, leg.newest);
         leg.stage = Stage::Over;
-        if !leg.neglected(now) && !failure.told {
+        if !leg.life.neglected(now) && !failure.told {
             self.camera.report_failure(copy, failure.failure, now);
         }
         if failure.failure == Failure::Mismatch {
@@ -322,7 +323,7 @@ impl Playback {
             _ if leg.reopens() => reaction.connect + reaction.response,
             None => limit,
             Some(_) if self.camera.live => limit + leg.patience(),
-            Some(_) if leg.grows(clock::wall()) => leg.tail_patience(),
+            Some(_) if leg.grows(clock::wall()) => leg.life.tail_patience(),
             Some(_) => limit + leg.patience(),
         }
     }

@@ -101,20 +101,20 @@ impl Playback {
                 let stocked = !leg.hungry();
                 self.director.incoming_shows(leg.id, newest, stocked);
             }
-            while let Some(unit) = leg.front() {
+            while let Some(unit) = leg.queue.front() {
                 if self
                     .director
                     .incoming_drops(leg.id, &leg.head(unit), steady)
                 {
-                    leg.pop();
+                    leg.queue.pop();
                 } else {
                     break;
                 }
             }
-            while let Some(group) = leg.front_group() {
+            while let Some(group) = leg.queue.front_group() {
                 let (id, mut heads) = (leg.id, group.heads().into_iter());
                 if heads.all(|head| self.director.incoming_drops(id, &head, steady)) {
-                    leg.pop_group();
+                    leg.queue.pop_group();
                 } else {
                     break;
                 }
@@ -136,7 +136,7 @@ impl Playback {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return Turn::Rest;
         };
-        let Some(unit) = leg.front() else {
+        let Some(unit) = leg.queue.front() else {
             if let Some(until) = leg.awaits_stragglers(now) {
                 self.due = Some(until);
                 return Turn::Rest;
@@ -145,7 +145,7 @@ impl Playback {
         };
         let head = leg.head(unit);
         if leg.turn != LegTurn::Open && head.master {
-            leg.drop_master();
+            leg.queue.drop_master();
             return Turn::Again;
         }
         let mut verdict = self.director.judge(source, &head);
@@ -161,12 +161,12 @@ impl Playback {
                 Known::No => {}
                 Known::Needed if head.master => verdict = Verdict::Preroll,
                 Known::Needed => {
-                    leg.pop();
+                    leg.queue.pop();
                     return Turn::Again;
                 }
                 Known::Wait => return Turn::Rest,
                 Known::Useless => {
-                    leg.clear();
+                    leg.queue.clear();
                     return Turn::Again;
                 }
             }
@@ -175,10 +175,10 @@ impl Playback {
             return Turn::Rest;
         }
         if verdict == Verdict::Preroll && head.random_access {
-            let heads = leg.master_units().map(|unit| leg.head(unit));
+            let heads = leg.queue.master().map(|unit| leg.head(unit));
             let needless = self.director.needless_preroll(heads);
             if let Some(needless) = needless {
-                leg.skip_master(needless);
+                leg.queue.skip_master(needless);
                 return Turn::Again;
             }
         }
@@ -191,8 +191,12 @@ impl Playback {
         let left_out = head.master && comes_too_soon(frames, last_key, head.capture);
         // In decoding order a picture behind an end may come before one ahead of it that refers to it.
         let ends = match verdict {
-            Verdict::RangeEnd => leg.master_ends(|capture| self.director.is_beyond_range(capture)),
-            Verdict::Handover => leg.master_ends(|capture| self.director.is_beyond_seam(capture)),
+            Verdict::RangeEnd => leg
+                .queue
+                .master_ends(|capture| self.director.is_beyond_range(capture)),
+            Verdict::Handover => leg
+                .queue
+                .master_ends(|capture| self.director.is_beyond_seam(capture)),
             _ => true,
         };
         if !ends {
@@ -203,7 +207,7 @@ impl Playback {
         }
         match verdict {
             Verdict::Drop => {
-                leg.pop();
+                leg.queue.pop();
                 Turn::Again
             }
             Verdict::Send if left_out => {
@@ -221,7 +225,7 @@ impl Playback {
                     // What is held back of a leg that fell silent is where a clean seam can be cut: it is given out only when
                     // it is known to be silent and nobody prepares to go on. Where a recording still grows, silence is its
                     // recorder's rhythm.
-                    let until = leg.alive + HOLD_BACK_MAX;
+                    let until = leg.life.last() + HOLD_BACK_MAX;
                     if leg.stalled || (leg.grows(clock::wall()) && now >= until) {
                         return Turn::Send(verdict);
                     }
@@ -247,7 +251,7 @@ impl Playback {
     fn withhold(&mut self, source: LegId) -> Turn {
         let leg = self.legs.iter_mut().find(|leg| leg.id == source);
         leg.filter(|leg| leg.over()).map_or(Turn::Rest, |leg| {
-            leg.drop_master();
+            leg.queue.drop_master();
             Turn::Again
         })
     }
@@ -286,7 +290,7 @@ impl Playback {
                 if again { Turn::Again } else { Turn::Rest }
             }
             Verdict::Wrong => {
-                leg.clear();
+                leg.queue.clear();
                 let failure = LegFailure::new(
                     Failure::WrongFootage,
                     format!("footage of {} in mid leg", head.capture),
@@ -318,7 +322,7 @@ impl Playback {
     /// Counts the unit at the head as sent, and does not send it.
     fn let_go(&mut self, source: LegId) {
         if let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source)
-            && let Some(unit) = leg.pop()
+            && let Some(unit) = leg.queue.pop()
         {
             let head = leg.head(&unit);
             self.director.sent(source, &head);
@@ -334,7 +338,7 @@ impl Playback {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return;
         };
-        let Some(unit) = leg.pop() else { return };
+        let Some(unit) = leg.queue.pop() else { return };
         let head = leg.head(&unit);
         if head.master {
             if verdict == Verdict::Send {
@@ -386,7 +390,7 @@ impl Playback {
         let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
             return How::NORMAL;
         };
-        let Some(unit) = leg.front().filter(|unit| unit.track == self.master) else {
+        let Some(unit) = leg.queue.front().filter(|unit| unit.track == self.master) else {
             return How::NORMAL;
         };
         let fresh = if self.fresh {
@@ -394,7 +398,7 @@ impl Playback {
         } else {
             Flags::NONE
         };
-        let outlook = match leg.second_of_master() {
+        let outlook = match leg.queue.second_of_master() {
             Some(next) => match self.director.outlook_before(&leg.head(next)) {
                 Outlook::Gap => {
                     let facts = self.camera.slot.facts(now);

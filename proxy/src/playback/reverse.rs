@@ -70,11 +70,11 @@ impl Playback {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return Turn::Rest;
         };
-        let Some(group) = leg.front_group() else {
+        let Some(group) = leg.queue.front_group() else {
             return self.drained(source, now);
         };
         if leg.turn != super::running::LegTurn::Open {
-            leg.drop_master();
+            leg.queue.drop_master();
             return Turn::Again;
         }
         let news = group
@@ -85,7 +85,7 @@ impl Playback {
         match news {
             // All of it was shown, out of another copy.
             None => {
-                leg.pop_group();
+                leg.queue.pop_group();
                 Turn::Again
             }
             Some((head, Verdict::Send)) => {
@@ -105,7 +105,7 @@ impl Playback {
         let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == source) else {
             return;
         };
-        let Some(group) = leg.pop_group().map(|group| group.up_to(last)) else {
+        let Some(group) = leg.queue.pop_group().map(|group| group.up_to(last)) else {
             return;
         };
         let told = group
@@ -223,6 +223,7 @@ impl Playback {
         let source = self.director.source()?;
         let leg = self.legs.iter().find(|leg| leg.id == source)?;
         let next = leg
+            .queue
             .front_group()
             .and_then(|next| next.heads().first().copied());
         let facts = self.camera.slot.facts(now);

@@ -1,6 +1,5 @@
-//! A leg while it is opened, read and drained: its queue of units and its signs of life.
+//! A leg while it is opened, read and drained.
 
-use std::collections::VecDeque;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
@@ -15,6 +14,8 @@ use tokio::task::JoinHandle;
 
 use super::ahead::{Ahead, Stock};
 use super::group::Group;
+use super::life::Life;
+use super::queue::Queue;
 use crate::cameras::TEACH_EVERY;
 use crate::outbound::{Arrival, Leg, LegFailure, wants};
 
@@ -38,17 +39,12 @@ pub(super) struct Running {
     pub(super) id: LegId,
     pub(super) copy: CopyIx,
     pub(super) stage: Stage,
-    /// Units by track: recorders interleave their tracks loosely, we by capture time.
-    queues: SmallVec<[VecDeque<Unit>; 2]>,
-    /// In reverse: whole groups of pictures, in the order of delivery.
-    groups: VecDeque<Group>,
+    pub(super) queue: Queue,
     frames: Frames,
     pub(super) ahead: Ahead,
-    queued_bytes: usize,
     /// The recorder is gone: what it had sent is read to its end.
     draining: bool,
     master: usize,
-    wanted_tracks: usize,
     /// Of `clock_offset_us`, what was measured rather than configured, and what the leg was set right by since, µs.
     pub(super) measured_us: i64,
     /// What its times were set right by since it was opened, µs.
@@ -65,8 +61,6 @@ pub(super) struct Running {
     pub(super) newest: Option<Timestamp>,
     /// Newest capture time of each track, and when it came.
     shown: SmallVec<[Option<(Timestamp, Instant)>; 2]>,
-    /// Stretches without footage inside the queue: the unit of the master track behind each, and how long it is.
-    gaps: SmallVec<[(Timestamp, Duration); 2]>,
     interval: Duration,
     pub(super) stalled: bool,
     pub(super) turn: LegTurn,
@@ -79,15 +73,7 @@ pub(super) struct Running {
     polled: Polled,
     /// Parameter sets and the like, known once it is open.
     pub(super) format: LegFormat,
-    pub(super) asked: Instant,
-    /// When the recorder agreed to play.
-    pub(super) opened: Option<Instant>,
-    /// When its master track last delivered, or it was last not asked to.
-    pub(super) alive: Instant,
-    /// Since when it is not read, because the client does not take what there is.
-    unread: Option<Instant>,
-    /// The longest silence between two units of its master track.
-    longest_silence: Duration,
+    pub(super) life: Life,
 }
 
 /// How far a leg's turn has come.
@@ -165,34 +151,21 @@ pub(super) enum Sign {
 
 /// Steps below this are looked at only when their unit is due.
 const STEP_MIN: Duration = Duration::from_millis(100);
-/// Units that a queue has room for in any case.
-const QUEUE_UNITS: usize = 8;
 /// Most that is read of a leg whose recorder is gone.
 const DRAIN_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Footage that is read of a leg to find the last picture sent in it: a group of pictures and a clock that is ahead.
 const COMPARED_MAX: Duration = Duration::from_secs(20);
 /// Footage younger than this is being recorded now: its recorder delivers it at the pace of the clock.
 const TAIL_US: i64 = 20_000_000;
-/// Pictures that encoders put between a picture and one that refers to it, at most.
-const REORDERED_MAX: usize = 8;
 /// How long the pictures behind a late first one are waited for: at five pictures a second, one.
 const START_WAIT: Duration = Duration::from_millis(250);
 /// A leg that has delivered for so long, and so much footage, is taken to go on.
 const STEADY_AFTER: Duration = Duration::from_secs(1);
-/// Recorders drop clients that take nothing for about this long; that is no fault of theirs.
-const NEGLECT_MAX: Duration = Duration::from_secs(10);
-/// Silence at the growing end of a recording that is normal at any recorder, and at none.
-const TAIL_PATIENCE_MIN: Duration = Duration::from_secs(5);
-const TAIL_PATIENCE_MAX: Duration = Duration::from_secs(30);
 /// How long a seam waits for the next unit of a track that is behind the picture, and for all of them.
 const STRAGGLER_WAIT: Duration = Duration::from_millis(150);
 const STRAGGLERS_MAX: Duration = Duration::from_secs(1);
 /// A track that is this far behind has fallen silent.
 const STRAGGLE_MAX: Duration = Duration::from_secs(8);
-/// Steps in capture time that are a gap in the footage, not its cadence.
-const GAP_MIN: Duration = Duration::from_secs(1);
-/// Gaps that are remembered; with more the queue counts as longer than it is.
-const GAPS_MAX: usize = 16;
 /// A frame interval until the leg shows its own.
 const INTERVAL: Duration = Duration::from_millis(40);
 
@@ -209,7 +182,7 @@ impl Running {
         Lanes {
             tracks,
             master,
-            wanted: wanted_tracks,
+            wanted,
             frames,
             ahead,
         }: Lanes,
@@ -219,14 +192,11 @@ impl Running {
             id,
             copy,
             stage: Stage::Opening(Opening(opening)),
-            queues: (0..tracks).map(|_| VecDeque::new()).collect(),
-            groups: VecDeque::new(),
+            queue: Queue::new(tracks, master, wanted),
             frames,
             ahead,
-            queued_bytes: 0,
             draining: false,
             master,
-            wanted_tracks,
             measured_us: 0,
             redated_us: 0,
             joining: Joining::Undecided,
@@ -235,7 +205,6 @@ impl Running {
             withheld: None,
             newest: None,
             shown: SmallVec::from_elem(None, tracks),
-            gaps: SmallVec::new(),
             interval: INTERVAL,
             stalled: false,
             turn: LegTurn::Open,
@@ -244,11 +213,7 @@ impl Running {
             told: now,
             polled: Polled::Never,
             format: LegFormat::default(),
-            asked: now,
-            opened: None,
-            alive: now,
-            unread: None,
-            longest_silence: Duration::ZERO,
+            life: Life::new(now),
         }
     }
 
@@ -274,40 +239,19 @@ impl Running {
 
     /// Forgets silence that the client itself caused.
     pub(super) fn revive(&mut self, now: Instant) {
-        self.unread.get_or_insert(self.alive);
-        self.alive = now;
-        self.asked = now;
-        self.opened = self.opened.map(|_| now);
-    }
-
-    /// Footage in the queue, by the master track.
-    pub(super) fn span(&self) -> Duration {
-        let queue = self.queues.get(self.master);
-        let group = self.groups.front().map(|group| group.last().as_micros());
-        let oldest = queue
-            .and_then(VecDeque::front)
-            .map(|unit| unit.capture_us)
-            .or(group);
-        let (Some(newest), Some(oldest)) = (self.newest, oldest) else {
-            return Duration::ZERO;
-        };
-        let inside = self.gaps.iter();
-        let gaps: Duration = inside
-            .filter(|(behind, _)| behind.as_micros() > oldest)
-            .map(|(_, gap)| *gap)
-            .sum();
-        Duration::from_micros((newest.as_micros() - oldest).unsigned_abs()).saturating_sub(gaps)
+        self.life.revive(now);
     }
 
     /// Whether more should be read: the look-ahead is not full, or a track lags behind the picture.
     pub(super) fn hungry(&self) -> bool {
         if self.draining {
-            return self.queued_bytes < DRAIN_BYTES_MAX;
+            return self.queue.bytes() < DRAIN_BYTES_MAX;
         }
         if matches!(self.joining, Joining::Comparing { .. }) {
-            return self.queued_bytes < DRAIN_BYTES_MAX && self.span() < COMPARED_MAX;
+            return self.queue.bytes() < DRAIN_BYTES_MAX
+                && self.queue.span(self.newest) < COMPARED_MAX;
         }
-        let lacks = || self.master_units().count() < START_UNITS;
+        let lacks = || self.queue.master().count() < START_UNITS;
         self.ahead.is_short(self.stock()) || self.withheld.is_some() && lacks()
     }
 
@@ -324,12 +268,13 @@ impl Running {
     /// What was withheld, and how far its first pictures are apart, once that is known or not waited for any longer.
     pub(super) fn told_start(&mut self, now: Instant) -> Option<(Timestamp, Option<Duration>)> {
         let (first, until) = self.withheld?;
-        if self.master_units().count() < START_UNITS && now < until && !self.over() {
+        if self.queue.master().count() < START_UNITS && now < until && !self.over() {
             return None;
         }
         self.withheld = None;
         let mut shown: SmallVec<[i64; START_UNITS]> = self
-            .master_units()
+            .queue
+            .master()
             .take(START_UNITS)
             .map(|unit| unit.capture_us)
             .collect();
@@ -342,15 +287,7 @@ impl Running {
     }
 
     fn stock(&self) -> Stock {
-        let units = self.queues.get(self.master).map_or(0, VecDeque::len);
-        let filled = || self.queues.iter().filter(|queue| !queue.is_empty()).count();
-        Stock {
-            span: self.span(),
-            bytes: self.queued_bytes,
-            // A group is more than one picture, or all that there will be of it.
-            units: units + 2 * self.groups.len(),
-            lags: self.wanted_tracks > 1 && filled() < self.wanted_tracks,
-        }
+        self.queue.stock(self.newest)
     }
 
     /// Whether nothing of it need be read before its waker or a timer says so.
@@ -381,130 +318,32 @@ impl Running {
         let shown = self.first.zip(self.newest);
         let shown = shown.map_or(0, |(first, newest)| newest.micros_since(first));
         let lasts = self
-            .opened
-            .is_some_and(|opened| now.saturating_duration_since(opened) >= STEADY_AFTER);
+            .life
+            .opened_for(now)
+            .is_some_and(|opened| opened >= STEADY_AFTER);
         !self.stalled
             && Duration::from_micros(shown.unsigned_abs()) >= STEADY_AFTER
             && (lasts || self.well_stocked())
-    }
-
-    /// Whether none of the next pictures in decoding order lies before an end.
-    pub(super) fn master_ends(&self, is_beyond: impl Fn(Timestamp) -> bool) -> bool {
-        let queue = self.queues.get(self.master).into_iter().flatten();
-        let mut captures = queue
-            .take(REORDERED_MAX)
-            .map(|unit| Timestamp::from_micros(unit.capture_us));
-        captures.all(is_beyond)
-    }
-
-    /// What waits of the master track, in decoding order.
-    pub(super) fn master_units(&self) -> impl Iterator<Item = &Unit> {
-        self.queues.get(self.master).into_iter().flatten()
-    }
-
-    /// Capture time of the next unit of the master track.
-    pub(super) fn first_of_master(&self) -> Option<Timestamp> {
-        let first = self.master_units().next()?;
-        Some(Timestamp::from_micros(first.capture_us))
-    }
-
-    /// Pictures from its first one until decoding is exact.
-    pub(super) fn settles_after(&self) -> u32 {
-        self.master_units()
-            .next()
-            .map_or(0, |unit| u32::from(unit.refresh_pictures))
-    }
-
-    /// Leaves out the first units of the master track.
-    pub(super) fn skip_master(&mut self, count: usize) {
-        if let Some(queue) = self.queues.get_mut(self.master) {
-            let skipped = queue.drain(..count.min(queue.len()));
-            let bytes: usize = skipped.map(|unit| unit.packets.len_bytes()).sum();
-            self.queued_bytes = self.queued_bytes.saturating_sub(bytes);
-        }
     }
 
     /// Its clock turned out to be that much ahead: what waits and what comes is dated right.
     pub(super) fn redate(&mut self, ahead_us: i64) {
         self.measured_us += ahead_us;
         self.redated_us += ahead_us;
-        for unit in self.queues.iter_mut().flatten() {
-            unit.capture_us -= ahead_us;
-        }
+        self.queue.redate(ahead_us);
         let earlier = |at: Timestamp| at.shift(ahead_us.saturating_neg());
         self.first = self.first.map(earlier);
         self.newest = self.newest.map(earlier);
         for (at, _) in self.shown.iter_mut().flatten() {
             *at = earlier(*at);
         }
-        for (behind, _) in &mut self.gaps {
-            *behind = earlier(*behind);
-        }
-    }
-
-    /// The unit that is next by capture time.
-    pub(super) fn front(&self) -> Option<&Unit> {
-        self.queues.get(self.next_track()?)?.front()
-    }
-
-    /// The unit of the master track behind the one that is next of it.
-    pub(super) fn second_of_master(&self) -> Option<&Unit> {
-        self.queues.get(self.master)?.get(1)
-    }
-
-    /// Capture times of neighbours in the queue of the master track.
-    pub(super) fn steps(&self) -> impl Iterator<Item = (Timestamp, Timestamp)> {
-        let queue = self.queues.get(self.master).into_iter().flatten();
-        let captures = queue.map(|unit| Timestamp::from_micros(unit.capture_us));
-        let ends = self.groups.iter().map(Group::first);
-        let starts = self.groups.iter().skip(1).map(Group::last);
-        captures
-            .clone()
-            .zip(captures.skip(1))
-            .chain(ends.zip(starts))
-    }
-
-    /// The group that is next, in reverse.
-    pub(super) fn front_group(&self) -> Option<&Group> {
-        self.groups.front()
-    }
-
-    pub(super) fn pop_group(&mut self) -> Option<Group> {
-        let group = self.groups.pop_front()?;
-        self.queued_bytes = self.queued_bytes.saturating_sub(group.len_bytes());
-        Some(group)
-    }
-
-    pub(super) fn pop(&mut self) -> Option<Unit> {
-        let track = self.next_track()?;
-        let unit = self.queues.get_mut(track)?.pop_front()?;
-        self.queued_bytes = self.queued_bytes.saturating_sub(unit.packets.len_bytes());
-        Some(unit)
-    }
-
-    fn next_track(&self) -> Option<usize> {
-        let fronts = self
-            .queues
-            .iter()
-            .enumerate()
-            .filter_map(|(track, queue)| Some((track, queue.front()?.capture_us)));
-        // At the same instant the picture goes first: its time is the one that the answer to PLAY named.
-        fronts
-            .min_by_key(|(track, capture_us)| (*capture_us, *track != self.master))
-            .map(|(track, _)| track)
-    }
-
-    pub(super) fn clear(&mut self) {
-        self.queues.iter_mut().for_each(VecDeque::clear);
-        self.groups.clear();
-        self.queued_bytes = 0;
     }
 
     /// Its turn is over with the unit captured at `with`: what the seam leaves of the master track is dropped.
     pub(super) fn turn_over(&mut self, turn: LegTurn, with: Timestamp, now: Instant) {
         self.turn = turn;
         self.turned.get_or_insert((now, with));
-        self.drop_master();
+        self.queue.drop_master();
     }
 
     /// Until when another track's units before the end of the turn may still come: recorders send sound behind the
@@ -522,16 +361,6 @@ impl Running {
             .map(|(_, came)| (came.max(turned) + STRAGGLER_WAIT).min(turned + STRAGGLERS_MAX))
             .filter(|until| *until > now)
             .max()
-    }
-
-    /// Drops what the seam leaves of the master track.
-    pub(super) fn drop_master(&mut self) {
-        if let Some(queue) = self.queues.get_mut(self.master) {
-            queue.clear();
-        }
-        self.groups.clear();
-        let left = self.queues.iter().flatten();
-        self.queued_bytes = left.map(|unit| unit.packets.len_bytes()).sum();
     }
 
     /// Counts a unit of the master track that was sent; a stretch worth telling the index now and then.
@@ -584,29 +413,16 @@ impl Running {
     /// Since when it has shown no sign of life.
     pub(super) fn silent_since(&self) -> Instant {
         if self.announced() {
-            self.alive
+            self.life.last()
         } else {
-            self.asked
+            self.life.asked()
         }
     }
 
     /// Whether the recorder agreed to play and has sent nothing that can be shown since.
     pub(super) fn mute_for(&self, now: Instant) -> Duration {
-        let waits = self.opened.filter(|_| !self.announced());
-        waits.map_or(Duration::ZERO, |opened| {
-            now.saturating_duration_since(opened)
-        })
-    }
-
-    /// Whether the client has kept it unread for so long that the recorder may have given up on us.
-    pub(super) fn neglected(&self, now: Instant) -> bool {
-        self.unread
-            .is_some_and(|since| now.saturating_duration_since(since) > NEGLECT_MAX)
-    }
-
-    /// How long silence is normal where footage is still being recorded: recorders write in bursts.
-    pub(super) fn tail_patience(&self) -> Duration {
-        (self.longest_silence * 2).clamp(TAIL_PATIENCE_MIN, TAIL_PATIENCE_MAX)
+        let waits = self.life.opened_for(now).filter(|_| !self.announced());
+        waits.unwrap_or_default()
     }
 
     /// How long silence is normal, beyond `stall_after`.
@@ -628,7 +444,7 @@ impl Running {
                     "the opening of the leg was given up",
                 ))
             });
-            self.opened = Some(now);
+            self.life.agreed(now);
             return Poll::Ready(match result {
                 Ok(mut leg) => {
                     self.format = leg.format();
@@ -652,8 +468,7 @@ impl Running {
                 return Poll::Pending;
             };
             if !hungry {
-                self.alive = now;
-                self.unread.get_or_insert(now);
+                self.life.left_alone(now);
                 return Poll::Pending;
             }
             let Poll::Ready(arrival) = leg.poll_next(cx) else {
@@ -662,33 +477,28 @@ impl Running {
             };
             match arrival {
                 Arrival::Alive => {
-                    self.unread = None;
-                    self.alive = now;
+                    self.life.shown(now);
                     if !self.announced() {
-                        self.asked = now;
-                        self.opened = Some(now);
+                        self.life.asked_again(now);
                     }
                 }
                 Arrival::Group(units) => {
-                    self.unread = None;
-                    self.alive = now;
+                    self.life.shown(now);
                     if let Some(sign) = Group::new(units).and_then(|group| self.take_group(group)) {
                         return Poll::Ready(sign);
                     }
                 }
                 Arrival::Unit(unit) if !wants(self.frames, self.master, &unit) => {
-                    self.unread = None;
+                    self.life.heard();
                     if unit.track == self.master && self.announced() {
-                        self.alive = now;
+                        self.life.shown(now);
                     }
                 }
                 Arrival::Unit(mut unit) => {
                     unit.capture_us -= self.redated_us;
-                    self.unread = None;
+                    self.life.heard();
                     if unit.track == self.master && unit_counts(&unit, self.announced()) {
-                        let silence = now.saturating_duration_since(self.alive);
-                        self.longest_silence = self.longest_silence.max(silence);
-                        self.alive = now;
+                        self.life.went_on(now);
                     }
                     if let Some(failure) = self.is_of_another_time(&unit) {
                         self.stage = Stage::Over;
@@ -723,12 +533,7 @@ impl Running {
         if let Some(bytes) = self.ahead.note_backlog(leg.backlog(), now) {
             leg.read_in(bytes);
         }
-        // What comes at first, or before a seam, is more than what waits as a rule.
-        for queue in &mut self.queues {
-            if queue.capacity() > QUEUE_UNITS.max(queue.len() * 4) {
-                queue.shrink_to(QUEUE_UNITS.max(queue.len() * 2));
-            }
-        }
+        self.queue.shrink();
     }
 
     /// Takes in a group, in reverse: its latest picture is shown first, its first one last.
@@ -743,8 +548,7 @@ impl Running {
         let (last, began) = (group.last(), group.first());
         self.first.get_or_insert(last);
         self.newest = Some(began);
-        self.queued_bytes += group.len_bytes();
-        self.groups.push_back(group);
+        self.queue.push_group(group);
         if first {
             self.stalled = false;
             return Some(Sign::First(last));
@@ -789,7 +593,9 @@ impl Running {
             step = self
                 .newest
                 .filter(|newest| capture.since(*newest) > STEP_MIN);
-            self.note_gap(capture);
+            if let Some(newest) = self.newest {
+                self.queue.note_gap(newest, capture);
+            }
             if unit.random_access {
                 self.ahead.note_key(capture);
             }
@@ -797,12 +603,13 @@ impl Running {
             self.newest = Some(capture);
         }
         // Legs deliver only the tracks they were ordered.
-        let queue = self.queues.get_mut(unit.track)?;
-        if let Some(shown) = self.shown.get_mut(unit.track) {
+        let track = unit.track;
+        if !self.queue.push(unit) {
+            return None;
+        }
+        if let Some(shown) = self.shown.get_mut(track) {
             *shown = Some((capture, now));
         }
-        self.queued_bytes += unit.packets.len_bytes();
-        queue.push_back(unit);
         if first {
             self.stalled = false;
             return Some(Sign::First(capture));
@@ -813,22 +620,5 @@ impl Running {
             return Some(Sign::Recovered);
         }
         step.map(|from| Sign::Step { from, to: capture })
-    }
-
-    /// Remembers the gap before the unit of the master track that comes now, for as long as it is inside the queue.
-    fn note_gap(&mut self, capture: Timestamp) {
-        let Some(gap) = self.newest.map(|newest| capture.since(newest)) else {
-            return;
-        };
-        if gap < GAP_MIN {
-            return;
-        }
-        let queue = self.queues.get(self.master);
-        let oldest = queue.and_then(VecDeque::front).map(|unit| unit.capture_us);
-        self.gaps
-            .retain(|(behind, _)| oldest.is_some_and(|oldest| behind.as_micros() > oldest));
-        if self.gaps.len() < GAPS_MAX {
-            self.gaps.push((capture, gap));
-        }
     }
 }

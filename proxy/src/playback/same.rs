@@ -106,8 +106,8 @@ impl Playback {
         let Some(leg) = self.legs.iter().find(|leg| leg.id == source) else {
             return;
         };
-        self.history.signed |= leg.front().is_some_and(|unit| unit.signed);
-        let Some(picture) = leg.front().filter(|unit| unit.track == self.master) else {
+        self.history.signed |= leg.queue.front().is_some_and(|unit| unit.signed);
+        let Some(picture) = leg.queue.front().filter(|unit| unit.track == self.master) else {
             return;
         };
         // Its own copy is asked again for no earlier picture than the latest that decoding can begin at.
@@ -124,7 +124,7 @@ impl Playback {
         let master = self.master;
         let leg = self.legs.iter().find(|leg| leg.id == source)?;
         let undecided = leg.joining != Joining::Decided && leg.turn == LegTurn::Open;
-        if !undecided || leg.front().is_none_or(|unit| unit.track != master) {
+        if !undecided || leg.queue.front().is_none_or(|unit| unit.track != master) {
             return None;
         }
         self.join(source, now)
@@ -142,7 +142,7 @@ impl Playback {
         };
         leg.joining = Joining::Decided;
         let marks = marks?;
-        let waiting = leg.master_units().map_while(|unit| marks.of(unit));
+        let waiting = leg.queue.master().map_while(|unit| marks.of(unit));
         match goes_on(self.history.sent(), waiting) {
             Sameness::Different => None,
             Sameness::Unknown if leg.over() => None,
@@ -158,7 +158,7 @@ impl Playback {
             }
             Sameness::Same { known, offset_us } => {
                 let (copy, measured_us) = (leg.copy, leg.measured_us);
-                let at = leg.first_of_master()?;
+                let at = leg.queue.first_of_master()?;
                 if let Some((against, theirs_us, count)) = self.history.of_one
                     && count >= known
                     && against != copy
@@ -186,7 +186,7 @@ impl Playback {
             return false;
         };
         leg.redate(ahead_us);
-        leg.skip_master(known);
+        leg.queue.skip_master(known);
         let (copy, next) = (leg.copy, leg.newest.unwrap_or(self.director.position()));
         self.director.goes_on_exactly(source, ahead_us);
         self.splice.goes_on();
@@ -207,21 +207,22 @@ impl Playback {
             leg.id != source
                 && leg.announced()
                 && leg.clock == ClockCheck::Due
-                && (leg.span() >= COMPARED_MIN || leg.over())
+                && (leg.queue.span(leg.newest) >= COMPARED_MIN || leg.over())
         };
         let Some(incoming) = self.legs.iter_mut().find(|leg| due(leg)) else {
             return;
         };
         incoming.clock = ClockCheck::Done;
         let theirs: Vec<Shown> = incoming
-            .master_units()
+            .queue
+            .master()
             .filter_map(|unit| marks.of(unit))
             .collect();
         let (copy, measured_us) = (incoming.copy, incoming.measured_us);
         let Some(current) = self.legs.iter().find(|leg| leg.id == source) else {
             return;
         };
-        let waiting = current.master_units().filter_map(|unit| marks.of(unit));
+        let waiting = current.queue.master().filter_map(|unit| marks.of(unit));
         let sent = match self.history.of_one {
             Some((of, us, count)) if (of, us) == (current.copy, current.measured_us) => {
                 let sent = self.history.sent();
