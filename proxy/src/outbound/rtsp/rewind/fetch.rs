@@ -1,28 +1,20 @@
-//! A leg backwards: stretches fetched forward from a recorder, given out group by group, the last one first.
-//!
-//! Every recorder plays forward from the random access point at or before an instant. From such stretches reverse play is put
-//! together without trusting a recorder's own (ONVIF Streaming, reverse replay), or where it has none: recorders that are told
-//! the time in the URL. Stretches of those that date nothing are joined at a picture that both hold.
+//! Stretches of footage fetched forward, each joining the one before at its start, and cut into groups.
 
-use std::collections::VecDeque;
 use std::future::poll_fn;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use seamline_media::identity::Identity;
-use seamline_media::{Codec, LegFormat, Source, Unit};
-use seamline_probes::replay::ByUrl;
-use seamline_probes::rtsp::RtspSource;
+use seamline_media::{Codec, Source, Unit};
 use seamline_routing::director::Failure;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
 use tokio::time::timeout;
 
-use super::silence::{Silence, Vain};
-use super::{RtspLeg, by_url, lost, open};
+use super::Forward;
+use crate::outbound::rtsp::silence::{Silence, Vain};
+use crate::outbound::rtsp::{RtspLeg, by_url, lost, open};
 use crate::outbound::{Arrival, LegFailure, Order};
 
 /// A frame interval until the footage shows its own.
@@ -45,169 +37,47 @@ const JOINS_MAX: u32 = 2;
 const RECORDING_STEP: Duration = Duration::from_secs(1);
 /// At most so many times that, for faster play.
 const REACH_TIMES_MAX: f64 = 8.0;
+/// By what stretches grow that are too short, and steps over a gap.
+pub(super) const STEP_GROWTH: u32 = 4;
 /// No group of pictures is longer.
 const GROUP_MAX: Duration = Duration::from_secs(64);
 /// A stretch with more bytes is fetched in smaller ones.
 const STRETCH_BYTES_MAX: usize = 48 * 1024 * 1024;
-/// How far back footage is looked for before a gap.
-const GAP_MAX: Duration = Duration::from_secs(400 * 86_400);
-/// The first step back over a gap, and by what the next ones grow.
-const STEP_FIRST: Duration = Duration::from_secs(2);
-const STEP_GROWTH: u32 = 4;
-/// The end of a section is looked for until it is known to lie within this.
-const SECTION_END: Duration = Duration::from_secs(4);
 /// What of the footage behind a stretch is asked for too: where it comes, the stretch is known to be whole.
-const BEYOND: Duration = Duration::from_millis(500);
+pub(super) const BEYOND: Duration = Duration::from_millis(500);
 /// Silence after which the recorder is asked whether it lives: then it has no more.
-const QUIET: Duration = Duration::from_millis(150);
+pub(super) const QUIET: Duration = Duration::from_millis(150);
 /// Pictures that encoders put between a picture and one that refers to it, at most.
 const REORDERED_MAX: usize = 4;
 
-/// See the module's text. Dropped, its session ends at the recorder.
-pub struct RewindLeg {
-    format: LegFormat,
-    stage: Stage,
-    groups: VecDeque<Vec<Unit>>,
-    heard: Arc<AtomicU64>,
-    /// What of `heard` was told.
-    told: u64,
-}
-
-enum Stage {
-    Fetching(Pin<Box<dyn Future<Output = Fetched> + Send>>),
-    /// Until its groups are taken nothing more is fetched.
-    Resting(Box<Fetcher>),
-    Over,
-}
-
-/// How a recorder is asked to play forward.
-#[derive(Debug)]
-pub enum Forward {
-    /// By a range.
-    Range(Arc<RtspSource>),
-    /// By the URL, in a session for each stretch.
-    Url(Arc<ByUrl>),
-}
-
-type Fetched = (Box<Fetcher>, Result<Option<Vec<Vec<Unit>>>, LegFailure>);
-
-impl std::fmt::Debug for RewindLeg {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RewindLeg").finish_non_exhaustive()
-    }
-}
-
-impl RewindLeg {
-    /// Opens a session; its first group follows.
-    pub async fn open(source: Forward, order: Order) -> Result<Self, LegFailure> {
-        let heard = Arc::new(AtomicU64::new(0));
-        let mut fetcher = Fetcher {
-            source,
-            before: order.from,
-            edge: order.from,
-            interval: INTERVAL,
-            joins: false,
-            head: None,
-            late: 0,
-            stretches: 0,
-            order,
-            session: None,
-            heard: heard.clone(),
-        };
-        let mut plan = fetcher.next_to().ok_or_else(nothing)?;
-        let mut playing = fetcher.play(plan.from, Some(plan.until)).await?;
-        if !playing {
-            // It holds nothing there; what it holds before is described alike.
-            plan = fetcher.behind(plan).await?.ok_or_else(nothing)?;
-            playing = fetcher.play(plan.from, Some(plan.until)).await?;
-        }
-        let session = fetcher.session.as_ref().filter(|_| playing);
-        let format = session.map(RtspLeg::format).ok_or_else(nothing)?;
-        Ok(RewindLeg {
-            format,
-            stage: Stage::Fetching(Box::pin(Box::new(fetcher).fetch(Some(plan)))),
-            groups: VecDeque::new(),
-            heard,
-            told: 0,
-        })
-    }
-
-    /// What the splice must know of the units' format.
-    pub fn format(&self) -> LegFormat {
-        self.format.clone()
-    }
-
-    /// See [`crate::outbound::Leg::poll_next`].
-    pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
-        loop {
-            if let Some(group) = self.groups.pop_front() {
-                return Poll::Ready(Arrival::Group(group));
-            }
-            match std::mem::replace(&mut self.stage, Stage::Over) {
-                Stage::Resting(fetcher) => {
-                    self.stage = Stage::Fetching(Box::pin(fetcher.fetch(None)));
-                }
-                Stage::Fetching(mut fetching) => match fetching.as_mut().poll(cx) {
-                    Poll::Ready((fetcher, Ok(Some(groups)))) => {
-                        self.groups = groups.into();
-                        self.stage = Stage::Resting(fetcher);
-                    }
-                    Poll::Ready((_, Ok(None))) => return Poll::Ready(Arrival::Ended),
-                    Poll::Ready((_, Err(failure))) => {
-                        return Poll::Ready(Arrival::Failed(failure));
-                    }
-                    Poll::Pending => {
-                        self.stage = Stage::Fetching(fetching);
-                        let heard = self.heard.load(Ordering::Relaxed);
-                        if std::mem::replace(&mut self.told, heard) != heard {
-                            return Poll::Ready(Arrival::Alive);
-                        }
-                        return Poll::Pending;
-                    }
-                },
-                Stage::Over => return Poll::Ready(Arrival::Ended),
-            }
-        }
-    }
-
-    /// See [`crate::outbound::Leg::keep_alive`].
-    pub fn keep_alive(&mut self, now: Instant) {
-        if let Stage::Resting(fetcher) = &mut self.stage
-            && let Some(session) = &mut fetcher.session
-        {
-            session.keep_alive(now);
-        }
-    }
-}
-
 /// Fetches stretches, each joining the one before at its start.
-struct Fetcher {
-    source: Forward,
-    order: Order,
-    session: Option<RtspLeg>,
+pub(super) struct Fetcher {
+    pub(super) source: Forward,
+    pub(super) order: Order,
+    pub(super) session: Option<RtspLeg>,
     /// All from here on was given out, or is not wanted.
-    before: Timestamp,
+    pub(super) before: Timestamp,
     /// All from here on was given out, or is not there.
-    edge: Timestamp,
-    interval: Duration,
+    pub(super) edge: Timestamp,
+    pub(super) interval: Duration,
     /// A picture is known to lie at `before`.
-    joins: bool,
+    pub(super) joins: bool,
     /// That picture, where nothing else tells it.
-    head: Option<Identity>,
+    pub(super) head: Option<Identity>,
     /// Stretches that did not hold it.
-    late: u32,
+    pub(super) late: u32,
     /// Those that were given out.
-    stretches: u32,
-    heard: Arc<AtomicU64>,
+    pub(super) stretches: u32,
+    pub(super) heard: Arc<AtomicU64>,
 }
 
 /// From where to where to fetch.
 #[derive(Clone, Copy)]
-struct Plan {
-    from: Timestamp,
-    until: Timestamp,
+pub(super) struct Plan {
+    pub(super) from: Timestamp,
+    pub(super) until: Timestamp,
     /// It was looked for over a gap.
-    searched: bool,
+    pub(super) searched: bool,
 }
 
 /// What came of a stretch that was asked for.
@@ -220,18 +90,38 @@ enum Stretch {
     TooLarge,
 }
 
-fn nothing() -> LegFailure {
+/// The fetcher, and the groups that it has fetched; `None` when there are no more.
+pub(super) type Fetched = (Box<Fetcher>, Result<Option<Vec<Vec<Unit>>>, LegFailure>);
+
+pub(super) fn nothing() -> LegFailure {
     LegFailure::new(Failure::NoFootage, "nothing to play backwards")
 }
 
 impl Fetcher {
-    async fn fetch(mut self: Box<Self>, playing: Option<Plan>) -> Fetched {
+    /// Counts in `heard` what shows that the recorder lives.
+    pub(super) fn new(source: Forward, order: Order, heard: Arc<AtomicU64>) -> Self {
+        Fetcher {
+            source,
+            before: order.from,
+            edge: order.from,
+            interval: INTERVAL,
+            joins: false,
+            head: None,
+            late: 0,
+            stretches: 0,
+            order,
+            session: None,
+            heard,
+        }
+    }
+
+    pub(super) async fn fetch(mut self: Box<Self>, playing: Option<Plan>) -> Fetched {
         let groups = self.groups(playing).await;
         (self, groups)
     }
 
     /// What joins the footage that was given out last; `None` where a listing says that nothing does.
-    fn next_to(&self) -> Option<Plan> {
+    pub(super) fn next_to(&self) -> Option<Plan> {
         let keys = matches!(self.order.frames, Frames::Intra { .. });
         let by_url = matches!(self.source, Forward::Url(_));
         let times = self.order.rate.clamp(1.0, REACH_TIMES_MAX);
@@ -287,7 +177,7 @@ impl Fetcher {
     }
 
     /// Where to go on behind a stretch that holds nothing.
-    async fn behind(&mut self, empty: Plan) -> Result<Option<Plan>, LegFailure> {
+    pub(super) async fn behind(&mut self, empty: Plan) -> Result<Option<Plan>, LegFailure> {
         let Forward::Url(source) = &self.source else {
             return self.search(empty.from).await;
         };
@@ -525,85 +415,8 @@ impl Fetcher {
         by_url && matches!(source, Some(Source::Elapsed | Source::UrlStart))
     }
 
-    /// Where the footage ends that comes before a gap which reaches from `empty` to [`Self::before`]: steps back until there is
-    /// some, and halves from there.
-    async fn search(&mut self, empty: Timestamp) -> Result<Option<Plan>, LegFailure> {
-        let (mut empty, mut step) = (empty, STEP_FIRST);
-        let mut found = loop {
-            if step > GAP_MAX {
-                return Ok(None);
-            }
-            let from = self.before - step;
-            match self.first(from).await? {
-                Some(first) if first < self.before => break first,
-                _ => empty = empty.min(from),
-            }
-            step *= STEP_GROWTH;
-        };
-        while empty.micros_since(found) > SECTION_END.as_micros() as i64 {
-            let middle = found.shift(empty.micros_since(found) / 2);
-            match self.first(middle).await? {
-                // One long group: its end is not to be found by halving.
-                Some(first) if first <= found => break,
-                Some(first) if first < self.before => found = first,
-                _ => empty = middle,
-            }
-        }
-        Ok(Some(Plan {
-            from: found,
-            until: empty.max(found + BEYOND),
-            searched: true,
-        }))
-    }
-
-    /// Capture time of the first picture that is played from an instant on.
-    async fn first(&mut self, from: Timestamp) -> Result<Option<Timestamp>, LegFailure> {
-        if !self.play(from, None).await? {
-            return Ok(None);
-        }
-        let Some(session) = &mut self.session else {
-            return Ok(None);
-        };
-        let reaction = self.order.reaction;
-        let mut silence = Silence::new(reaction.first_unit / 3, reaction.response);
-        let mut enough = reaction.first_unit * 2 / 3;
-        loop {
-            let patience = silence.patience(enough);
-            match timeout(patience, poll_fn(|cx| session.poll_next(cx))).await {
-                Ok(Arrival::Unit(unit)) if unit.track == self.order.master => {
-                    self.heard.fetch_add(1, Ordering::Relaxed);
-                    return Ok(Some(Timestamp::from_micros(unit.capture_us)));
-                }
-                Ok(Arrival::Failed(failure)) => {
-                    self.session = None;
-                    return Err(failure);
-                }
-                Ok(Arrival::Ended) if session.closed => return Ok(None),
-                // A goodbye may be that of the stretch before.
-                Ok(Arrival::Ended) => {
-                    enough = reaction.stall_after;
-                    silence.heard(QUIET);
-                }
-                Ok(Arrival::Alive) => {
-                    if silence.answered() {
-                        self.heard.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-                Ok(_) => {}
-                Err(_) => match silence.in_vain(enough) {
-                    Vain::Ask => ask(session),
-                    Vain::Lost => {
-                        self.session = None;
-                        return Err(lost("silent while footage is looked for"));
-                    }
-                    Vain::Over => return Ok(None),
-                },
-            }
-        }
-    }
-
     /// Asks to play; false when the recorder holds nothing there.
-    async fn play(
+    pub(super) async fn play(
         &mut self,
         from: Timestamp,
         until: Option<Timestamp>,
@@ -655,7 +468,7 @@ struct Section {
 }
 
 /// Asks the recorder whether it lives.
-fn ask(session: &mut RtspLeg) {
+pub(super) fn ask(session: &mut RtspLeg) {
     session.wire.client.keep_alive();
     session.wire.flush();
 }
