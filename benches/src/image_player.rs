@@ -87,11 +87,30 @@ impl ImagePlayer {
         self.timed("next", "", expected).await
     }
 
+    /// Asks for so many groups at once, as clients do that play; gives back how long it took until all of them were there.
+    pub(crate) async fn steps(&mut self, count: u32) -> anyhow::Result<f64> {
+        let (asked, first) = (now(), self.number + 1);
+        let answered = async {
+            for _ in 0..count {
+                self.send("next", "").await?;
+            }
+            for number in first..first + count {
+                self.current_ms = (self.current_ms + GROUP_MS).min(LAST_MS);
+                self.group(self.current_ms, number).await?;
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(PATIENCE, answered)
+            .await
+            .context("steps are not answered")??;
+        Ok(now().saturating_duration_since(asked).as_secs_f64() * 1e3)
+    }
+
     async fn timed(&mut self, method: &str, elements: &str, expected: i64) -> anyhow::Result<f64> {
         let asked = now();
         let answered = async {
             self.send(method, elements).await?;
-            self.group(expected).await
+            self.group(expected, self.number).await
         };
         tokio::time::timeout(PATIENCE, answered)
             .await
@@ -115,7 +134,7 @@ impl ImagePlayer {
     }
 
     /// One answer: the group that was asked for, and whole.
-    async fn group(&mut self, expected: i64) -> anyhow::Result<()> {
+    async fn group(&mut self, expected: i64, asked: u32) -> anyhow::Result<()> {
         let head = self.head().await?;
         ensure!(
             head.starts_with("ImageResponse\r\n"),
@@ -128,7 +147,7 @@ impl ImagePlayer {
             Ok(line.with_context(|| format!("no {name}"))?.parse()?)
         };
         ensure!(
-            number("RequestId")? == i64::from(self.number),
+            number("RequestId")? == i64::from(asked),
             "another's answer: {head}"
         );
         let (before, next) = (

@@ -91,6 +91,11 @@ def from_date_time(text):
     return round((moment - datetime(1970, 1, 1, tzinfo=timezone.utc)) / timedelta(milliseconds=1))
 
 
+def speech_of(camera):
+    """The microphone that is recorded when the camera is."""
+    return "5a" + camera[2:]
+
+
 def local(tag):
     return tag.rsplit("}", 1)[-1]
 
@@ -442,7 +447,7 @@ class Handler(socketserver.BaseRequestHandler):
             return soap(SERVER, operation, f"<Recorders><RecorderInfo>{recorder}</RecorderInfo></Recorders><ServerName>vms</ServerName>")
         if operation == "GetVersion":
             return soap(SERVER, operation, "25", text=True)
-        if operation in ("GetViewGroups", "BookmarkSearchTime", "BookmarkCreate", "RestrictedMediaQueryAll"):
+        if operation in ("GetViewGroups", "BookmarkGet", "BookmarkSearchTime", "BookmarkCreate", "RestrictedMediaQueryAll"):
             values = fields(parameters)
             if not site.is_good(values.get("token")):
                 return fault("s:51000", "VMO61008: You do not have sufficient permissions")
@@ -461,6 +466,8 @@ class Handler(socketserver.BaseRequestHandler):
         return (
             f"<Cameras>{cameras}</Cameras><Description>{'x' * site.pad}</Description><Hardware><HardwareInfo><HardwareId>{hardware}</HardwareId><Name>Axis</Name>"
             f"<RecorderId>{number}</RecorderId><Uri>{escape(site.uri)}</Uri></HardwareInfo></Hardware><HostName>recorder</HostName>"
+            f"<Microphones><MicrophoneInfo><DeviceId>{speech_of(site.camera)}</DeviceId><HardwareId>{hardware}</HardwareId><Name>Speech</Name><RecorderId>{number}</RecorderId>"
+            f"<MicrophoneSecurity><Browse>true</Browse></MicrophoneSecurity></MicrophoneInfo></Microphones>"
             f"<Name>{name}</Name><RecorderId>{number}</RecorderId><WebServerUri>{scheme}://localhost:{port}/</WebServerUri>"
             "<XmlEncoding>utf-8</XmlEncoding>"
         )
@@ -489,7 +496,7 @@ class Handler(socketserver.BaseRequestHandler):
         if operation == "SequencesGet":
             frames.emit(event="call", name="sequences")
             begin, end = from_date_time(values["minTime"]), from_date_time(values["maxTime"])
-            if values["deviceId"].lower() != site.camera or values["sequenceType"].lower() != SEQUENCES["RecordingSequence"]:
+            if values["deviceId"].lower() not in (site.camera, speech_of(site.camera)) or values["sequenceType"].lower() != SEQUENCES["RecordingSequence"]:
                 return soap(RECORDER, operation, "")
             now, spans = site.now_ms(), [] if "empty" in site.faults else site.spans
             told = []
@@ -619,14 +626,15 @@ class ImageServer:
         device, token = match.groups() if match else (values.get("cameraid", ""), "")
         if not self.site.is_good(token):
             return self.answer(number, name, "<connected>no</connected><errorreason>Invalid token</errorreason>")
-        if device.lower() not in (self.site.camera, OTHER, TWIN_OTHER, MICROPHONE):
+        if device.lower() not in (self.site.camera, speech_of(self.site.camera), OTHER, TWIN_OTHER, MICROPHONE):
             return self.answer(number, name, "<connected>no</connected><errorreason>Unknown device</errorreason>")
         self.token = token
         inner = "<connected>yes</connected><errorreason>Success</errorreason>"
         if name == "connect":
             word = lambda path: (call.findtext(path) or "").strip()
             able = {name: word(f"clientcapabilities/{name}") == "yes" and name not in self.site.lacks for name in CAPABILITIES}
-            self.holds, self.is_sound = device.lower() == self.site.camera, device.lower() == MICROPHONE
+            self.is_speech = device.lower() == speech_of(self.site.camera)
+            self.holds, self.is_sound = device.lower() == self.site.camera or self.is_speech, device.lower() == MICROPHONE
             self.multipart, self.masks = able["multipartdata"], able["privacymask"]
             self.jpeg, self.all_frames = word("alwaysstdjpeg") == "yes", word("transcode/allframes") == "yes"
             echo = "".join(f"<{name}>{'yes' if is_able else 'no'}</{name}>" for name, is_able in able.items())
@@ -685,6 +693,11 @@ class ImageServer:
         times = f"Prev: {groups[max(index - 1, 0)].key}\r\nCurrent: {group.key}\r\nNext: {groups[min(index + 1, last)].key}\r\n"
         head = f"ImageResponse\r\nRequestId: {number}\r\n{times}"
         mask = f"PrivacyMask: {site.mask}\r\n" if self.masks and site.mask else ""
+        if self.is_speech:
+            # A block of sound, in which only its kind and length are known to everybody; whose it is is what a test wants to see.
+            body = struct.pack(">HI", 0x20, 6 + 200) + site.camera.encode().ljust(200, b"s")
+            head += f"Content-length: {len(body)}\r\nContent-type: {GENERIC}\r\n\r\n"
+            return self.send(head.encode(), body, END)
         if self.jpeg:
             # As all sites would make it of the same picture.
             body = b"\xff\xd8\xff\xfe\0\x0a" + struct.pack(">Q", group.key) + b"\xff\xd9"

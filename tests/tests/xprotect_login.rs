@@ -284,6 +284,14 @@ fn views_and_bookmarks_are_answered_while_the_primary_is_down() {
         json!(["BookmarkSearchTime of viewer"]),
         "{marked}"
     );
+    // One that he opened before is told as it was; another is not there to be told.
+    let mark = |number: u32| format!("{token}<bookmarkId>{number}</bookmarkId>");
+    let opened = viewer.call("BookmarkGet", &mark(1));
+    assert_eq!(
+        opened["texts"],
+        json!(["BookmarkGet of viewer"]),
+        "{opened}"
+    );
     let version = viewer.call("GetVersion", "");
     assert_eq!(version["texts"], json!(["25"]), "{version}");
     let path = "GET /api/rest/v1/cameras HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n";
@@ -331,6 +339,10 @@ fn views_and_bookmarks_are_answered_while_the_primary_is_down() {
                 "{refused}"
             );
         }
+        let again = viewer.call("BookmarkGet", &mark(1));
+        assert_eq!(again["texts"], opened["texts"], "{round}: {again}");
+        let other = viewer.call("BookmarkGet", &mark(2));
+        assert_eq!(other["kind"], "Fault", "{round}: {other}");
         // What another was told is not his.
         let other = said(&mut narrow, "GetViewGroups");
         assert_eq!(other["kind"], "Fault", "{round}: {other}");

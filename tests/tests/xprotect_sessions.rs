@@ -11,7 +11,7 @@ use std::{
 use seamline_tests::{
     clock::{await_that, monotonic, noon, poll},
     imageserver::Client,
-    pair::{Pair, TOKEN, holding, place},
+    pair::{Pair, THERE, TOKEN, holding, place},
     seamline::{Config, free_port},
     xprotect::{self, CAMERA, MICROPHONE, Setup},
 };
@@ -489,6 +489,60 @@ fn sound_passes_as_it_is_and_ends_no_connection() {
     let calls: Vec<Value> = (0..12).map(|_| json!({ "method": "next" })).collect();
     let told = through.order(&json!({ "do": "pipeline", "calls": calls }));
     assert_eq!(answers(&told).len(), 12);
+}
+
+/// A microphone that both sites record is configured as a camera is: its blocks go by the times in their heads, and what is in them is
+/// each site's own.
+#[test]
+fn sound_of_two_sites_is_one_timeline() {
+    let mut pair = Pair::new(&[(0, 10), (40, 50)], &[(5, 45)]);
+    let here = format!("5a{}", &CAMERA[2..]);
+    let there: &'static str = format!("5a{}", &THERE[2..]).leak();
+    let faces = pair.config.face().clone();
+    pair.config = Config::default()
+        .xprotect_of("primary", &pair.primary, here.clone().leak())
+        .xprotect_of("secondary", &pair.secondary, there)
+        .top("xprotect", faces);
+    pair.restart();
+    let mut client = poll(SOON, || {
+        let mut client = Client::open(pair.port);
+        let connected = client.connect(&here, TOKEN)["connected"] == "yes";
+        let is_there = connected && place(&client.goto(noon(25.5))).0 == 25;
+        if is_there {
+            Ok(client)
+        } else {
+            Err("the other site's sound is not there")
+        }
+    });
+    let told = |answer: &Value| (place(answer), answer["pictures"].clone());
+    for (at, expected) in [
+        (3.5, (3, 2, 4)),
+        (9.9, (9, 8, 10)),
+        (39.5, (39, 38, 40)),
+        (60.0, (49, 48, 49)),
+    ] {
+        let answer = client.goto(noon(at));
+        assert_eq!(told(&answer), (expected, json!(0)), "{at}: {answer}");
+    }
+    let mut digests = Vec::new();
+    client.goto(noon(8.5));
+    for second in 9..44 {
+        let answer = client.ask("next");
+        assert_eq!(place(&answer).0, second, "{answer}");
+        if digests.last() != Some(&answer["md5"]) {
+            digests.push(answer["md5"].clone());
+        }
+    }
+    assert_eq!(
+        digests.len(),
+        3,
+        "the first one's, the other's, the first one's"
+    );
+    assert_eq!(digests[0], digests[2]);
+    // Its recorder dies, and sound goes on.
+    client.goto(noon(6.5));
+    pair.primary.kill();
+    assert_eq!(place(&client.ask("next")).0, 7);
 }
 
 #[test]

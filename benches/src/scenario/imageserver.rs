@@ -5,7 +5,7 @@ use std::{
     fs,
     net::SocketAddr,
     process::{Command, Stdio},
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -28,6 +28,8 @@ use crate::{
     report::{Outcome, Spread, row},
 };
 
+/// Steps that a client sends at once.
+const AT_ONCE: u32 = 8;
 /// Until the proxy knows where the recorder is.
 const KNOWN_WITHIN: Duration = Duration::from_secs(20);
 
@@ -60,11 +62,20 @@ struct Figures {
     mbit_s: f64,
     cpu_ms_per_answer: f64,
     kib_per_session: f64,
+    /// Of all answers but each client's first.
     answer_ms: Spread,
+    /// Each client's first, all of them asked at once.
+    first_ms: Spread,
+    /// The same two of the same clients at the recorder itself.
+    direct_answer_ms: Spread,
+    direct_first_ms: Spread,
     /// Of one client alone, pair by pair.
     added_goto_ms: Spread,
     added_next_ms: Spread,
     direct_ms: Spread,
+    /// Steps that are sent at once, until all of them are there.
+    at_once_ms: Spread,
+    at_once_direct_ms: Spread,
     /// At the recorder, in a second of scrubbing.
     listings_per_s: f64,
     groups_asked_per_s: f64,
@@ -104,11 +115,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         .await?
         .context("the far end lets nobody in")?;
     let added = compared(&mut direct, &mut alone, options.runs).await?;
-    // Now all of them, as operators do who look for something.
+    // Now all of them, as operators do who look for something; first at the recorder itself, which says what they cost without.
+    let (crowd, direct_first) = gathered(options, far_end, &groups);
+    sleep(Duration::from_secs(options.seconds.div_ceil(2))).await;
+    let directly = Verdict::merged(crowd.leave().await);
     let resident_before = watched.resident_kib()?;
     let (cpu_before, since) = (watched.cpu_s()?, now());
     let before = [asked.listings(), asked.pictures(), asked.connections()];
-    let crowd = gathered(options, face, &groups);
+    let (crowd, first) = gathered(options, face, &groups);
     sleep(Duration::from_secs(options.seconds)).await;
     let (bytes, cpu_s) = (crowd.received(), watched.cpu_s()? - cpu_before);
     let grown = watched.resident_kib()?.saturating_sub(resident_before);
@@ -123,9 +137,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         cpu_ms_per_answer: cpu_s * 1e3 / answers.max(1) as f64,
         kib_per_session: grown as f64 / options.sessions.max(1) as f64,
         answer_ms: Spread::of(received.first_ms.iter().copied()),
+        first_ms: spread(&first),
+        direct_answer_ms: Spread::of(directly.first_ms.iter().copied()),
+        direct_first_ms: spread(&direct_first),
         added_goto_ms: Spread::of(added.goto),
         added_next_ms: Spread::of(added.next),
         direct_ms: Spread::of(added.direct),
+        at_once_ms: Spread::of(added.at_once),
+        at_once_direct_ms: Spread::of(added.at_once_direct),
         listings_per_s: (asked.listings() - before[0]) as f64 / wall_s,
         groups_asked_per_s: (asked.pictures() - before[1]) as f64 / wall_s,
         recorder_connections: asked.connections() - before[2],
@@ -160,9 +179,14 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
 }
 
 /// Clients that scrub, each on a connection of its own.
-fn gathered(options: &Options, face: SocketAddr, groups: &Arc<Groups>) -> Crowd {
-    let mut crowd = Crowd::new();
+fn gathered(
+    options: &Options,
+    face: SocketAddr,
+    groups: &Arc<Groups>,
+) -> (Crowd, Arc<Mutex<Vec<f64>>>) {
+    let (mut crowd, firsts) = (Crowd::new(), Arc::<Mutex<Vec<f64>>>::default());
     for index in 0..options.sessions {
+        let firsts = Arc::clone(&firsts);
         let (groups, rest) = (Arc::clone(groups), Duration::from_millis(options.rest_ms));
         crowd.add_task(move |mut stop, received| async move {
             let mut player = match ImagePlayer::open(face, &groups, &received).await {
@@ -172,7 +196,7 @@ fn gathered(options: &Options, face: SocketAddr, groups: &Arc<Groups>) -> Crowd 
             };
             let outcome = tokio::select! {
                 () = async { drop(stop.wait_for(|stop| *stop).await) } => Ok(()),
-                ended = scrub(&mut player, index as u64, rest) => ended,
+                ended = scrub(&mut player, index as u64, rest, &firsts) => ended,
             };
             if let Err(error) = outcome {
                 player.verdict.fault(format!("{error:#}"));
@@ -180,7 +204,12 @@ fn gathered(options: &Options, face: SocketAddr, groups: &Arc<Groups>) -> Crowd 
             player.verdict
         });
     }
-    crowd
+    (crowd, firsts)
+}
+
+fn spread(all: &Mutex<Vec<f64>>) -> Spread {
+    let all = all.lock().unwrap_or_else(PoisonError::into_inner);
+    Spread::of(all.iter().copied())
 }
 
 fn rows(figures: &Figures) -> Vec<Vec<String>> {
@@ -191,6 +220,26 @@ fn rows(figures: &Figures) -> Vec<Vec<String>> {
         row([
             "answer after, median / p90 / p99",
             &format!("{} ms", figures.answer_ms.high(1)),
+        ]),
+        row([
+            "the same of the same clients at the recorder itself",
+            &format!("{} ms", figures.direct_answer_ms.high(1)),
+        ]),
+        row([
+            "each client's first answer, all of them asked at once",
+            &format!("{} ms", figures.first_ms.high(1)),
+        ]),
+        row([
+            "the same at the recorder itself",
+            &format!("{} ms", figures.direct_first_ms.high(1)),
+        ]),
+        row([
+            &format!("{AT_ONCE} steps of one client alone, sent at once"),
+            &format!("{} ms", figures.at_once_ms.high(2)),
+        ]),
+        row([
+            "the same at the recorder itself",
+            &format!("{} ms", figures.at_once_direct_ms.high(2)),
         ]),
         row([
             "one client alone, directly, median / p90 / p99",
@@ -256,6 +305,8 @@ struct Added {
     goto: Vec<f64>,
     next: Vec<f64>,
     direct: Vec<f64>,
+    at_once: Vec<f64>,
+    at_once_direct: Vec<f64>,
 }
 
 async fn compared(
@@ -265,7 +316,7 @@ async fn compared(
 ) -> anyhow::Result<Added> {
     let mut random = StdRng::seed_from_u64(1);
     let mut added = Added::default();
-    for _ in 0..runs {
+    for run in 0..runs as u64 {
         let ms = random.random_range(FIRST_MS..LAST_MS);
         let (there, here) = (direct.goto(ms).await?, through.goto(ms).await?);
         added.goto.push(here - there);
@@ -273,14 +324,30 @@ async fn compared(
         let (there, here) = (direct.next().await?, through.next().await?);
         added.next.push(here - there);
         added.direct.push(there);
+        if run % u64::from(AT_ONCE) == 0 {
+            added.at_once_direct.push(direct.steps(AT_ONCE).await?);
+            added.at_once.push(through.steps(AT_ONCE).await?);
+        }
     }
     Ok(added)
 }
 
 /// Jumps somewhere, looks at some groups from there on, and jumps again: the same ones in each run.
-async fn scrub(player: &mut ImagePlayer, seed: u64, rest: Duration) -> anyhow::Result<()> {
+async fn scrub(
+    player: &mut ImagePlayer,
+    seed: u64,
+    rest: Duration,
+    firsts: &Mutex<Vec<f64>>,
+) -> anyhow::Result<()> {
     let mut random = StdRng::seed_from_u64(seed);
+    let first = player.goto(random.random_range(FIRST_MS..LAST_MS)).await?;
+    player.verdict.first_ms.clear();
+    firsts
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(first);
     loop {
+        sleep(rest).await;
         player.goto(random.random_range(FIRST_MS..LAST_MS)).await?;
         sleep(rest).await;
         for _ in 0..random.random_range(0..4) {

@@ -54,7 +54,7 @@ impl Asked {
     }
 }
 
-/// Whether an operation tells what lasts, and changes nothing: what it told last may be told again while nobody else can.
+/// Whether an operation tells what lasts (a mark that a user opened before among it), and changes nothing: what it told last may be told again while nobody else can.
 pub fn is_lasting(operation: &str) -> bool {
     LASTING.contains(&operation)
 }
@@ -217,7 +217,8 @@ const RECORDERS_MAX: usize = 1000;
 /// Of the session, and not of what is asked.
 const PERSONAL: [&str; 3] = ["token", "currentToken", "instanceId"];
 /// Views, profiles, settings and versions.
-const LASTING: [&str; 19] = [
+const LASTING: [&str; 21] = [
+    "BookmarkGet",
     "CheckSmartClientVersion",
     "GetClientProfile",
     "GetClientProfile2",
@@ -237,6 +238,7 @@ const LASTING: [&str; 19] = [
     "GetViewGroupData",
     "GetViewGroups",
     "GetVmoServicesList",
+    "MarkedDataGet",
 ];
 /// With response and result.
 const SEARCHES: [(&str, &str, &str); 9] = [

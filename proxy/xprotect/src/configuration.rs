@@ -38,6 +38,9 @@ pub struct RecordingServer {
     pub cameras: Vec<Camera>,
     /// What they hang on.
     pub hardware: Vec<Hardware>,
+    /// Its microphones, speakers and sources of metadata: each is a device of its own, recorded by itself.
+    #[serde(default)]
+    pub others: Vec<Camera>,
 }
 
 /// A camera.
@@ -98,7 +101,7 @@ impl Configuration {
         Self { recorders }
     }
 
-    /// The camera of this GUID, or else the only one of this name, and who records it.
+    /// The camera of this GUID, or another device of it, or else the only camera of this name; and who records it.
     pub fn camera(&self, remote: &str) -> Result<Option<(&RecordingServer, &Camera)>, Ambiguous> {
         let all = || {
             let recorders = self.recorders.iter();
@@ -111,6 +114,14 @@ impl Configuration {
         };
         if let Some(found) = all().find(|(_, camera)| camera.id.eq_ignore_ascii_case(remote)) {
             return Ok(Some(found));
+        }
+        let other = self.recorders.iter().find_map(|recorder| {
+            let mut others = recorder.others.iter();
+            let found = others.find(|other| other.id.eq_ignore_ascii_case(remote));
+            found.map(|found| (recorder, found))
+        });
+        if other.is_some() {
+            return Ok(other);
         }
         let mut named = all().filter(|(_, camera)| camera.name == remote);
         let found = named.next();
@@ -150,7 +161,14 @@ impl RecordingServer {
             uri: text("WebServerUri"),
             cameras: inner("Cameras")
                 .flat_map(|list| list.all("CameraInfo"))
-                .filter_map(Camera::read)
+                .filter_map(|info| Camera::read(info, "CameraSecurity"))
+                .collect(),
+            others: OTHERS
+                .iter()
+                .flat_map(|(list, item, security)| {
+                    let listed = inner(list).flat_map(move |list| list.all(item));
+                    listed.filter_map(move |info| Camera::read(info, security))
+                })
                 .collect(),
             hardware: inner("Hardware")
                 .flat_map(|list| list.all("HardwareInfo"))
@@ -168,10 +186,10 @@ impl RecordingServer {
 }
 
 impl Camera {
-    fn read(info: &Element) -> Option<Self> {
+    fn read(info: &Element, security: &str) -> Option<Self> {
         let text = |name: &str| info.text(name).unwrap_or_default().to_owned();
         let said = |right: &str| {
-            let said = info.at(&["CameraSecurity", right])?.value()?;
+            let said = info.at(&[security, right])?.value()?;
             Some(said.eq_ignore_ascii_case("true"))
         };
         Some(Self {
@@ -187,6 +205,17 @@ impl Camera {
         })
     }
 }
+
+/// Devices that are no cameras: their list, one of it, and what the user may do with it.
+const OTHERS: [(&str, &str, &str); 3] = [
+    (
+        "MetadataDevices",
+        "MetadataDeviceInfo",
+        "MetadataDeviceSecurity",
+    ),
+    ("Microphones", "MicrophoneInfo", "MicrophoneSecurity"),
+    ("Speakers", "SpeakerInfo", "SpeakerSecurity"),
+];
 
 impl Hardware {
     fn read(info: &Element) -> Option<Self> {

@@ -74,6 +74,8 @@ impl Rights {
 
     fn take_over(&mut self, recorders: &[RecordingServer]) {
         let cameras = recorders.iter().flat_map(|recorder| &recorder.cameras);
+        let others = recorders.iter().flat_map(|recorder| &recorder.others);
+        let cameras = cameras.chain(others);
         for camera in cameras {
             let said = CameraRights {
                 play: camera.may_play.unwrap_or(true),

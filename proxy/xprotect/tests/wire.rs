@@ -502,7 +502,8 @@ fn a_configuration() {
          <Cameras><CameraInfo><DeviceId>{CAMERA}</DeviceId><DeviceIndex>1</DeviceIndex><HardwareId>AB</HardwareId><Name>Cam 1</Name>\
          <RecorderId>r</RecorderId><CameraSecurity><Browse>false</Browse></CameraSecurity></CameraInfo><CameraInfo/></Cameras>\
          <Hardware><HardwareInfo><HardwareId>ab</HardwareId><Uri>http://10.0.0.9/</Uri></HardwareInfo></Hardware>\
-         <Name>rec</Name><RecorderId>r</RecorderId><WebServerUri>http://rec.example:7563/</WebServerUri>\
+         <Microphones><MicrophoneInfo><DeviceId>M1</DeviceId><Name>Cam 1</Name><MicrophoneSecurity><Live>false</Live></MicrophoneSecurity>\
+         </MicrophoneInfo></Microphones><Name>rec</Name><RecorderId>r</RecorderId><WebServerUri>http://rec.example:7563/</WebServerUri>\
          </RecorderInfo></Recorders></GetConfigurationResult></GetConfigurationResponse></e:Body></e:Envelope>"
     );
     let result = soap::result(answer.as_bytes(), "GetConfiguration", Limits::ANSWER).unwrap();
@@ -526,7 +527,18 @@ fn a_configuration() {
         uri: "http://rec.example:7563/".to_owned(),
         cameras: vec![camera.clone()],
         hardware: vec![hardware.clone()],
+        others: vec![Camera {
+            id: "M1".to_owned(),
+            name: "Cam 1".to_owned(),
+            may_live: Some(false),
+            ..Camera::default()
+        }],
     };
+    // By its name a camera is meant.
+    for (remote, id) in [("m1", "M1"), ("Cam 1", CAMERA)] {
+        let found = configuration.camera(remote).unwrap();
+        assert_eq!(found.map(|(_, camera)| camera.id.as_str()), Some(id));
+    }
     assert_eq!(recorder.hardware_of(&camera), Some(&hardware));
     assert_eq!(configuration.recorders, [recorder]);
 }

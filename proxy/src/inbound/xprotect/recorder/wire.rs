@@ -510,7 +510,9 @@ pub(super) enum Relayed {
 /// Why an answer is not of the kind that the client asked for when it connected.
 fn unfit(reply: &Reply, asked: &ConnectDocument) -> Option<&'static str> {
     reply.unit?;
-    if asked.wants_jpeg() && reply.codec != Some(gbd::Codec::Jpeg) {
+    // Sound and metadata have none.
+    let is_native = reply.codec.is_some_and(|codec| codec != gbd::Codec::Jpeg);
+    if asked.wants_jpeg() && is_native {
         return Some("it sends native pictures to who asked for JPEG");
     }
     let in_parts = matches!(reply.head.content, Content::Parts { .. });
