@@ -146,6 +146,23 @@ fn masks_and_capabilities_are_kept() {
     // Who was promised nothing of the kind gets all of it.
     let mut client = pair.client_with(&json!({ "multipart": false }));
     assert_eq!(place(&client.goto(noon(25.0))).0, 25);
+    drop(pair);
+    // Nor one that sends native pictures to who asked for JPEG, whatever it says of itself.
+    let sites = [
+        holding(Setup::default(), &[(0, 10), (40, 50)]),
+        holding(Setup::default().lacks("jpeg"), &[(5, 45)]),
+    ];
+    let pair = Pair::of(sites, |config| config);
+    let mut client = pair.client_with(&json!({ "jpeg": true, "multipart": false }));
+    let answer = client.goto(noon(25.0));
+    assert_eq!(
+        (place(&answer), &answer["type"]),
+        ((9, 8, 40), &json!("image/jpeg")),
+        "{answer}"
+    );
+    pair.seamline
+        .await_log(&["sends native pictures to who asked for JPEG"], SOON);
+    assert_eq!(place(&pair.client().goto(noon(25.0))).0, 25);
 }
 
 /// The reference's own bytes, of the primary, and of the secondary when that is gone.
