@@ -2,18 +2,19 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::Guard;
 use futures::future::select_all;
 use seamline_routing::{CopyFacts, CopyIx, Coverage, HealthState};
 use smallvec::SmallVec;
 use tokio::sync::watch;
 
-/// The facts of all copies at one moment.
+/// The facts of all copies at one moment: to be looked at, and let go of before anything is awaited.
 #[derive(Debug)]
 pub struct Facts(pub(super) SmallVec<[Known; COPIES_INLINE]>);
 
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) coverage: Arc<Coverage>,
+    pub(super) coverage: Guard<Arc<Coverage>>,
     pub(super) health: HealthState,
     pub(super) healthy_for: Option<Duration>,
     pub(super) lists: bool,

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
@@ -15,6 +15,7 @@ use seamline_routing::{
     Timestamp,
 };
 use seamline_rtsp::sdp::Description;
+use smallvec::SmallVec;
 use tokio::sync::watch;
 
 use super::{
@@ -32,8 +33,10 @@ use crate::{
 #[derive(Debug)]
 pub struct Slot {
     camera: Camera,
-    copies: Box<[CopySlot]>,
-    changes: watch::Sender<u64>,
+    /// As a rule in the slot itself: who reads it waits for memory once less.
+    copies: SmallVec<[CopySlot; COPIES_IN_SLOT]>,
+    /// None before anybody wants to be told.
+    changes: OnceLock<watch::Sender<u64>>,
     origin: Instant,
     /// When a playback read it last, ms from the origin, plus 1.
     read_at: AtomicU64,
@@ -44,8 +47,8 @@ struct CopySlot {
     recorder: RecorderClient,
     /// What planning reads.
     coverage: ArcSwap<Coverage>,
-    /// What it is made of.
-    learning: Mutex<Learning>,
+    /// What it is made of; nothing before there is anything.
+    learning: Mutex<Option<Box<Learning>>>,
     description: ArcSwapOption<Description>,
     /// When its listing was answered last, ms from the origin, plus 1.
     asked_at: AtomicU64,
@@ -69,7 +72,7 @@ impl Slot {
         let copies = self.copies.iter().map(|copy| {
             let (health, healthy_for) = copy.recorder.health().standing(now);
             Known {
-                coverage: copy.coverage.load_full(),
+                coverage: copy.coverage.load(),
                 health,
                 healthy_for,
                 lists: copy.recorder.shows_gaps(),
@@ -132,12 +135,13 @@ impl Slot {
 
     /// Tells when coverage or health of any copy changes.
     pub fn changes(&self) -> Changes {
+        let coverage = self.changes.get_or_init(|| watch::Sender::new(0));
         let health = self
             .copies
             .iter()
             .map(|copy| copy.recorder.health().changes());
         Changes(
-            std::iter::once(self.changes.subscribe())
+            std::iter::once(coverage.subscribe())
                 .chain(health)
                 .collect(),
         )
@@ -228,7 +232,8 @@ impl Slot {
     /// Forgets lessons whose time is over.
     pub(crate) fn sweep(&self, now: Instant) {
         for copy in &self.copies {
-            if copy.lock().is_due(now) {
+            let due = copy.lock().as_ref().is_some_and(|known| known.is_due(now));
+            if due {
                 copy.learn(&self.changes, |learning| learning.sweep(now));
             }
         }
@@ -261,7 +266,7 @@ impl Slot {
         Ok(Self {
             camera,
             copies,
-            changes: watch::Sender::new(0),
+            changes: OnceLock::new(),
             origin,
             read_at: AtomicU64::new(0),
         })
@@ -292,7 +297,7 @@ impl Slot {
         Self {
             camera: self.camera.clone(),
             copies: copies.collect(),
-            changes: watch::Sender::new(0),
+            changes: OnceLock::new(),
             origin: self.origin,
             read_at: AtomicU64::new(0),
         }
@@ -326,14 +331,14 @@ impl CopySlot {
     fn new(recorder: RecorderClient, known: Option<&Self>) -> Self {
         let slot = Self {
             recorder,
-            coverage: ArcSwap::from_pointee(Coverage::unknown()),
+            coverage: ArcSwap::new(Arc::clone(&UNKNOWN)),
             learning: Mutex::default(),
             description: ArcSwapOption::empty(),
             asked_at: AtomicU64::new(0),
         };
         if let Some(known) = known {
             slot.coverage.store(known.coverage.load_full());
-            *slot.lock() = known.lock().clone();
+            slot.lock().clone_from(&known.lock());
             slot.description.store(known.description.load_full());
             let asked_at = known.asked_at.load(Ordering::Relaxed);
             slot.asked_at.store(asked_at, Ordering::Relaxed);
@@ -341,10 +346,11 @@ impl CopySlot {
         slot
     }
 
-    fn learn(&self, changes: &watch::Sender<u64>, act: impl FnOnce(&mut Learning)) {
+    fn learn(&self, changes: &OnceLock<watch::Sender<u64>>, act: impl FnOnce(&mut Learning)) {
         let differs = {
             let mut learning = self.lock();
-            act(&mut learning);
+            let learning = learning.get_or_insert_default();
+            act(learning);
             let after = learning.coverage();
             let before = self.coverage.load();
             let differs = before.periods() != after.periods()
@@ -353,12 +359,12 @@ impl CopySlot {
             self.coverage.store(Arc::new(after));
             differs
         };
-        if differs {
+        if differs && let Some(changes) = changes.get() {
             changes.send_modify(|version| *version += 1);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Learning> {
+    fn lock(&self) -> MutexGuard<'_, Option<Box<Learning>>> {
         self.learning.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -383,4 +389,9 @@ fn on_clock(window: TimeRange, offset_us: i64) -> TimeRange {
     TimeRange::new(moved(window.start()), moved(window.end())).unwrap_or(window)
 }
 
+/// What nobody has told anything of: the same for all.
+static UNKNOWN: LazyLock<Arc<Coverage>> = LazyLock::new(|| Arc::new(Coverage::unknown()));
+
+/// Copies of one camera that lie in its slot.
+const COPIES_IN_SLOT: usize = 2;
 const READ_GRAIN_MS: u64 = 1_000;
