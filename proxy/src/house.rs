@@ -72,12 +72,11 @@ impl House {
         };
         let faces = config.faces.into_iter().map(|face| face.as_at(site));
         let faces = faces.collect();
-        let policies: Vec<_> = config
-            .cameras
-            .iter()
-            .map(|settings| (settings.camera.id.clone(), settings.policy))
-            .collect();
-        let cameras = config.cameras.into_iter().map(|settings| settings.camera);
+        let mut policies = Vec::with_capacity(config.cameras.len());
+        let cameras = config.cameras.into_iter().map(|settings| {
+            policies.push((settings.camera.id.clone(), settings.policy));
+            settings.camera
+        });
         let index = match before {
             Some(before) => {
                 let replaced = before.index.replace(cameras, &recorders);

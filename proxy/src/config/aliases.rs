@@ -1,6 +1,6 @@
 //! Cameras' names in vendors' URLs: those that are written down, and those that follow from their copies.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use seamline_probes::Zone;
 use seamline_routing::Camera;
@@ -41,35 +41,35 @@ impl Aliases {
         camera: &Camera,
         zone: Option<&Zone>,
         names: &[Spanned<String>],
-        recorders: &[RecorderEntry],
+        recorders: &HashMap<&str, &RecorderEntry>,
         problems: &mut Problems,
     ) {
-        let alias = Alias {
-            camera: camera.id.clone(),
-            zone: zone.unwrap_or(&self.zone).clone(),
-            z_is_local: self.z_is_local,
-        };
         for (ix, name) in names.iter().enumerate() {
             if let Some(problem) = self.problem(name.get_ref(), ix) {
                 problems.add(&name.span(), problem);
                 continue;
             }
-            self.written.insert(name.get_ref(), alias.clone());
+            let alias = Alias {
+                camera: camera.id.clone(),
+                zone: zone.unwrap_or(&self.zone).clone(),
+                z_is_local: self.z_is_local,
+            };
+            self.written.insert(name.get_ref(), alias);
         }
         for copy in &camera.copies {
-            let recorder = recorders.iter().find(|entry| entry.id == copy.recorder);
+            let recorder = recorders.get(copy.recorder.as_str());
             let Some((dialect, its_zone)) = recorder.and_then(|entry| entry.dialect.clone()) else {
                 continue;
             };
             let name = format!("{dialect}:{}", copy.remote);
             // A zone that is configured for a recorder is that of all its times, whatever letter they end with.
             let alias = Alias {
-                z_is_local: alias.z_is_local || its_zone.is_some(),
+                camera: camera.id.clone(),
+                z_is_local: self.z_is_local || its_zone.is_some(),
                 zone: zone
                     .cloned()
                     .or(its_zone)
                     .unwrap_or_else(|| self.zone.clone()),
-                ..alias.clone()
             };
             let other = self.implied.insert(&name, alias);
             if other.is_some_and(|other| other != camera.id) {

@@ -9,7 +9,7 @@ use seamline_archive::PatternError;
 use seamline_evidence::SigningKey;
 use seamline_probes::{BuildError, Clock, kinds};
 use seamline_routing::camera::COPIES_MAX;
-use seamline_routing::{Camera, CameraId, CopyRef, Policy, RecorderId, SiteId};
+use seamline_routing::{Camera, CameraId, CopyRef, Policy, SiteId};
 use toml::Spanned;
 use tracing_subscriber::EnvFilter;
 
@@ -68,19 +68,21 @@ pub(super) fn check(document: Document, clock: Clock, problems: &mut Problems) -
         recorders: &recorder_names,
         sites: &site_names,
     };
+    let pairs = recorders.iter().map(|entry| (entry.id.as_str(), entry));
+    let by_name: HashMap<_, _> = pairs.collect();
     let mut aliases = Aliases::new(&dialects);
     let cameras: Vec<CameraSettings> = cameras
         .into_iter()
         .filter_map(|entry| {
             let mut table = entry.table?;
             let (listed, zone) = (table.aliases.take(), table.zone.take());
-            let settings = checker.camera(table, &names, &sites, &recorders, policy)?;
+            let settings = checker.camera(table, &names, &sites, &by_name, policy)?;
             let listed = listed.unwrap_or_default();
             aliases.add(
                 &settings.camera,
                 zone.as_ref(),
                 &listed,
-                &recorders,
+                &by_name,
                 checker.problems,
             );
             Some(settings)
@@ -240,7 +242,7 @@ impl Checker<'_> {
         table: CameraTable,
         names: &Names<'_>,
         sites: &[SiteId],
-        recorders: &[RecorderEntry],
+        recorders: &HashMap<&str, &RecorderEntry>,
         common: Policy,
     ) -> Option<CameraSettings> {
         let mut fits = self.is_camera_id(&table.id);
@@ -294,7 +296,7 @@ impl Checker<'_> {
         };
         Some(CameraSettings {
             camera,
-            policy: table.policy.over(common),
+            policy: table.policy.map_or(common, |own| own.over(common)),
         })
     }
 
@@ -302,7 +304,7 @@ impl Checker<'_> {
         &mut self,
         table: CopyTable,
         names: &Names<'_>,
-        recorders: &[RecorderEntry],
+        recorders: &HashMap<&str, &RecorderEntry>,
     ) -> Option<CopyRef> {
         let mut fits = self.known("recorder", &table.recorder, names.recorders);
         if table.remote.get_ref().is_empty() || table.remote.get_ref().contains(char::is_control) {
@@ -322,11 +324,10 @@ impl Checker<'_> {
             }
             offset.into_inner()
         });
-        let recorder = RecorderId::from(table.recorder.into_inner());
-        let entry = recorders.iter().find(|entry| entry.id == recorder)?;
+        let entry = recorders.get(table.recorder.get_ref().as_str())?;
         fits.then(|| CopyRef {
             site: entry.site.clone(),
-            recorder,
+            recorder: entry.id.clone(),
             remote: table.remote.into_inner().into(),
             clock_offset_us: clock_offset_ms.saturating_mul(1000),
         })

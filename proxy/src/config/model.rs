@@ -136,8 +136,8 @@ pub(super) struct CameraTable {
     pub(super) priority: Option<Vec<Spanned<String>>>,
     pub(super) aliases: Option<Vec<Spanned<String>>>,
     pub(super) zone: Option<Zone>,
-    #[serde(default)]
-    pub(super) policy: PolicyTable,
+    /// Most cameras have none of their own, and thousands are held at once.
+    pub(super) policy: Option<Box<PolicyTable>>,
 }
 
 /// One of a camera's `copies`.
