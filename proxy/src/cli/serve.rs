@@ -34,8 +34,13 @@ pub(super) async fn serve(args: &ServeArgs) -> Result<ExitCode, CliError> {
     let reloads = Reloads::catch(&args.config.config, &config, renewals)?;
     let house = House::build(config, Journal::default());
     let (shutdown, asked) = watch::channel(false);
+    // In a task of its own connections are taken by the threads that serve them, and no other one is woken for each.
+    let serving = tokio::spawn(house.serve_renewed(listener, faces, renewed, asked));
     tokio::select! {
-        () = house.serve_renewed(listener, faces, renewed, asked) => tracing::info!("stopped"),
+        served = serving => {
+            served.expect("it is not cancelled, and a panic is ours");
+            tracing::info!("stopped");
+        }
         () = reloads.follow() => {}
         () = signals.obey(shutdown) => tracing::warn!("stopped at once"),
     }
