@@ -29,6 +29,9 @@ const WARNED_DAYS: [i64; 4] = [1, 3, 7, 21];
 const DAY_S: i64 = 86_400;
 /// Plaintext is handed out in pieces of this size.
 const PIECE_BYTES: usize = 4096;
+/// What is encrypted before the socket is asked: all that one turn of a connection brings, so that it goes out as one. What a slow
+/// reader does not take waits here instead of in the connection's own queue.
+const RECORDS_BYTES_MAX: usize = 128 * 1024;
 
 /// Why a certificate cannot be used.
 #[derive(Debug, Error)]
@@ -245,7 +248,8 @@ impl Sealed {
         ahead: BytesMut,
         config: Arc<ServerConfig>,
     ) -> io::Result<Self> {
-        let tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        let mut tls = ServerConnection::new(config).map_err(io::Error::other)?;
+        tls.set_buffer_limit(Some(RECORDS_BYTES_MAX));
         let mut sealed = Sealed {
             stream,
             tls,
