@@ -68,7 +68,10 @@ impl Movie {
             self.whole_box(name, body, now)?;
             rest = after;
         }
-        self.read = rest.to_vec();
+        // What is left of a fragment may be most of a megabyte: it is not moved for each piece that comes.
+        let taken = read.len() - rest.len();
+        self.read = read;
+        self.read.drain(..taken);
         Ok(())
     }
 
