@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use seamline_archive::{ArchiveError, Batch, Cursor, Folder, Keys, Rewind};
 use seamline_media::{LegFormat, Unit};
@@ -21,8 +21,11 @@ use crate::clock;
 
 /// Read at a time: about a group of pictures.
 const BATCH_BYTES: usize = 256 * 1024;
-/// With this part of it left, the next is read: for who takes little, not more than one lies here.
+/// With this part of it left, the next is read: for who takes little, not much more than one lies here.
 const LOW_PART: usize = 4;
+/// The same for who has taken the rest within this time.
+const LOW_PART_BRISK: usize = 2;
+const BRISK: Duration = Duration::from_millis(2);
 /// How often the growing end of a recording is looked at.
 const TAIL_EVERY: Duration = Duration::from_millis(100);
 
@@ -83,8 +86,8 @@ pub struct ArchiveLeg {
     stage: Stage,
     packing: Packing,
     units: VecDeque<Unit>,
-    /// With so many of them left, more is read.
-    low: usize,
+    /// How many were read at once, and when.
+    read: (usize, Instant),
     groups: VecDeque<Vec<Unit>>,
 }
 
@@ -104,7 +107,7 @@ impl ArchiveLeg {
             stage: Stage::Over,
             packing: Packing::default(),
             units: VecDeque::new(),
-            low: 0,
+            read: (0, clock::now()),
             groups: VecDeque::new(),
         };
         let (folders, wanted) = (folders.clone(), leg.order.clone());
@@ -132,7 +135,7 @@ impl ArchiveLeg {
     /// See [`super::Leg::poll_next`].
     pub fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Arrival> {
         loop {
-            if self.units.len() <= self.low && matches!(self.stage, Stage::Holding(_)) {
+            if matches!(self.stage, Stage::Holding(_)) && self.is_low() {
                 self.read_on();
             }
             if let Some(unit) = self.units.pop_front() {
@@ -165,6 +168,13 @@ impl ArchiveLeg {
                 Stage::Over => return Poll::Ready(Arrival::Ended),
             }
         }
+    }
+
+    fn is_low(&self) -> bool {
+        let (read, at) = self.read;
+        let left = self.units.len();
+        let brisk = || clock::now().saturating_duration_since(at) < BRISK;
+        left <= read / LOW_PART || (left <= read / LOW_PART_BRISK && brisk())
     }
 
     fn read_on(&mut self) {
@@ -202,7 +212,7 @@ impl ArchiveLeg {
                 return Ok(());
             }
         }
-        self.low = self.units.len() / LOW_PART;
+        self.read = (self.units.len(), clock::now());
         self.stage = Stage::Holding(Box::new(reader));
         Ok(())
     }
