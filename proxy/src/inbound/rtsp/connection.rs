@@ -32,7 +32,7 @@ pub(super) const IDLE_MAX: Duration = Duration::from_secs(60);
 const BLOCKED_MAX: Duration = Duration::from_secs(600);
 /// Chunks handed to one write.
 const SLICES: usize = 64;
-/// What one turn of a connection may write. With turns as long as the runtime allows (128 reads), a dozen players in bulk keep the
+/// A turn of a connection that has written so much ends. With turns as long as the runtime allows (128 reads), a dozen players in bulk keep the
 /// answer of a recorder, and everybody else's pictures, waiting for a quarter of a second.
 const TURN_BYTES_MAX: usize = 64 * 1024;
 /// How often deadlines are looked at.
