@@ -27,6 +27,11 @@ pub(in crate::inbound) enum Gathered {
     Longer(Body),
 }
 
+/// A body of a client may pause this long.
+pub(in crate::inbound) const UPLOAD_REST_MAX: Duration = Duration::from_secs(30);
+/// What is read whole of it has come by then: who sends a byte a second holds up nothing for days.
+const UPLOAD_TIME_MAX: Duration = Duration::from_secs(120);
+
 /// Why a body did not come.
 #[derive(Debug, thiserror::Error)]
 #[error("the body broke off: {0}")]
@@ -73,6 +78,18 @@ where
             return Ok((Gathered::Longer(Body::from_stream(whole)), permit));
         }
     }
+}
+
+/// As [`gather`], of a client, which is not waited for longer than [`UPLOAD_TIME_MAX`].
+pub(in crate::inbound) async fn uploaded<B>(body: B, bytes_max: usize) -> Result<Gathered, Broken>
+where
+    B: HttpBody<Data = Bytes> + Send + 'static,
+    B::Error: Into<BoxError>,
+{
+    let gathered = gather(body, bytes_max, UPLOAD_REST_MAX);
+    let gathered = tokio::time::timeout(UPLOAD_TIME_MAX, gathered).await;
+    let late = |_| Broken(format!("it is not whole within {UPLOAD_TIME_MAX:?}"));
+    gathered.map_err(late)?.map(|(gathered, _)| gathered)
 }
 
 /// A body that fails when it rests for too long.
@@ -179,4 +196,37 @@ async fn one_way(
     };
     let _ = to.shutdown().await;
     done
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// How long it takes to have a body of so many pieces of a byte, each so much later, and its length.
+    async fn sent(pieces: usize, apart: Duration) -> (Duration, Option<usize>) {
+        let begun = Instant::now();
+        let pieces = stream::iter(0..pieces).then(move |_| async move {
+            sleep(apart).await;
+            Ok::<_, BoxError>(Bytes::from_static(b"x"))
+        });
+        let length = match uploaded(Body::from_stream(pieces), 1 << 20).await {
+            Ok(Gathered::Whole(bytes)) => Some(bytes.len()),
+            Ok(Gathered::Longer(_)) => panic!("it is short"),
+            Err(_) => None,
+        };
+        (begun.elapsed(), length)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_by_a_byte_a_second_is_not_waited_for() {
+        let (second, pause) = (
+            Duration::from_secs(1),
+            UPLOAD_REST_MAX + Duration::from_secs(1),
+        );
+        assert_eq!(sent(1 << 20, second).await, (UPLOAD_TIME_MAX, None));
+        assert_eq!(sent(2, pause).await, (UPLOAD_REST_MAX, None));
+        assert_eq!(sent(100, second).await, (100 * second, Some(100)));
+    }
 }

@@ -5,16 +5,19 @@ use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use rustls::ServerConfig;
-use socket2::SockRef;
+use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::listener::Seat;
 use super::tls::Sealed;
 
+/// See [`Link::ask_whether_it_is_there`].
+const ASKED_EVERY: Duration = Duration::from_secs(60);
 /// Room made for one read.
 const READ_BYTES: usize = 4096;
 
@@ -64,6 +67,21 @@ impl Link {
 
     pub(in crate::inbound) fn is_sealed(&self) -> bool {
         matches!(self.io, Io::Sealed(_))
+    }
+
+    fn stream(&self) -> &TcpStream {
+        match &self.io {
+            Io::Plain(stream) => stream,
+            Io::Sealed(sealed) => sealed.stream(),
+        }
+    }
+
+    /// For a protocol in which clients may say nothing for hours: one whose host vanished does not keep its place for ever.
+    pub(in crate::inbound) fn ask_whether_it_is_there(&self) -> io::Result<()> {
+        let keepalive = TcpKeepalive::new()
+            .with_time(ASKED_EVERY)
+            .with_interval(ASKED_EVERY);
+        SockRef::from(self.stream()).set_tcp_keepalive(&keepalive)
     }
 
     pub(super) fn peer(&self) -> SocketAddr {
@@ -212,10 +230,6 @@ impl AsyncWrite for Link {
             sealed.say_goodbye();
         }
         ready!(self.as_mut().poll_flush(cx))?;
-        let stream = match &self.io {
-            Io::Plain(stream) => stream,
-            Io::Sealed(sealed) => sealed.stream(),
-        };
-        Poll::Ready(SockRef::from(stream).shutdown(Shutdown::Write))
+        Poll::Ready(SockRef::from(self.stream()).shutdown(Shutdown::Write))
     }
 }

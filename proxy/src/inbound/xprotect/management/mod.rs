@@ -24,19 +24,20 @@ use hyper::header::{
     RETRY_AFTER,
 };
 use hyper::http::uri::Authority;
-use hyper::server::conn::http1::Builder;
-use hyper::service::service_fn;
+use hyper::server::conn::http1::{Builder, UpgradeableConnection};
+use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use seamline_xprotect::asked::{self, Asked};
 use seamline_xprotect::soap::SoapError;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Mutex as AsyncMutex, OwnedSemaphorePermit, Semaphore, watch};
 
 use self::errand::Errand;
 use self::leaks::Leaks;
 use self::who::Credentials;
-use super::super::bodies::{Gathered, both_ways, gather};
+use super::super::bodies::{Gathered, both_ways, uploaded};
 use super::super::http::{Patient, headers};
 use super::super::link::Link;
 use super::Face;
@@ -50,8 +51,6 @@ const HEAD_TIME_MAX: Duration = Duration::from_secs(120);
 const HEAD_BYTES_MAX: usize = 64 * 1024;
 const HEADERS_MAX: usize = 128;
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
-/// A body of a client may pause this long.
-const UPLOAD_REST_MAX: Duration = Duration::from_secs(30);
 /// A body of a server that is read whole.
 const DOWNLOAD_REST_MAX: Duration = Duration::from_secs(30);
 /// A body that passes.
@@ -157,15 +156,7 @@ pub(super) async fn serve(link: Link, face: Arc<Face>, mut shutdown: watch::Rece
         let visit = Arc::clone(&visit);
         async move { Ok::<_, Infallible>(visit.answer(request).await) }
     });
-    let connection = Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME_MAX)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .max_header_size(HEAD_BYTES_MAX)
-        .max_headers(HEADERS_MAX)
-        .preserve_header_case(true)
-        .serve_connection(TokioIo::new(Patient::new(link)), answer)
-        .with_upgrades();
+    let connection = connection(link, answer);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => Some(ended),
@@ -180,6 +171,23 @@ pub(super) async fn serve(link: Link, face: Arc<Face>, mut shutdown: watch::Rece
     if let Err(why) = ended {
         tracing::debug!(%peer, %why, "connection ended");
     }
+}
+
+/// Heads come in time and are no longer than they may be; who does not read is not waited for.
+fn connection<S, F>(stream: S, answer: F) -> UpgradeableConnection<TokioIo<Patient<S>>, F>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send,
+    F: Service<Request<Incoming>, Response = Response<Body>, Error = Infallible>,
+{
+    Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIME_MAX)
+        .max_buf_size(BUFFER_BYTES_MAX)
+        .max_header_size(HEAD_BYTES_MAX)
+        .max_headers(HEADERS_MAX)
+        .preserve_header_case(true)
+        .serve_connection(TokioIo::new(Patient::new(stream)), answer)
+        .with_upgrades()
 }
 
 impl Call {
@@ -315,17 +323,17 @@ impl Visit {
         if bytes_max == 0 || call.method != Method::POST {
             return Ok((call, Body::new(body), None));
         }
-        let gathered = gather(body, bytes_max, UPLOAD_REST_MAX).await;
+        let gathered = uploaded(body, bytes_max).await;
         let bytes = match gathered.map_err(|broken| bad(broken.to_string()))? {
-            (Gathered::Whole(bytes), _) => bytes,
-            (Gathered::Longer(_), _) if call.errand == Errand::Token => {
+            Gathered::Whole(bytes) => bytes,
+            Gathered::Longer(_) if call.errand == Errand::Token => {
                 return Err(Refused(
                     StatusCode::PAYLOAD_TOO_LARGE,
                     format!("more than {bytes_max} bytes of a form"),
                 ));
             }
             // Views and the like are long, and nothing in them concerns us.
-            (Gathered::Longer(body), _) => return Ok((call, body, None)),
+            Gathered::Longer(body) => return Ok((call, body, None)),
         };
         if matches!(call.errand, Errand::Soap { .. }) {
             match Asked::read(&bytes) {
@@ -518,4 +526,62 @@ fn soap_answer(status: StatusCode, call: &Call, answer: Vec<u8>) -> Response<Bod
         .headers_mut()
         .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// How long a client is served that does so; every request is answered with megabytes.
+    async fn served<F>(does: impl FnOnce(DuplexStream) -> F) -> Duration
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (ours, theirs) = duplex(4096);
+        let client = tokio::spawn(does(theirs));
+        let begun = Instant::now();
+        let answer = service_fn(|_| async {
+            Ok::<_, Infallible>(Response::new(Body::from(vec![0; 8 << 20])))
+        });
+        let ended = connection(ours, answer).await;
+        client.abort();
+        assert!(ended.is_err(), "the client is let go");
+        begun.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_nothing_or_a_head_by_bits_is_let_go() {
+        let silent = served(|stream| async move {
+            sleep(86_400 * SECOND).await;
+            drop(stream);
+        });
+        assert_eq!(silent.await, HEAD_TIME_MAX);
+        let slow = served(|mut stream| async move {
+            let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\nX: ").await;
+            while stream.write_all(b"x").await.is_ok() {
+                sleep(SECOND).await;
+            }
+        });
+        assert_eq!(slow.await, HEAD_TIME_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_does_not_read_or_next_to_nothing_is_let_go() {
+        for apart in [SECOND, 86_400 * SECOND] {
+            let deaf = served(move |mut stream| async move {
+                let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+                loop {
+                    sleep(apart).await;
+                    let _ = stream.read_u8().await;
+                }
+            });
+            let after = deaf.await;
+            assert!(after < 1800 * SECOND, "a byte every {apart:?}: {after:?}");
+        }
+    }
 }

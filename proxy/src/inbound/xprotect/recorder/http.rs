@@ -17,7 +17,7 @@ use seamline_xprotect::rewrite::{self, Told, host_of};
 use seamline_xprotect::soap::{self as envelope, RECORDER_PATH};
 use tokio::sync::{Mutex, watch};
 
-use super::super::super::bodies::{Gathered, Watched, gather};
+use super::super::super::bodies::{Gathered, UPLOAD_REST_MAX, Watched, gather, uploaded};
 use super::super::super::http::{Patient, headers};
 use super::super::super::link::Link;
 use super::super::Face;
@@ -34,8 +34,6 @@ const HEAD_BYTES_MAX: usize = 64 * 1024;
 const BUFFER_BYTES_MAX: usize = 128 * 1024;
 /// A call by SOAP: the longest has the mask of a search in it.
 const CALL_BYTES_MAX: usize = 1 << 20;
-/// A body of a client may pause this long.
-const UPLOAD_REST_MAX: Duration = Duration::from_secs(30);
 /// An answer that is turned into another version, or a description in which addresses are changed.
 const READ_BYTES_MAX: usize = 32 << 20;
 /// A long poll for the state of devices lasts up to a minute.
@@ -134,24 +132,22 @@ impl Visit {
                 return self.passed_on(&recorder, head, Body::new(body), None).await;
             }
             // At hand, it can be sent again where the kept connection had ended.
-            return match gather(body, CALL_BYTES_MAX, UPLOAD_REST_MAX).await {
-                Ok((Gathered::Whole(body), _)) => {
+            return match uploaded(body, CALL_BYTES_MAX).await {
+                Ok(Gathered::Whole(body)) => {
                     let again = Some(body.clone());
                     self.passed_on(&recorder, head, Body::from(body), again)
                         .await
                 }
-                Ok((Gathered::Longer(body), _)) => {
-                    self.passed_on(&recorder, head, body, None).await
-                }
+                Ok(Gathered::Longer(body)) => self.passed_on(&recorder, head, body, None).await,
                 Err(broken) => {
                     tracing::info!(%peer, %broken, "no request");
                     plain(StatusCode::BAD_REQUEST, "no body")
                 }
             };
         }
-        let body = match gather(body, CALL_BYTES_MAX, UPLOAD_REST_MAX).await {
-            Ok((Gathered::Whole(body), _)) => body,
-            Ok((Gathered::Longer(_), _)) => {
+        let body = match uploaded(body, CALL_BYTES_MAX).await {
+            Ok(Gathered::Whole(body)) => body,
+            Ok(Gathered::Longer(_)) => {
                 tracing::info!(%peer, path = head.uri.path(), "a body longer than is taken");
                 return plain(StatusCode::PAYLOAD_TOO_LARGE, "a body longer than is taken");
             }

@@ -51,6 +51,9 @@ pub(super) async fn serve(
     if first.is_some_and(|byte| byte.is_ascii_alphabetic()) {
         return http::serve(link, face, port, shutdown).await;
     }
+    if let Err(error) = link.ask_whether_it_is_there() {
+        tracing::debug!(%peer, %error, "socket options");
+    }
     let mut client = Client::new(link);
     let ended = tokio::select! {
         ended = converse(&mut client, &face, port, peer) => ended,
