@@ -635,7 +635,7 @@ class ImageServer:
             able = {name: word(f"clientcapabilities/{name}") == "yes" and name not in self.site.lacks for name in CAPABILITIES}
             self.is_speech = device.lower() == speech_of(self.site.camera)
             self.holds, self.is_sound = device.lower() == self.site.camera or self.is_speech, device.lower() == MICROPHONE
-            self.multipart, self.masks = able["multipartdata"], able["privacymask"]
+            self.multipart, self.masks = able["multipartdata"] or "single" in self.site.lacks, able["privacymask"]
             self.jpeg = word("alwaysstdjpeg") == "yes" and "jpeg" not in self.site.lacks
             self.all_frames = word("transcode/allframes") == "yes"
             echo = "".join(f"<{name}>{'yes' if is_able else 'no'}</{name}>" for name, is_able in able.items())
@@ -852,7 +852,7 @@ def main():
     parser.add_argument("--repeat", type=int, default=1, help="all of it so many times, one behind the other")
     parser.add_argument("--golden", action="store_true", help="the pictures of the reference instead of footage")
     parser.add_argument("--mask", metavar="TEXT", help="it tells clients that mask by themselves")
-    parser.add_argument("--lacks", action="append", default=[], metavar="CAPABILITY", help="what it does not grant, such as multipartdata; jpeg: all is native, whatever is asked")
+    parser.add_argument("--lacks", action="append", default=[], metavar="CAPABILITY", help="what it does not grant, such as multipartdata; jpeg: all is native, whatever is asked; single: all comes in parts, whatever is asked")
     parser.add_argument("--tls", metavar="CERTIFICATE,KEY", help="PEM files; both servers speak TLS alone")
     parser.add_argument("--recorder-tls", metavar="CERTIFICATE,KEY", help="PEM files of the recording server, where it has others")
     parser.add_argument("--no-oauth", action="store_true", help="as before 2021: no access tokens")

@@ -73,9 +73,19 @@ impl Pair {
         pair
     }
 
+    /// As [`Self::of`], with other footage than [`seconds`].
+    pub fn showing(footage: Footage, sites: [Setup; 2], more: impl Fn(Config) -> Config) -> Self {
+        let pair = Self::started(footage, sites, more);
+        pair.await_primary();
+        pair
+    }
+
     /// As [`Self::of`], whether or not the program can know where the recorder is.
     pub fn unawaited(sites: [Setup; 2], more: impl Fn(Config) -> Config) -> Self {
-        let footage = seconds();
+        Self::started(seconds(), sites, more)
+    }
+
+    fn started(footage: Footage, sites: [Setup; 2], more: impl Fn(Config) -> Config) -> Self {
         let recorders = [free_port(), free_port()];
         let mut ports = recorders.into_iter();
         let [primary, secondary] = sites.map(|setup| {

@@ -129,6 +129,41 @@ fn what_breaks_in_the_middle_of_a_body_costs_no_picture() {
     }
 }
 
+/// What is no answer, from a recorder that is played by RTSP: nothing of it is shown, and nothing is lost.
+#[test]
+fn what_is_no_answer_is_not_shown() {
+    for lie in [
+        "endless",
+        "huge",
+        "numbers",
+        "otherwhen",
+        "other-request",
+        "words",
+        "junk",
+        "xml-bomb",
+    ] {
+        let mut pair = Pair::h264(Setup::default());
+        let seamline = pair.serve();
+        let before = seamline.resident();
+        let url = seamline.url();
+        let mut player = Player::onvif(&url, noon(2.0));
+        player.watch_until(noon(2.5), SOON);
+        pair.site.obey(lie);
+        let end = noon(20.0);
+        let mut fast = Player::onvif_unpaced(&url, noon(4.0), Some(end));
+        fast.watch_to_end(SOON);
+        println!("{lie}:");
+        let report = pair.report(&fast);
+        report.assert_nothing_lost(Duration::from_secs(2));
+        let last = report.runs.last().map(|run| run.last);
+        assert_eq!(last, Some(end - FRAME_MS), "{lie}: {report}");
+        let calls = pair.site.calls();
+        assert!(calls.contains(&format!("met {lie}")), "{lie}: {calls:?}");
+        let grown = seamline.resident().saturating_sub(before);
+        assert!(grown < 200 << 20, "{lie}: {grown} bytes");
+    }
+}
+
 #[test]
 fn a_session_outlives_its_token() {
     let footage = Recipe::default().make();
@@ -252,12 +287,19 @@ fn what_a_site_of_before_2021_tells_is_asked_by_name_and_password_inside_tls() {
 
 #[test]
 fn clocks_apart_and_pictures_of_mjpeg_make_one_stream() {
+    let alone = |recipe: Recipe| Recipe {
+        gop: 1,
+        phase: 0,
+        ..recipe
+    };
     for (recipes, ahead) in [
         ([Recipe::default(), Recipe::secondary()], 90_000),
         (
             [Recipe::default().mjpeg("4"), Recipe::default().mjpeg("9")],
             0,
         ),
+        // Key pictures alone.
+        ([alone(Recipe::default()), alone(Recipe::secondary())], 0),
     ] {
         let footage = recipes.map(|recipe| recipe.make());
         let setup = Setup::default().user("viewer", "s3cret");

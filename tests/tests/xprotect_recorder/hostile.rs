@@ -43,6 +43,29 @@ fn hostile_clients_are_turned_away() {
         let answer = client.order(&json!({ "do": "read" }));
         assert!(answer["gone"].is_string(), "{junk}: {answer}");
     }
+    // Nor does it help to be known.
+    for junk in [
+        bomb,
+        external,
+        &deep,
+        "\u{1}\u{2}junk\r\n\r\n",
+        "<methodcall><methodname>be\0gin</methodname></methodcall>\r\n\r\n",
+    ] {
+        let mut client = pair.client();
+        client.order(&json!({ "do": "raw", "text": junk }));
+        let answer = client.order(&json!({ "do": "read" }));
+        assert!(answer["gone"].is_string(), "{junk:?}: {answer}");
+    }
+    // A number is a number: nothing of a client's goes into the lines of a head.
+    let mut client = pair.client();
+    let forged = "<methodcall><requestid>7&#13;&#10;Evil: 1</requestid><methodname>begin</methodname></methodcall>\r\n\r\n";
+    client.order(&json!({ "do": "raw", "text": forged }));
+    let answer = client.order(&json!({ "do": "read" }));
+    assert_eq!(
+        (&answer["requestid"], place(&answer).0),
+        (&json!(0), 0),
+        "{answer}"
+    );
     let before = pair.seamline.resident();
     let mut client = Client::open(pair.port);
     let endless = json!({ "do": "flood", "text": "<methodcall>aaaaaaaaaaaaaaaaaaaaaaaa", "times": 1000, "bytes": 200_000_000 });
@@ -124,6 +147,7 @@ fn hostile_requests_get_their_status() {
         let _ = stream.read_to_end(&mut answer);
         String::from_utf8_lossy(&answer).into_owned()
     };
+    pair.await_call("connect");
     // Calls that have begun, and come no further: they are let go while all else happens.
     let mut slow: Vec<TcpStream> = ["<methodcall>", "POST / HTTP/1.1\r\nHost: a\r\n"]
         .map(|begun| {
@@ -153,6 +177,17 @@ fn hostile_requests_get_their_status() {
         (post(&format!("A: {long}\r\n"), ""), "431"),
         (post("A: b\0c\r\n", ""), "400"),
         (post("Content-Length: 4\r\n", "<a/>"), "500"),
+        (post("", ""), "500"),
+        (post("Content-Length: 2\r\n", "<a/>"), "500"),
+        (post("Transfer-Encoding: chunked\r\n", "zz\r\n"), "400"),
+        (
+            "TRACK /a HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
+            "404",
+        ),
+        (
+            "OPTIONS * HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".to_owned(),
+            "404",
+        ),
         ("\u{1}\u{2}\r\n\r\n".to_owned(), ""),
     ] {
         let answer = raw(request.as_bytes());

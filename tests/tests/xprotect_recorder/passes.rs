@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use seamline_tests::{
     clock::{await_that, monotonic, noon},
+    footage::Recipe,
     imageserver::Client,
     pair::{Pair, TOKEN, holding, place},
     xprotect::Setup,
@@ -12,6 +13,8 @@ use serde_json::{Value, json};
 
 use crate::SOON;
 
+/// A body that is one packet, and no parts.
+const GENERIC: &str = "application/x-genericbytedata-octet-stream";
 /// Sooner than sites are asked anyway.
 const LOOKED_WITHIN: Duration = Duration::from_secs(35);
 
@@ -163,6 +166,73 @@ fn masks_and_capabilities_are_kept() {
     pair.seamline
         .await_log(&["sends native pictures to who asked for JPEG"], SOON);
     assert_eq!(place(&pair.client().goto(noon(25.0))).0, 25);
+    drop(pair);
+    // Nor one that sends parts to who takes none.
+    let sites = [
+        holding(Setup::default(), &[(0, 10), (40, 50)]),
+        holding(Setup::default().lacks("single"), &[(5, 45)]),
+    ];
+    let pair = Pair::of(sites, |config| config);
+    let mut client = pair.client_with(&json!({ "multipart": false }));
+    for at in [25.0, 9.5] {
+        let answer = client.goto(noon(at));
+        assert_eq!(
+            (place(&answer), &answer["type"]),
+            ((9, 8, 40), &json!(GENERIC)),
+            "{answer}"
+        );
+    }
+    pair.seamline
+        .await_log(&["sends parts to who takes none"], SOON);
+    assert_eq!(place(&pair.client().goto(noon(25.0))).0, 25);
+}
+
+/// Pictures that refer to later ones, key pictures alone, and another codec: over the seam, and when the primary dies.
+#[test]
+fn any_footage_passes_over_a_seam() {
+    let recipe = |gop: u32| Recipe {
+        gop,
+        phase: 0,
+        seconds: 40,
+        ..Recipe::default()
+    };
+    let reordered = Recipe {
+        b_frames: 2,
+        ..recipe(25)
+    };
+    for (recipe, codec, pictures) in [
+        (reordered, 10, 25),
+        (recipe(1), 10, 1),
+        (recipe(25).h265(), 14, 25),
+        (recipe(1).h265(), 14, 1),
+    ] {
+        let sites = [&[(0, 10)], &[(5, 20)]].map(|held| holding(Setup::default(), held));
+        let mut pair = Pair::showing(recipe.make(), sites, |config| config);
+        let step = pictures * 40;
+        let mut client = pair.client();
+        let mut walk = |from: f64, dies: &mut dyn FnMut()| {
+            let mut answer = client.goto(noon(from));
+            for place in 0..6 {
+                let at = noon(from) + place * step;
+                let told =
+                    ["prev", "current", "next"].map(|name| answer[name].as_i64().unwrap_or(0));
+                assert_eq!(
+                    told,
+                    [at - step, at, at + step],
+                    "{recipe:?}, {place} behind {from}: {answer}"
+                );
+                let body = ["codec", "pictures"].map(|name| answer[name].as_i64());
+                assert_eq!(body, [Some(codec), Some(pictures)], "{recipe:?}: {answer}");
+                if place == 2 {
+                    dies();
+                }
+                answer = client.ask("next");
+            }
+        };
+        let seam = noon(10.0) - 3 * step - noon(0.0);
+        walk(seam as f64 / 1000.0, &mut || {});
+        walk(6.0, &mut || pair.primary.kill());
+    }
 }
 
 /// The reference's own bytes, of the primary, and of the secondary when that is gone.
