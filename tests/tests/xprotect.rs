@@ -132,16 +132,8 @@ fn what_breaks_in_the_middle_of_a_body_costs_no_picture() {
 /// What is no answer, from a recorder that is played by RTSP: nothing of it is shown, and nothing is lost.
 #[test]
 fn what_is_no_answer_is_not_shown() {
-    for lie in [
-        "endless",
-        "huge",
-        "numbers",
-        "otherwhen",
-        "other-request",
-        "words",
-        "junk",
-        "xml-bomb",
-    ] {
+    // All of them are told to the face of the recorder (`xprotect_recorder::hostile`); these end in other places of a leg.
+    for lie in ["endless", "numbers", "otherwhen", "other-request"] {
         let mut pair = Pair::h264(Setup::default());
         let seamline = pair.serve();
         let before = seamline.resident();
