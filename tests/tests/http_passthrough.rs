@@ -183,7 +183,12 @@ fn house(primary: &str, secondary: &str) -> Seamline {
         { "recorder": "rec-secondary", "url": secondary },
         { "recorder": "rec-primary", "url": primary, "username": "viewer", "password": "secret" },
     ]);
-    rules(json!([{ "paths": ["/ISAPI/"], "to": to }])).serve()
+    let seamline = rules(json!([{ "paths": ["/ISAPI/"], "to": to }])).serve();
+    // Nobody replays there. While that is known of one alone the other is asked first.
+    for recorder in ["recorder=rec-primary", "recorder=rec-secondary"] {
+        seamline.await_log(&["recorder health", recorder, "to=Down"], SOON);
+    }
+    seamline
 }
 
 fn rules(rules: serde_json::Value) -> Config {
