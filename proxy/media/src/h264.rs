@@ -2,7 +2,7 @@
 
 use crate::nal::{Bits, Contents, Fragments, Nal, PayloadError, Rbsp, aggregate, is_signature};
 
-const IDR: u8 = 5;
+pub(crate) const IDR: u8 = 5;
 const SEI: u8 = 6;
 pub(crate) const SPS: u8 = 7;
 pub(crate) const PPS: u8 = 8;

@@ -19,6 +19,20 @@ pub(crate) struct Sps {
     /// H.265: sub-layers, and whether they nest.
     pub(crate) temporal_layers: u8,
     pub(crate) temporal_nested: bool,
+    pub(crate) counting: Counting,
+}
+
+/// What a slice header must be read by to find its picture's place in output order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Counting {
+    /// Bits of `slice_pic_order_cnt_lsb` or `pic_order_cnt_lsb`; `None` where the place is not told by it.
+    pub(crate) count_bits: Option<u8>,
+    /// H.264: bits of `frame_num`.
+    pub(crate) number_bits: u8,
+    /// H.264: there are no fields.
+    pub(crate) frames_only: bool,
+    /// `separate_colour_plane_flag`.
+    pub(crate) planes: bool,
 }
 
 /// Lists of a set are at most this long: the most that either standard allows.
@@ -71,12 +85,11 @@ impl Sps {
                 }
             }
         }
-        bits.ue()?;
+        let number_bits = counted(bits.ue()?)?;
         let order_type = bits.ue()?;
+        let mut count_bits = None;
         match order_type {
-            0 => {
-                bits.ue()?;
-            }
+            0 => count_bits = Some(counted(bits.ue()?)?),
             1 => {
                 bits.skip(1)?;
                 bits.se()?;
@@ -115,6 +128,12 @@ impl Sps {
             reorder: (order_type == 2 || profile == 66).then_some(0),
             temporal_layers: 1,
             temporal_nested: false,
+            counting: Counting {
+                count_bits,
+                number_bits,
+                frames_only,
+                planes,
+            },
         };
         // What an encoder garbles of the rest does no harm.
         if bits.flag() == Some(true) {
@@ -137,7 +156,7 @@ impl Sps {
         let (width, height) = (bits.ue()?, bits.ue()?);
         let crop = cropping(&mut bits)?;
         let (depth_luma, depth_chroma) = (bits.ue()?, bits.ue()?);
-        bits.ue()?;
+        let count_bits = counted(bits.ue()?)?;
         let each = bits.flag()?;
         let mut reorder = 0;
         for _ in if each { 0..=sub_layers } else { 0..=0 } {
@@ -161,8 +180,19 @@ impl Sps {
             reorder: (reorder <= REORDER_MAX).then_some(reorder as u8),
             temporal_layers: sub_layers as u8 + 1,
             temporal_nested: nested,
+            counting: Counting {
+                count_bits: Some(count_bits),
+                number_bits: 0,
+                frames_only: true,
+                planes,
+            },
         })
     }
+}
+
+/// Bits of a counter whose `log2_max_..._minus4` this is: 16 at the most.
+fn counted(minus4: u32) -> Option<u8> {
+    Some(limited(minus4, 12)? as u8 + 4)
 }
 
 /// The twelve bytes of an H.265 set that name its profile, tier and level, without emulation prevention.

@@ -8,20 +8,21 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use seamline_media::{LegFormat, Unit};
+use seamline_media::{LegFormat, Unit, shown_at};
 use seamline_probes::ProbeError;
 use seamline_probes::xprotect::{ImageServer, Site, Token, goto};
 use seamline_routing::director::Failure;
 use seamline_routing::plan::Direction;
 use seamline_routing::time::Timestamp;
 use seamline_rtsp::headers::Frames;
+use seamline_xprotect::gbd::Video;
 use seamline_xprotect::{Answer, Extras, ImageHead, Incoming, Method, Pass};
 use tokio::task::JoinHandle;
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{Arrival, LegFailure, Order};
 use crate::clock;
-use pack::Packer;
+use pack::{Counts, Packer};
 
 /// Groups of pictures that are asked for before they are read.
 const AHEAD: usize = 2;
@@ -63,6 +64,7 @@ pub struct XProtectLeg {
     renewing: Option<Renewing>,
     extras: Extras,
     packer: Option<Packer>,
+    counts: Counts,
     format: LegFormat,
     /// Requests without an answer, oldest first.
     asked: VecDeque<(i64, Ask)>,
@@ -98,6 +100,8 @@ struct Group {
     skip: usize,
     /// In reverse all of it; forwards what comes before it is known whether the wanted instant is in a gap.
     held: Option<Vec<Unit>>,
+    /// Those whose times are not known before the group is whole, and where they stand in the order of showing.
+    waiting: Vec<(Video, Option<i64>)>,
     newest_ms: i64,
     interval_ms: i64,
 }
@@ -130,6 +134,7 @@ impl XProtectLeg {
             token: opened.token,
             renewing: None,
             packer: None,
+            counts: Counts::default(),
             format: LegFormat::default(),
             asked: VecDeque::new(),
             group: None,
@@ -211,6 +216,8 @@ impl XProtectLeg {
 
     /// Pictures of a group that the failure cut off: they are whole, and may be all that there is.
     fn give_out(&mut self) {
+        // What is refused now has failed already.
+        let _ = self.set_out();
         if self.order.direction == Direction::Forward
             && let Some(held) = self.group.take().and_then(|group| group.held)
         {
@@ -318,7 +325,7 @@ impl XProtectLeg {
                     if picture.picture_ms == 0 {
                         picture.picture_ms = fallback_ms.unwrap_or(0);
                     }
-                    self.picture(&picture)?;
+                    self.arrived(picture)?;
                 }
                 Ok(())
             }
@@ -383,7 +390,37 @@ impl XProtectLeg {
         Ok(())
     }
 
-    fn picture(&mut self, picture: &seamline_xprotect::gbd::Video) -> Result<(), LegFailure> {
+    /// Pictures are dated as they came, in decoding order: where they may be shown in another, a group is whole before it is
+    /// known which has which time.
+    fn arrived(&mut self, picture: Video) -> Result<(), LegFailure> {
+        let Some(group) = self.group.as_mut().filter(|_| !self.order.live) else {
+            return self.picture(&picture);
+        };
+        let count = self.counts.count(&picture);
+        if !self.counts.may_differ() {
+            return self.picture(&picture);
+        }
+        group.waiting.push((picture, count));
+        Ok(())
+    }
+
+    /// What waits for the end of its group goes on, each picture at the time at which it is shown.
+    fn set_out(&mut self) -> Result<(), LegFailure> {
+        let waiting = self.group.as_mut().map(|group| &mut group.waiting);
+        let waiting = waiting.map(std::mem::take).unwrap_or_default();
+        let came: Vec<i64> = waiting
+            .iter()
+            .map(|(picture, _)| picture.picture_ms)
+            .collect();
+        let counts: Vec<Option<i64>> = waiting.iter().map(|(_, count)| *count).collect();
+        for ((mut picture, _), shown_ms) in waiting.into_iter().zip(shown_at(&came, &counts)) {
+            picture.picture_ms = shown_ms;
+            self.picture(&picture)?;
+        }
+        Ok(())
+    }
+
+    fn picture(&mut self, picture: &Video) -> Result<(), LegFailure> {
         let Some(group) = &mut self.group else {
             return Ok(());
         };
@@ -438,6 +475,7 @@ impl XProtectLeg {
     }
 
     fn end_of_answer(&mut self) -> Result<(), LegFailure> {
+        self.set_out()?;
         let Some(group) = self.group.take() else {
             return Err(lost("ends an answer that did not begin"));
         };
@@ -515,6 +553,7 @@ impl Group {
             bytes: 0,
             skip: 0,
             held: kept,
+            waiting: Vec::new(),
             newest_ms: 0,
             interval_ms: 0,
         }

@@ -1,6 +1,6 @@
 //! Pictures of an ImageServer as units of the client's track.
 
-use seamline_media::{Codec, Flags, Frame, Framing, LegFormat, Packetizer, Unit};
+use seamline_media::{Codec, Flags, Frame, Framing, LegFormat, OutputOrder, Packetizer, Unit};
 use seamline_probes::xprotect::describe_picture;
 use seamline_routing::director::Failure;
 use seamline_xprotect::gbd;
@@ -17,6 +17,40 @@ pub(super) struct Packer {
     /// In live: our clock minus the recorder's, as the picture that took the shortest way has it, µs.
     ahead_us: Option<i64>,
     newest_us: i64,
+}
+
+/// Where pictures stand in the order of showing.
+#[derive(Debug, Default)]
+pub(super) struct Counts(Option<(gbd::Codec, OutputOrder)>);
+
+impl Counts {
+    /// See [`OutputOrder::count`].
+    pub(super) fn count(&mut self, picture: &gbd::Video) -> Option<i64> {
+        if self
+            .0
+            .as_ref()
+            .is_none_or(|(codec, _)| *codec != picture.codec)
+        {
+            self.0 = Some((picture.codec, OutputOrder::new(carried(picture.codec).0)));
+        }
+        let (_, order) = self.0.as_mut()?;
+        order.count(&picture.payload)
+    }
+
+    /// See [`OutputOrder::may_differ`].
+    pub(super) fn may_differ(&self) -> bool {
+        self.0.as_ref().is_some_and(|(_, order)| order.may_differ())
+    }
+}
+
+/// What carries pictures of a codec, and how they lie in their packets.
+fn carried(codec: gbd::Codec) -> (Codec, Framing) {
+    match codec {
+        gbd::Codec::H264 => (Codec::H264, Framing::AnnexB),
+        gbd::Codec::H265 => (Codec::H265, Framing::AnnexB),
+        gbd::Codec::Jpeg => (Codec::Jpeg, Framing::Raw),
+        gbd::Codec::Other(_) => (Codec::Other, Framing::Raw),
+    }
 }
 
 /// Pictures that come at once are shown one after the other.
@@ -41,12 +75,7 @@ impl Packer {
             .find_map(|(ours, ix)| Some((ours, of(ix)?)));
         let (ours, track) =
             fits.ok_or_else(|| refused("its pictures are not wanted".to_owned()))?;
-        let (codec, framing) = match picture.codec {
-            gbd::Codec::H264 => (Codec::H264, Framing::AnnexB),
-            gbd::Codec::H265 => (Codec::H265, Framing::AnnexB),
-            gbd::Codec::Jpeg => (Codec::Jpeg, Framing::Raw),
-            gbd::Codec::Other(_) => (Codec::Other, Framing::Raw),
-        };
+        let (codec, framing) = carried(picture.codec);
         let packer = Self {
             codec: picture.codec,
             framing,
