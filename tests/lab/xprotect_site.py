@@ -8,10 +8,10 @@ stop, connectupdate; native pictures, one by one or a group in several parts) an
 by the first byte. Written from what is known of the wire alone.
 
 Prints {"event": "ready", "url": <management server>} once it listens, and a line for each login and each call. Commands on standard
-input: `reset` (the next body is cut off in its middle), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
+input: `reset` (the next body is cut off in its middle), `cut N` (likewise, behind so many pictures of a group), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
 gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `listen` (each call is told of as it came), `heal` (none of
-these); `wsdl` (its SOAP service describes itself, by a name of its own), `says-stopped` (it answers `stop`); `gather N` (no answer with pictures before so many calls are there, once); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
+these); `wsdl` (its SOAP service describes itself, by a name of its own), `says-stopped` (it answers `stop`); `gather N` (no answer with pictures before so many calls are there, once); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed); `move URL` (whatever its management server is asked is to be asked there). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
 """
 
 import argparse
@@ -147,7 +147,7 @@ class Site:
         self.ahead_ms = a.clock_offset_ms
         self.record(a, hidden, offset)
         self.twin, self.uri = None, a.hardware
-        self.mask, self.lacks, self.slow_s, self.gather = a.mask, a.lacks, 0.0, 0
+        self.mask, self.lacks, self.slow_s, self.gather, self.cut, self.moved = a.mask, a.lacks, 0.0, 0, 0, None
         self.user, self.life_s, self.page = a.user, a.token_life, a.page
         # A user who may see one camera of the two, and who has which token.
         self.narrow, self.child, self.pad = a.narrow_user, a.child, a.pad
@@ -240,6 +240,10 @@ class Site:
             self.gather = int(word.split()[1])
         elif word.startswith("slow "):
             self.slow_s = int(word.split()[1]) / 1000
+        elif word.startswith("cut "):
+            self.cut = int(word.split()[1])
+        elif word.startswith("move "):
+            self.moved = word.split()[1]
         elif word == "heal":
             self.faults.clear()
         elif word == "expire":
@@ -344,6 +348,9 @@ class Handler(socketserver.BaseRequestHandler):
     def server_answer(self, method, path, headers, body):
         site, host = self.site, headers.get("host", "localhost")
         scheme = "https" if self.context else "http"
+        if site.moved:
+            frames.emit(event="call", name="met move")
+            return 307, "text/html", "<html/>", {"Location": f"{site.moved}{path}"}
         if path == "/idp/.well-known/openid-configuration" and "no-oauth" not in site.faults:
             told = {
                 "issuer": f"{scheme}://{host}/IDP",
@@ -363,6 +370,7 @@ class Handler(socketserver.BaseRequestHandler):
             if form.get("grant_type") != "password" or form.get("client_id") not in ("GrantValidatorClient", "VmsClient"):
                 return 400, "application/json", '{"error":"unsupported_grant_type"}'
             if form["password"] is not None and not site.accepts(form.get("username", ""), form["password"]):
+                frames.emit(event="call", name="refused password")
                 return 400, "application/json", '{"error":"invalid_grant","error_description":"LockedOrInvalid"}'
             site.access[access := f"access-{site.number}-{len(site.access)}"] = form.get("username", "")
             frames.emit(event="call", name="access")
@@ -393,6 +401,7 @@ class Handler(socketserver.BaseRequestHandler):
                 name, _, password = base64.b64decode(credentials or "").decode().partition(":")
                 allowed = kind.lower() == "basic" and site.accepts(name, password)
             if not allowed:
+                frames.emit(event="call", name=f"refused {kind.lower()}")
                 return 401, "text/html", "<html>401</html>"
             return self.server_operation(*said(body), kind.lower(), name)
         return 404, "text/html", "<html>404</html>"
@@ -713,6 +722,9 @@ class ImageServer:
         head += f'Content-type: multipart/related; boundary={boundary}; type="{GENERIC}"\r\n{mask}\r\n'
         mark = f"--{boundary}"
         body = b"".join(f"{mark}\r\nContent-length: {len(packet)}\r\nContent-type: {GENERIC}\r\n\r\n".encode() + packet + b"\r\n" for packet in packets)
+        if site.cut:
+            body, site.cut = body[: body.index(packets[site.cut])], 0
+            site.faults.add("short")
         return self.send(head.encode(), body, f"{mark}--".encode() + END)
 
     def lie(self, lie, number, values):
@@ -754,8 +766,9 @@ class ImageServer:
 
     def send(self, head, body, trailer):
         peer = self.connection.request
-        if self.site.take("reset"):
-            peer.sendall(head + body[: len(body) // 2])
+        short = self.site.take("short")
+        if short or self.site.take("reset"):
+            peer.sendall(head + body[: len(body) if short else len(body) // 2])
             # What was sent arrives before the end does.
             time.sleep(0.05)
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

@@ -129,6 +129,31 @@ fn what_breaks_in_the_middle_of_a_body_costs_no_picture() {
     }
 }
 
+#[test]
+fn reordered_pictures_that_break_off_are_neither_lost_nor_shown_at_another_time() {
+    // Behind a picture whose B pictures did not come, behind one of them, and behind all of them.
+    for cut in [26, 27, 28] {
+        let reordered = |recipe: Recipe| Recipe {
+            b_frames: 2,
+            ..recipe
+        };
+        let recipes = [Recipe::default(), Recipe::secondary()].map(reordered);
+        let mut pair = Pair::new(recipes, Setup::default());
+        let seamline = pair.serve();
+        let mut player = Player::onvif(&seamline.url(), noon(2.0));
+        player.watch_until(noon(4.0), SOON);
+        pair.site.tell(&format!("cut {cut}"));
+        player.watch_until(noon(16.0), SOON);
+        println!("{cut}:");
+        let report = pair.report(&player);
+        report.assert_nothing_lost(Duration::from_secs(1));
+        // Again is shown what leads from the secondary's key picture to the seam.
+        assert!(report.repeats.len() <= 1, "{cut}: {report}");
+        let calls = pair.site.calls();
+        assert!(calls.contains(&"met short".to_owned()), "{calls:?}");
+    }
+}
+
 /// What is no answer, from a recorder that is played by RTSP: nothing of it is shown, and nothing is lost.
 #[test]
 fn what_is_no_answer_is_not_shown() {
@@ -247,6 +272,39 @@ fn an_account_of_windows_proves_itself_and_plays() {
     let calls = site.calls();
     let refused = calls.iter().filter(|call| call.starts_with("refused"));
     assert_eq!(refused.count(), 1, "{calls:?}");
+}
+
+#[test]
+fn a_wrong_password_is_shown_once_however_many_play() {
+    let footage = [Recipe::default(), Recipe::secondary()].map(|recipe| recipe.make());
+    let authority = Authority::new("site");
+    let sealed = || {
+        Setup::default()
+            .user("viewer", "s3cret")
+            .tls(&authority.issue("localhost"))
+    };
+    for setup in [sealed(), sealed().older()] {
+        let site = setup.start(&footage[0]);
+        let other = recorder::Setup::default().start(&footage[1]);
+        let seamline = Config::default()
+            .xprotect("primary", &site)
+            .recorder("password", "gu3ssed")
+            .recorder("ca_file", authority.file().display().to_string())
+            .site("secondary", &other)
+            .serve();
+        for _ in 0..3 {
+            let mut player = Player::onvif_between(&seamline.url(), noon(2.0), noon(3.0));
+            player.watch_to_end(SOON);
+            let report = shown(&player, &footage[0], &footage[1]);
+            report.assert_seamless();
+            assert_eq!(report.sites(), ["secondary"], "{report}");
+        }
+        let calls = site.calls();
+        let refused = calls.iter().filter(|call| call.starts_with("refused"));
+        assert_eq!(refused.count(), 1, "{calls:?}");
+        let log = seamline.log().join("\n");
+        assert!(!log.contains("gu3ssed"), "{log}");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub use dropped::{Counts, Dropped};
 pub use entry::{Aac, Entry, Kind, VIDEO_TICKS};
 pub use nal::{Contents, Fragments, Nal, PayloadError};
 pub use out::OutQueue;
-pub use output_order::{OutputOrder, shown_at};
+pub use output_order::{OutputOrder, Showing};
 pub use packetize::{Frame, Framing, PacketizeError, Packetizer};
 pub use packets::Packets;
 pub use parameter_sets::ParameterSets;

@@ -143,22 +143,98 @@ fn extra_of(nal: &[u8]) -> Option<(u8, bool)> {
     Some((bits.bits(3)? as u8, output))
 }
 
-/// When pictures are shown that came at these times, in decoding order: who is shown first has the earliest. Where a count is
-/// not known, each is shown when it came.
-pub fn shown_at(came: &[i64], counts: &[Option<i64>]) -> Vec<i64> {
-    let mut order: Vec<(i64, usize)> = Vec::with_capacity(counts.len());
-    for (place, count) in counts.iter().enumerate() {
-        let Some(count) = count else {
-            return came.to_vec();
-        };
-        order.push((*count, place));
+/// Pictures in decoding order, until it is known at which of the times at which they came each of them is shown: at the next one
+/// that is shown behind all of them. What follows that one in decoding order is shown behind them as well.
+#[derive(Debug)]
+pub struct Showing<T> {
+    waiting: Vec<Waiting<T>>,
+    /// The highest count of what went on last.
+    highest: Option<i64>,
+    /// The smallest distance between two counts.
+    step: Option<i64>,
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    picture: T,
+    came: i64,
+    count: Option<i64>,
+}
+
+impl<T> Default for Showing<T> {
+    fn default() -> Self {
+        Self {
+            waiting: Vec::new(),
+            highest: None,
+            step: None,
+        }
     }
-    order.sort_unstable();
-    let mut sorted = came.to_vec();
+}
+
+impl<T> Showing<T> {
+    /// The next picture, and what therefore goes on, each with the time at which it is shown. What has no count is shown when it
+    /// came.
+    pub fn push(&mut self, picture: T, came: i64, count: Option<i64>) -> Vec<(T, i64)> {
+        let within = count.is_some_and(|count| self.top().is_some_and(|top| count < top));
+        let known = if within { Vec::new() } else { self.finish() };
+        self.waiting.push(Waiting {
+            picture,
+            came,
+            count,
+        });
+        known
+    }
+
+    /// What waits, as nothing follows that is shown before it.
+    pub fn finish(&mut self) -> Vec<(T, i64)> {
+        if self.waiting.is_empty() {
+            return Vec::new();
+        }
+        let mut counts: Vec<i64> = self.waiting.iter().filter_map(|one| one.count).collect();
+        counts.extend(self.highest);
+        counts.sort_unstable();
+        let apart = counts
+            .iter()
+            .zip(counts.iter().skip(1))
+            .map(|(one, next)| next - one);
+        self.step = apart.filter(|step| *step > 0).chain(self.step).min();
+        self.highest = self.top().or(self.highest);
+        shown(std::mem::take(&mut self.waiting))
+    }
+
+    /// As [`Self::finish`] where pictures broke off: nothing, unless all came that are shown before the last one.
+    pub fn break_off(&mut self) -> Vec<(T, i64)> {
+        let distance = self
+            .top()
+            .zip(self.highest)
+            .map(|(top, highest)| top - highest);
+        let whole = match (distance, self.step) {
+            (Some(distance), Some(step)) => self.waiting.len() as i64 * step == distance,
+            _ => self.top().is_none(),
+        };
+        if !whole {
+            self.waiting.clear();
+        }
+        self.finish()
+    }
+
+    fn top(&self) -> Option<i64> {
+        self.waiting.iter().filter_map(|one| one.count).max()
+    }
+}
+
+/// Whoever is shown first has the earliest of the times.
+fn shown<T>(pictures: Vec<Waiting<T>>) -> Vec<(T, i64)> {
+    let mut order: Vec<usize> = (0..pictures.len()).collect();
+    order.sort_by_key(|place| pictures.get(*place).and_then(|one| one.count));
+    let mut sorted: Vec<i64> = pictures.iter().map(|one| one.came).collect();
     sorted.sort_unstable();
-    let mut shown = came.to_vec();
-    for ((_, place), time) in order.into_iter().zip(sorted) {
-        if let Some(shown) = shown.get_mut(place) {
+    let mut shown: Vec<(T, i64)> = pictures
+        .into_iter()
+        .map(|one| (one.picture, one.came))
+        .collect();
+    for (place, time) in order.into_iter().zip(sorted) {
+        if let Some((_, shown)) = shown.get_mut(place) {
             *shown = time;
         }
     }
@@ -249,14 +325,74 @@ mod tests {
         assert_eq!(OutputOrder::new(Codec::Jpeg).count(&first), None);
     }
 
+    /// Pictures that come every 40 ms with these counts, each named by its own.
+    fn came(showing: &mut Showing<i64>, from: i64, counts: &[i64]) -> Vec<(i64, i64)> {
+        let each = counts.iter().zip(0..);
+        each.flat_map(|(count, place)| showing.push(*count, from + place * 40, Some(*count)))
+            .collect()
+    }
+
     #[test]
     fn who_is_shown_first_has_the_earliest_time() {
-        // I P B B P B B, as they came.
-        let counts = [0, 6, 2, 4, 12, 8, 10].map(Some);
-        let came = [0, 40, 80, 120, 160, 200, 240];
-        assert_eq!(shown_at(&came, &counts), [0, 120, 40, 80, 240, 160, 200]);
-        assert_eq!(shown_at(&came, &[None; 7]), came);
-        assert_eq!(shown_at(&[], &[]), [0; 0]);
+        let mut showing = Showing::default();
+        // I P B B P B B, and an open group: I B B.
+        let known = came(&mut showing, 0, &[0, 6, 2, 4, 12, 8, 10, 18, 14, 16]);
+        let shown = [(0, 0), (6, 120), (2, 40), (4, 80)];
+        let shown = [&shown[..], &[(12, 240), (8, 160), (10, 200)]].concat();
+        assert_eq!(known, shown);
+        assert_eq!(showing.finish(), [(18, 360), (14, 280), (16, 320)]);
+        // A pyramid, and pictures that come in the order in which they are shown.
+        let known = came(&mut showing, 0, &[20, 28, 24, 22, 26, 30, 32]);
+        let shown = [(20, 0), (28, 160), (24, 80), (22, 40), (26, 120), (30, 200)];
+        assert_eq!(known, shown);
+        assert_eq!(showing.finish(), [(32, 240)]);
+        assert_eq!(showing.finish(), []);
+    }
+
+    #[test]
+    fn what_has_no_count_is_shown_when_it_came() {
+        let mut showing = Showing::default();
+        let known: Vec<_> = [(7, Some(4)), (5, None), (3, None), (9, Some(2))]
+            .into_iter()
+            .flat_map(|(came, count)| showing.push(came, came, count))
+            .collect();
+        assert_eq!(known, [(7, 7), (5, 5), (3, 3)]);
+        assert_eq!(showing.break_off(), [], "nothing tells whether it is whole");
+        let _ = showing.push(1, 1, None);
+        assert_eq!(showing.break_off(), [(1, 1)]);
+    }
+
+    #[test]
+    fn of_what_breaks_off_goes_on_what_is_known_to_be_whole() {
+        // Behind I P B B: how many more came, and whether the last ones are whole.
+        for (more, last) in [
+            (&[12][..], 0),
+            (&[12, 8], 0),
+            (&[12, 10], 0),
+            (&[12, 8, 10], 3),
+            (&[8], 1),
+            (&[8, 12], 0),
+            (&[8, 12, 10], 2),
+        ] {
+            let mut showing = Showing::default();
+            let counts = [&[0, 6, 2, 4], more].concat();
+            let mut known = came(&mut showing, 0, &counts);
+            let rest = showing.break_off();
+            assert_eq!(rest.len(), last, "{more:?}");
+            known.extend(rest);
+            for (count, shown) in known {
+                assert_eq!(shown, count * 20, "{more:?}");
+            }
+            assert_eq!(showing.finish(), []);
+        }
+        // Nothing tells yet how far counts are apart.
+        let mut showing = Showing::default();
+        assert_eq!(came(&mut showing, 0, &[0, 6]), [(0, 0)]);
+        assert_eq!(showing.break_off(), []);
+        // Pictures that each stand alone.
+        let mut showing = Showing::default();
+        let _ = came(&mut showing, 0, &[ERA, 2 * ERA, 3 * ERA]);
+        assert_eq!(showing.break_off(), [(3 * ERA, 80)]);
     }
 
     proptest! {
@@ -270,14 +406,23 @@ mod tests {
         }
 
         #[test]
-        fn times_are_dealt_out_by_rank(counts in proptest::collection::vec(any::<i64>(), 0..40)) {
-            let came: Vec<i64> = (0..counts.len() as i64).map(|place| place * 40).collect();
-            let shown = shown_at(&came, &counts.iter().copied().map(Some).collect::<Vec<_>>());
-            for (one, at) in counts.iter().zip(&shown) {
-                for (other, then) in counts.iter().zip(&shown) {
-                    prop_assert!(one >= other || at < then);
-                }
+        fn times_are_dealt_out_by_rank(counts: Vec<Option<i32>>, breaks_off: bool) {
+            let mut showing = Showing::default();
+            let mut known = Vec::new();
+            for (count, came) in counts.iter().zip(0_i64..) {
+                let batch = showing.push(*count, came, count.map(i64::from));
+                let mut ranked: Vec<_> = batch.iter().filter_map(|(count, at)| count.map(|count| (count, *at))).collect();
+                ranked.sort_unstable();
+                prop_assert!(ranked.is_sorted_by_key(|(_, at)| *at));
+                known.extend(batch);
             }
+            let all = !breaks_off;
+            known.extend(if all { showing.finish() } else { showing.break_off() });
+            prop_assert!(counts.starts_with(&known.iter().map(|(count, _)| *count).collect::<Vec<_>>()));
+            prop_assert!(!all || known.len() == counts.len());
+            let mut times: Vec<_> = known.iter().map(|(_, at)| *at).collect();
+            times.sort_unstable();
+            prop_assert_eq!(times, (0..known.len() as i64).collect::<Vec<_>>());
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-use seamline_media::{LegFormat, Unit, shown_at};
+use seamline_media::{LegFormat, Showing, Unit};
 use seamline_probes::ProbeError;
 use seamline_probes::xprotect::{ImageServer, Site, Token, goto};
 use seamline_routing::director::Failure;
@@ -65,6 +65,8 @@ pub struct XProtectLeg {
     extras: Extras,
     packer: Option<Packer>,
     counts: Counts,
+    /// Those whose times are not known yet.
+    showing: Showing<Video>,
     format: LegFormat,
     /// Requests without an answer, oldest first.
     asked: VecDeque<(i64, Ask)>,
@@ -100,8 +102,6 @@ struct Group {
     skip: usize,
     /// In reverse all of it; forwards what comes before it is known whether the wanted instant is in a gap.
     held: Option<Vec<Unit>>,
-    /// Those whose times are not known before the group is whole, and where they stand in the order of showing.
-    waiting: Vec<(Video, Option<i64>)>,
     newest_ms: i64,
     interval_ms: i64,
 }
@@ -135,6 +135,7 @@ impl XProtectLeg {
             renewing: None,
             packer: None,
             counts: Counts::default(),
+            showing: Showing::default(),
             format: LegFormat::default(),
             asked: VecDeque::new(),
             group: None,
@@ -214,10 +215,12 @@ impl XProtectLeg {
         }
     }
 
-    /// Pictures of a group that the failure cut off: they are whole, and may be all that there is.
+    /// Pictures of a group that the failure cut off: they are whole, and may be all that there is. Those that are shown behind
+    /// some that did not come are not among them: nothing tells when they are shown.
     fn give_out(&mut self) {
+        let known = self.showing.break_off();
         // What is refused now has failed already.
-        let _ = self.set_out();
+        let _ = self.set_out(known);
         if self.order.direction == Direction::Forward
             && let Some(held) = self.group.take().and_then(|group| group.held)
         {
@@ -390,30 +393,24 @@ impl XProtectLeg {
         Ok(())
     }
 
-    /// Pictures are dated as they came, in decoding order: where they may be shown in another, a group is whole before it is
-    /// known which has which time.
+    /// Pictures are dated as they came, in decoding order: where they may be shown in another, some wait for those that follow.
     fn arrived(&mut self, picture: Video) -> Result<(), LegFailure> {
-        let Some(group) = self.group.as_mut().filter(|_| !self.order.live) else {
-            return self.picture(&picture);
-        };
-        let count = self.counts.count(&picture);
-        if !self.counts.may_differ() {
+        if self.group.is_none() || self.order.live {
             return self.picture(&picture);
         }
-        group.waiting.push((picture, count));
-        Ok(())
+        let count = self.counts.count(&picture);
+        if !self.counts.may_differ() {
+            let known = self.showing.finish();
+            self.set_out(known)?;
+            return self.picture(&picture);
+        }
+        let came_ms = picture.picture_ms;
+        let known = self.showing.push(picture, came_ms, count);
+        self.set_out(known)
     }
 
-    /// What waits for the end of its group goes on, each picture at the time at which it is shown.
-    fn set_out(&mut self) -> Result<(), LegFailure> {
-        let waiting = self.group.as_mut().map(|group| &mut group.waiting);
-        let waiting = waiting.map(std::mem::take).unwrap_or_default();
-        let came: Vec<i64> = waiting
-            .iter()
-            .map(|(picture, _)| picture.picture_ms)
-            .collect();
-        let counts: Vec<Option<i64>> = waiting.iter().map(|(_, count)| *count).collect();
-        for ((mut picture, _), shown_ms) in waiting.into_iter().zip(shown_at(&came, &counts)) {
+    fn set_out(&mut self, known: Vec<(Video, i64)>) -> Result<(), LegFailure> {
+        for (mut picture, shown_ms) in known {
             picture.picture_ms = shown_ms;
             self.picture(&picture)?;
         }
@@ -475,7 +472,8 @@ impl XProtectLeg {
     }
 
     fn end_of_answer(&mut self) -> Result<(), LegFailure> {
-        self.set_out()?;
+        let known = self.showing.finish();
+        self.set_out(known)?;
         let Some(group) = self.group.take() else {
             return Err(lost("ends an answer that did not begin"));
         };
@@ -553,7 +551,6 @@ impl Group {
             bytes: 0,
             skip: 0,
             held: kept,
-            waiting: Vec::new(),
             newest_ms: 0,
             interval_ms: 0,
         }
