@@ -1,6 +1,7 @@
 //! Clients and recorders that mean harm, or do not know better.
 
 use std::{
+    fs,
     io::{Read, Write},
     net::TcpStream,
 };
@@ -223,4 +224,29 @@ fn hostile_requests_get_their_status() {
     }
     drop(idle);
     assert_eq!(place(&pair.client().goto(noon(3.0))).0, 3);
+}
+
+/// Clients that say nothing for hours are asked by TCP whether they are there; of others, HTTP's own patience takes care.
+#[test]
+fn who_says_nothing_for_long_is_asked_by_tcp_whether_it_is_there() {
+    let pair = Pair::new(&[(0, 10)], &[(5, 45)]);
+    let mut client = pair.client();
+    assert_eq!(place(&client.goto(noon(3.0))).0, 3);
+    // Linux: the timer that runs (2 is the one of keep-alives) and the hundredths of a second until it is due.
+    let timers = || -> Vec<(u32, u32)> {
+        let table = fs::read_to_string("/proc/net/tcp").expect("Linux tells of its sockets");
+        let local = format!(":{:04X}", pair.port);
+        let ours = table.lines().filter_map(|line| {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let is_ours = words.get(1)?.ends_with(&local) && *words.get(3)? == "01";
+            let (kind, due) = words.get(5)?.split_once(':')?;
+            let number = |digits| u32::from_str_radix(digits, 16).ok();
+            is_ours.then_some((number(kind)?, number(due)?))
+        });
+        ours.collect()
+    };
+    await_that(SOON, "no question is due", || {
+        let timers = timers();
+        timers.len() == 1 && timers.iter().all(|(kind, due)| *kind == 2 && *due <= 6_100)
+    });
 }
