@@ -16,7 +16,7 @@ use crate::{
     clock::now,
     message::{Head, to_iso},
     movie::Movie,
-    player::Wish,
+    player::{Wish, sip},
     wire::Stream,
 };
 
@@ -75,7 +75,11 @@ async fn clip(
     let mut read = Vec::new();
     let mut body: Option<Body> = None;
     loop {
-        let bytes = stream.read(&mut buffer).await?;
+        let room = match wish.reads_per_s {
+            Some(per_s) => sip(&mut buffer, per_s).await,
+            None => &mut buffer,
+        };
+        let bytes = stream.read(room).await?;
         if bytes == 0 {
             bail!("the body is cut off");
         }

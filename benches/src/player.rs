@@ -101,6 +101,13 @@ struct Answer {
     body: String,
 }
 
+/// Waits for as long as a sip takes of so many bytes a second; room for one.
+pub(crate) async fn sip(room: &mut [u8], per_s: u64) -> &mut [u8] {
+    sleep(Duration::from_secs_f64(SIP_BYTES as f64 / per_s as f64)).await;
+    let sip = room.len().min(SIP_BYTES);
+    &mut room[..sip]
+}
+
 impl Player {
     /// Connects and asks to play; returns with the answer to PLAY.
     pub(crate) async fn open(wish: &Wish, received: &Arc<AtomicU64>) -> anyhow::Result<Self> {
@@ -387,9 +394,7 @@ impl Player {
     async fn read_stream(&mut self) -> io::Result<()> {
         let mut room = &mut self.buffer[self.filled..];
         if let Some(per_s) = self.reads_per_s {
-            sleep(Duration::from_secs_f64(SIP_BYTES as f64 / per_s as f64)).await;
-            let sip = room.len().min(SIP_BYTES);
-            room = &mut room[..sip];
+            room = sip(room, per_s).await;
         }
         match self.stream.read(room).await? {
             0 => Err(io::ErrorKind::UnexpectedEof.into()),

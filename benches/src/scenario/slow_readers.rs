@@ -15,7 +15,7 @@ use crate::{
     plot::{Lines, Plot},
     progress::Progress,
     report::{Outcome, Spread, Target, row},
-    stand::{Stand, TargetOptions},
+    stand::{Stand, TargetOptions, Transport},
 };
 
 #[derive(Clone, Debug, Args)]
@@ -30,6 +30,12 @@ pub(crate) struct Options {
     /// What they read of the stream, in percent.
     #[arg(long, default_value_t = 25)]
     pub(crate) percent: u64,
+    /// How the slow ones take it.
+    #[arg(long, value_enum, default_value_t = Transport::Tcp)]
+    pub(crate) via: Transport,
+    /// Length of a slow one's clip over HTTP, in hours.
+    #[arg(long, default_value_t = 200)]
+    pub(crate) hours: u64,
     /// Players beside them that read as it comes.
     #[arg(long, default_value_t = 20)]
     pub(crate) quick: usize,
@@ -73,9 +79,19 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let before = stand.resident_kib();
     let reads_per_s = u64::from(options.kbit_s) * 125 * options.percent / 100;
     let mut slow = Crowd::new();
+    let via = match stand.via(options.via)? {
+        Via::Http { .. } => Via::Http {
+            seconds: options.hours * 3600,
+        },
+        via => via,
+    };
     for index in 0..options.slow {
-        let mut wish = stand.wish(index, Rate::Paced, &Via::Tcp);
+        let mut wish = stand.wish(index, Rate::Paced, &via);
         wish.reads_per_s = Some(reads_per_s.max(1));
+        if let Via::Http { .. } = via {
+            slow.add(&wish).await?;
+            continue;
+        }
         slow.add_task(move |mut stop, received| async move {
             let mut player = match Player::open(&wish, &received).await {
                 Ok(player) => player,
@@ -110,8 +126,13 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         quick_received: Verdict::merged(quick.leave().await),
     };
     let what = format!(
-        "{} players that read {} % of {} kbit/s for {} s, beside {} that read all",
-        options.slow, options.percent, options.kbit_s, options.seconds, options.quick
+        "{} players that read {} % of {} kbit/s via {} for {} s, beside {} that read all",
+        options.slow,
+        options.percent,
+        options.kbit_s,
+        options.via.name(),
+        options.seconds,
+        options.quick
     );
     let mut outcome = Outcome::new("slow-readers", what, &figures)?;
     let grown = Spread::of(figures.kib_per_session.iter().copied());
