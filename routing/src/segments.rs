@@ -82,15 +82,19 @@ pub struct Segment {
 /// What is known of the copies is in `copies`, in order of priority. Stretches at the ends of the window that nobody holds have no
 /// segments. With `growing`, the window ends where recording goes on: what is not yet a whole segment is left out, so that the
 /// same question later gives the same segments and more.
+///
+/// `changes` are the instants, in order, from which on a copy is known to be encoded otherwise: one leg ends there, and another begins.
 pub fn segments<'a>(
     window: TimeRange,
     growing: bool,
     copies: &'a [CopyFacts<'a>],
     policy: &'a Policy,
+    changes: &'a [(Timestamp, CopyIx)],
 ) -> impl Iterator<Item = Segment> + 'a {
     let mut handed = false;
     stretches(window, growing, copies, policy)
         .skip_while(|stretch| stretch.copy.is_none())
+        .flat_map(move |stretch| parts(stretch, changes))
         .flat_map(move |stretch| {
             let opening = if handed {
                 Opening::Joins
@@ -170,6 +174,35 @@ fn stretches<'a>(
         let mut stretch = legs.next()?;
         stretch.next = legs.peek().and_then(|next| next.copy);
         Some(stretch)
+    })
+}
+
+/// A stretch, cut where its copy is known to be encoded otherwise from then on.
+fn parts(stretch: Stretch, changes: &[(Timestamp, CopyIx)]) -> impl Iterator<Item = Stretch> {
+    let (start, end) = (stretch.range.start(), stretch.range.end());
+    let first = changes.partition_point(|(at, _)| *at <= start);
+    let behind = changes.get(first..).unwrap_or_default().iter();
+    let mut cuts = behind
+        .take_while(move |(at, _)| *at < end)
+        .filter(move |(_, copy)| stretch.copy == Some(*copy))
+        .map(|(at, _)| *at);
+    let mut from = Some(start);
+    std::iter::from_fn(move || {
+        let start = from?;
+        from = cuts.next();
+        let part = match from {
+            Some(cut) => Stretch {
+                range: TimeRange::new(start, cut)?,
+                next: None,
+                open: false,
+                ..stretch
+            },
+            None => Stretch {
+                range: TimeRange::new(start, end)?,
+                ..stretch
+            },
+        };
+        Some(part)
     })
 }
 

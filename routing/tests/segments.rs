@@ -38,7 +38,7 @@ fn facts(coverage: &Coverage) -> CopyFacts<'_> {
 
 fn cut(window: TimeRange, growing: bool, coverages: &[Coverage], policy: &Policy) -> Vec<Segment> {
     let copies: Vec<_> = coverages.iter().map(facts).collect();
-    segments(window, growing, &copies, policy).collect()
+    segments(window, growing, &copies, policy, &[]).collect()
 }
 
 fn coverage() -> impl Strategy<Value = Coverage> {
@@ -320,6 +320,38 @@ fn what_is_shorter_than_a_picture_goes_with_the_leg_before_it() {
             (range(48_020, 50_000), None),
             (range(50_000, 52_000), Some((0, Closing::Continues))),
             (range(52_000, 56_000), Some((0, Closing::Ends))),
+        ]
+    );
+}
+
+/// Where a copy is known to be encoded otherwise, one leg ends and another begins, in the middle of a segment as well.
+#[test]
+fn another_way_of_coding_begins_a_leg() {
+    let coverage = Coverage::new(range(0, 400), [range(0, 400)], at(400), false);
+    let copies = [facts(&coverage)];
+    let changes = [
+        (at(100), CopyIx(0)),
+        (at(150), CopyIx(1)),
+        (at(400), CopyIx(0)),
+    ];
+    let policy = Policy::default();
+    let cut = segments(range(15, 200), false, &copies, &policy, &changes);
+    let cut: Vec<_> = cut
+        .map(|segment| match segment.content {
+            Content::Footage {
+                opening, closing, ..
+            } => (segment.range, opening, closing),
+            Content::Nothing => panic!("all of it is there"),
+        })
+        .collect();
+    assert_eq!(
+        cut,
+        [
+            (range(15, 40), Opening::Exact, Closing::Continues),
+            (range(40, 100), Opening::Continues, Closing::Ends),
+            (range(100, 120), Opening::Exact, Closing::Continues),
+            (range(120, 160), Opening::Continues, Closing::Continues),
+            (range(160, 200), Opening::Continues, Closing::Ends),
         ]
     );
 }

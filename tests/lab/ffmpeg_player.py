@@ -14,28 +14,25 @@ import threading
 
 import frames
 
-SHOWN = re.compile(r"\bn: *\d+ pts: *\S+ pts_time:(\S+)")
-SIZE = re.compile(r"Video: rawvideo.* (\d+)x(\d+)")
+SHOWN = re.compile(r"\bn: *\d+ pts: *\S+ pts_time:(\S+).* s:(\d+)x(\d+)")
 LEVEL = re.compile(r"\[(fatal|error|warning)\] (.*)")
 
 
 class Log:
-    """FFmpeg's standard error: the times of the pictures to come, their size, and the complaints."""
+    """FFmpeg's standard error: the times and sizes of the pictures to come, and the complaints."""
 
     def __init__(self, stream):
-        self.stream, self.times, self.size = stream, [], None
+        self.stream, self.shown = stream, []
         self.changed = threading.Condition()
         threading.Thread(target=self.read, daemon=True).start()
 
     def read(self):
         for raw in self.stream:
             line = raw.decode(errors="replace").rstrip()
-            shown, size, level = SHOWN.search(line), SIZE.search(line), LEVEL.search(line)
+            shown, level = SHOWN.search(line), LEVEL.search(line)
             with self.changed:
                 if shown:
-                    self.times.append(float(shown[1]) * 1000)
-                if size:
-                    self.size = (int(size[1]), int(size[2]))
+                    self.shown.append((float(shown[1]) * 1000, int(shown[2]), int(shown[3])))
                 self.changed.notify_all()
             if level:
                 frames.emit(event="warning" if level[1] == "warning" else "error", text=level[2])
@@ -43,15 +40,11 @@ class Log:
             self.stream = None
             self.changed.notify_all()
 
-    def wait_size(self):
+    def picture(self, index):
+        """Its time, width and height; None where there is none."""
         with self.changed:
-            self.changed.wait_for(lambda: self.size or self.stream is None)
-            return self.size
-
-    def time_of(self, index):
-        with self.changed:
-            self.changed.wait_for(lambda: len(self.times) > index or self.stream is None, timeout=5)
-            return self.times[index] if index < len(self.times) else None
+            self.changed.wait_for(lambda: len(self.shown) > index or self.stream is None)
+            return self.shown[index] if index < len(self.shown) else None
 
 
 def main():
@@ -68,7 +61,8 @@ def main():
         command += ["-fflags", "nobuffer", "-analyzeduration", "0", "-probesize", "32"]
     command += ["-copyts", "-i", a.url, "-map", "0:v:0", "-fps_mode", "passthrough", "-enc_time_base", "1:90000", "-vf", "showinfo=checksum=0,format=yuv420p|yuvj420p"]
     command += ["-t", str(a.seconds)] if a.seconds else []
-    command += ["-f", "rawvideo", "pipe:1"]
+    # Each picture in its own size, which a camera may change.
+    command += ["-autoscale", "0", "-f", "rawvideo", "pipe:1"]
     player = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     stopped = threading.Event()
 
@@ -80,13 +74,15 @@ def main():
     signal.signal(signal.SIGINT, stop)
     threading.Thread(target=frames.follow, args=(lambda _line: None, player.kill), daemon=True).start()
     log = Log(player.stderr)
-    size = log.wait_size()
-    if size:
-        width, height = size
-        index, whole = 0, width * height * 3 // 2
-        while len(data := player.stdout.read(whole)) == whole:
-            frames.picture(data, width, width, height, pts_ms=log.time_of(index))
-            index += 1
+    index = 0
+    while told := log.picture(index):
+        at_ms, width, height = told
+        whole = width * height * 3 // 2
+        data = player.stdout.read(whole)
+        if len(data) != whole:
+            break
+        frames.picture(data, width, width, height, pts_ms=at_ms)
+        index += 1
     code = player.wait()
     frames.emit(event="end", how="stopped" if stopped.is_set() else "eos" if code == 0 else "error")
     sys.exit(0 if stopped.is_set() else code)

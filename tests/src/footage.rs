@@ -53,6 +53,8 @@ pub const ARCHIVE_PATTERN: &str = "%Y%m%dT%H%M%SZ.mp4";
 pub struct Recipe {
     /// `h264`, `h265` or `mjpeg`.
     pub codec: &'static str,
+    /// Width and height of a picture.
+    pub size: &'static str,
     /// Of the codec; of MJPEG its quantizer.
     pub profile: &'static str,
     /// Pictures from key frame to key frame.
@@ -80,6 +82,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             codec: "h264",
+            size: "640x360",
             profile: "high",
             gop: 50,
             phase: 12,
@@ -154,6 +157,7 @@ impl Recipe {
             .args(["--start", &clock::iso(clock::noon(-10.0))])
             .args(["--seconds", &self.seconds.to_string()])
             .args(["--codec", self.codec, "--profile", self.profile])
+            .args(["--size", self.size])
             .args(["--gop", &self.gop.to_string()])
             .args(["--phase", &self.phase.to_string()])
             .args(["--bitrate", &self.bitrate.to_string()])

@@ -232,7 +232,8 @@ impl Player {
         self.tell(&format!("do {script}"));
         assert!(
             self.watch(within, |player| player.values.len() > known),
-            "no answer to {script}: {:?}",
+            "no answer to {script}: end {:?}, errors {:?}",
+            self.end,
             self.errors
         );
         self.values[known].clone()

@@ -129,7 +129,7 @@ impl Kind {
 }
 
 /// How samples are coded. Equal values: a decoder can go on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Entry {
     /// H.264: NAL units behind lengths of four bytes.
     H264 {

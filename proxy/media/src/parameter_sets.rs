@@ -25,7 +25,7 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 );
 
 /// NAL units without start codes or lengths.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct ParameterSets {
     /// Video parameter sets; H.265 only.
     pub vps: Vec<Bytes>,

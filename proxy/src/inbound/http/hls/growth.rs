@@ -9,6 +9,8 @@ use moka::ops::compute::Op;
 use seamline_routing::segments::{Closing, Content, Opening, Segment};
 use seamline_routing::{CameraId, TimeRange, Timestamp};
 
+use super::formats::Format;
+
 /// Segments of growing playlists that are remembered, together: a week is 151,200 of them.
 const SEGMENTS_MAX: u64 = 500_000;
 /// A playlist that nobody asks for is remembered this long.
@@ -17,10 +19,18 @@ const KEPT_FOR: Duration = Duration::from_secs(600);
 /// A playlist: the camera, where it begins, and where it is to end.
 pub(super) type Key = (CameraId, Timestamp, Option<Timestamp>);
 
+/// A segment as it was listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) segment: Segment,
+    /// What its head is for. What becomes known later names another one only behind what was listed.
+    pub(super) format: Format,
+}
+
 /// What a playlist has listed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
-    pub(super) segments: Vec<Segment>,
+    pub(super) rows: Vec<Row>,
     /// As it was said of the first of them.
     pub(super) independent: bool,
     /// As they are named.
@@ -33,7 +43,7 @@ pub(super) struct Growth(Cache<Key, Arc<Listed>>);
 impl Default for Growth {
     fn default() -> Self {
         let weight = |_: &Key, listed: &Arc<Listed>| {
-            u32::try_from(listed.segments.len().max(1)).unwrap_or(u32::MAX)
+            u32::try_from(listed.rows.len().max(1)).unwrap_or(u32::MAX)
         };
         Growth(
             Cache::builder()
@@ -79,25 +89,25 @@ impl Growth {
 
 /// What was listed, and of what is planned the part behind it.
 fn continued(listed: &Arc<Listed>, planned: &Listed) -> Arc<Listed> {
-    let Some(last) = listed.segments.last() else {
+    let Some(Row { segment: last, .. }) = listed.rows.last() else {
         return Arc::new(planned.clone());
     };
     let end = last.range.end();
     let behind = planned
-        .segments
-        .partition_point(|segment| segment.range.end() <= end);
-    let Some(mut next) = planned.segments.get(behind).copied() else {
+        .rows
+        .partition_point(|row| row.segment.range.end() <= end);
+    let Some(mut next) = planned.rows.get(behind).copied() else {
         return Arc::clone(listed);
     };
-    if next.range.start() <= end {
-        next = begun_at(next, end, last);
+    if next.segment.range.start() <= end {
+        next.segment = begun_at(next.segment, end, last);
     }
-    let mut segments = Vec::with_capacity(listed.segments.len() + planned.segments.len() - behind);
-    segments.extend_from_slice(&listed.segments);
-    segments.push(next);
-    segments.extend_from_slice(planned.segments.get(behind + 1..).unwrap_or_default());
+    let mut rows = Vec::with_capacity(listed.rows.len() + planned.rows.len() - behind);
+    rows.extend_from_slice(&listed.rows);
+    rows.push(next);
+    rows.extend_from_slice(planned.rows.get(behind + 1..).unwrap_or_default());
     Arc::new(Listed {
-        segments,
+        rows,
         ..*listed.as_ref()
     })
 }
@@ -127,8 +137,11 @@ mod tests {
 
     use super::*;
 
+    fn at(s: i64) -> Timestamp {
+        Timestamp::from_unix_ms(1_767_268_800_000 + 1000 * s)
+    }
+
     fn listed(pieces: &[(i64, i64, Option<u8>)]) -> Listed {
-        let at = |s: i64| Timestamp::from_unix_ms(1_767_268_800_000 + 1000 * s);
         let segments = pieces.iter().map(|(from, until, copy)| Segment {
             range: TimeRange::new(at(*from), at(*until)).expect("it lasts"),
             content: copy.map_or(Content::Nothing, |copy| Content::Footage {
@@ -137,8 +150,15 @@ mod tests {
                 closing: Closing::Continues,
             }),
         });
+        let rows = segments.map(|segment| Row {
+            segment,
+            format: Format {
+                copy: CopyIx(0),
+                since: Timestamp::MIN,
+            },
+        });
         Listed {
-            segments: segments.collect(),
+            rows: rows.collect(),
             independent: true,
             sound: false,
         }
@@ -168,13 +188,37 @@ mod tests {
         // And it ends.
         let end = listed(&[(0, 16, Some(1)), (16, 19, None)]);
         let (told, grew) = growth.extend(key(), false, end).await;
-        wanted.segments.extend(listed(&[(16, 19, None)]).segments);
+        wanted.rows.extend(listed(&[(16, 19, None)]).rows);
         assert_eq!((&*told, grew), (&wanted, true));
         // What never grew is not remembered.
         let key = || (CameraId::from("yard"), Timestamp::EPOCH, None);
         let (_, grew) = growth.extend(key(), false, first.clone()).await;
         assert!(!grew);
         assert!(!growth.extend(key(), false, first).await.1);
+    }
+
+    /// What is learned of a segment that players have: it stays under the head that it was listed with, and what follows has another.
+    #[test]
+    fn a_listed_segment_keeps_its_head() {
+        let before = Arc::new(listed(&[(0, 4, Some(0)), (4, 8, Some(0))]));
+        let mut planned = listed(&[
+            (0, 4, Some(0)),
+            (4, 6, Some(0)),
+            (6, 12, Some(0)),
+            (12, 16, Some(0)),
+        ]);
+        for row in planned.rows.iter_mut().skip(2) {
+            row.format.since = at(6);
+        }
+        let told = continued(&before, &planned);
+        assert!(told.rows.starts_with(&before.rows));
+        let behind: Vec<_> = told.rows.iter().skip(2).collect();
+        let ranges = [(8, 12), (12, 16)].map(|(from, until)| (at(from), at(until)));
+        let told = behind
+            .iter()
+            .map(|row| (row.segment.range.start(), row.segment.range.end()));
+        assert_eq!(told.collect::<Vec<_>>(), ranges);
+        assert!(behind.iter().all(|row| row.format.since == at(6)));
     }
 
     proptest! {
@@ -194,10 +238,10 @@ mod tests {
             };
             let (before, planned) = (Arc::new(tiled(&lengths)), tiled(&others));
             let told = continued(&before, &planned);
-            prop_assert!(told.segments.starts_with(&before.segments));
-            let follow = told.segments.windows(2).all(|pair| pair[0].range.end() == pair[1].range.start());
-            prop_assert!(follow, "{:?}", told.segments);
-            let end = |listed: &Listed| listed.segments.last().map(|last| last.range.end());
+            prop_assert!(told.rows.starts_with(&before.rows));
+            let follow = told.rows.windows(2).all(|pair| pair[0].segment.range.end() == pair[1].segment.range.start());
+            prop_assert!(follow, "{:?}", told.rows);
+            let end = |listed: &Listed| listed.rows.last().map(|last| last.segment.range.end());
             prop_assert_eq!(end(&told), end(&before).max(end(&planned)));
         }
     }

@@ -5,6 +5,7 @@
 
 mod cutter;
 mod feed;
+mod formats;
 mod growth;
 mod name;
 mod nothing;
@@ -21,7 +22,7 @@ use bytes::Bytes;
 use hyper::header::{AUTHORIZATION, CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use hyper::{StatusCode, Uri};
 use seamline_media::{Codec, Entry, Kind};
-use seamline_routing::segments::segments;
+use seamline_routing::segments::{Content, Segment, segments};
 use seamline_routing::{CopyIx, TimeRange, Timestamp};
 use seamline_rtsp::sdp::{Media, Track};
 use serde::Deserialize;
@@ -37,7 +38,8 @@ use crate::access::{Access, LinkKey};
 use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::outbound::parameter_sets;
-use growth::Listed;
+use formats::{Format, Rate, Seen};
+use growth::{Listed, Row};
 use name::Name;
 use playlist::{Manner, Variant};
 use store::NoSegment;
@@ -59,8 +61,8 @@ const WINDOW_MAX: Duration = Duration::from_secs(7 * 86_400);
 const TAIL: Duration = Duration::from_secs(12);
 /// A copy whose latest footage is younger goes on being recorded, whatever it says.
 const GROWS_WITHIN: Duration = Duration::from_secs(120);
-/// Players want a figure before anything was measured, bits a second.
-const BANDWIDTH: u64 = 4_000_000;
+/// Players want a figure before anything was measured: bits a second.
+const BANDWIDTH_UNKNOWN: u64 = 4_000_000;
 
 const PLAYLIST: &str = "application/vnd.apple.mpegurl";
 
@@ -137,7 +139,13 @@ async fn index(
         .await
         .map(|description| description.tracks);
     check(camera)?;
-    let variant = variant(camera, &tracks.unwrap_or_default());
+    let seen = seen(&face, camera).await;
+    let rate = seen.iter().map(Seen::rate).reduce(Rate::or);
+    let variant = variant(
+        camera,
+        &tracks.unwrap_or_default(),
+        rate.unwrap_or_default(),
+    );
     let query = uri.query().unwrap_or_default();
     let signed = Links::of(&face, &uri, &headers).map(|links| links.query("media.m3u8", query));
     let query = signed.unwrap_or_else(|| query.to_owned());
@@ -186,17 +194,28 @@ async fn media(
             "longer than {days} days: name an end"
         )));
     }
+    let seen = seen(&face, camera).await;
+    let mut changes: Vec<(Timestamp, CopyIx)> = Vec::new();
+    for ((copy, _), seen) in camera.slot.camera().copies().zip(&seen) {
+        changes.extend(seen.changes().map(|at| (at, copy)));
+    }
+    changes.sort_unstable();
+    let row = |segment: Segment| Row {
+        segment,
+        format: format(camera, &seen, &segment),
+    };
     let facts = camera.slot.facts(clock::now());
     let copies = facts.copies(|_| false);
+    let planned = segments(window, growing, &copies, &camera.policy, &changes);
     let planned = Listed {
-        segments: segments(window, growing, &copies, &camera.policy).collect(),
+        rows: planned.map(row).collect(),
         independent: face.hls.independent(camera.id()),
         sound: has_sound(camera),
     };
     drop(copies);
     let key = (camera.id().clone(), asked.start, asked.end);
     let (listed, grew) = face.hls.growth.extend(key, growing, planned).await;
-    if listed.segments.is_empty() {
+    if listed.rows.is_empty() {
         return Err(nothing());
     }
     let links = Links::of(&face, &uri, &headers);
@@ -212,9 +231,8 @@ async fn media(
         sound: listed.sound,
         query: &query,
     };
-    let alike = |one, other| are_alike(camera, one, other);
-    let segments = listed.segments.iter().copied();
-    Ok(playlist(playlist::media(segments, &manner, alike)))
+    let rows = listed.rows.iter().copied();
+    Ok(playlist(playlist::media(rows, &manner)))
 }
 
 /// A segment or the head of segments, as a playlist names it.
@@ -389,6 +407,35 @@ fn last_recorded(camera: &CameraEntry) -> Option<Timestamp> {
         .max()
 }
 
+/// What was seen of each copy, in their order.
+async fn seen(face: &Face, camera: &CameraEntry) -> Vec<Seen> {
+    let mut all = Vec::new();
+    for (copy, _) in camera.slot.camera().copies() {
+        all.push(face.hls.formats.seen(camera.id(), copy).await);
+    }
+    all
+}
+
+/// What the head of a segment is for; of no meaning where it holds nothing.
+fn format(camera: &CameraEntry, seen: &[Seen], segment: &Segment) -> Format {
+    let Content::Footage { copy, .. } = segment.content else {
+        return Format {
+            copy: CopyIx(0),
+            since: Timestamp::MIN,
+        };
+    };
+    let start = segment.range.start();
+    let seen = seen.get(copy.index());
+    let since = seen.map_or(Timestamp::MIN, |seen| seen.since(start));
+    // What a copy announces is one way of coding; of another that it was seen to have, nothing is announced.
+    let mut before = (0..copy.0).map(CopyIx);
+    let alike = before.find(|other| since == Timestamp::MIN && are_alike(camera, *other, copy));
+    Format {
+        copy: alike.unwrap_or(copy),
+        since,
+    }
+}
+
 /// Whether two copies announce the same pictures: one decoder plays both.
 fn are_alike(camera: &CameraEntry, one: CopyIx, other: CopyIx) -> bool {
     let pictures = |copy| {
@@ -444,7 +491,7 @@ fn sound_codecs(kind: &Kind) -> String {
     }
 }
 
-fn variant(camera: &CameraEntry, tracks: &[Track]) -> Variant {
+fn variant(camera: &CameraEntry, tracks: &[Track], rate: Rate) -> Variant {
     let sound = tracks.iter().find_map(sound_of);
     let sound = sound.filter(|_| has_sound(camera));
     let pictures = tracks.iter().find_map(entry_of);
@@ -458,7 +505,8 @@ fn variant(camera: &CameraEntry, tracks: &[Track]) -> Variant {
             .map(Entry::codecs)
             .chain(sound.iter().map(sound_codecs))
             .collect(),
-        bandwidth: BANDWIDTH,
+        bandwidth: rate.average().map_or(BANDWIDTH_UNKNOWN, |_| rate.peak),
+        average: rate.average(),
     }
 }
 

@@ -4,9 +4,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use seamline_routing::segments::{Content, LENGTH_MAX, Segment};
-use seamline_routing::{CopyIx, TimeRange, Timestamp};
+use seamline_routing::segments::{Content, LENGTH_MAX};
+use seamline_routing::{TimeRange, Timestamp};
 
+use super::formats::Format;
+use super::growth::Row;
 use super::name::Name;
 
 /// What a media playlist says besides its segments.
@@ -29,12 +31,10 @@ pub(super) struct Manner<'a> {
     pub(super) query: &'a dyn Fn(&str) -> String,
 }
 
-/// A media playlist. `same` tells whether two copies are known to be encoded alike.
-pub(super) fn media(
-    segments: impl Iterator<Item = Segment>,
-    manner: &Manner<'_>,
-    same: impl Fn(CopyIx, CopyIx) -> bool,
-) -> String {
+/// A media playlist.
+///
+/// Another way of coding begins behind a discontinuity (RFC 8216bis §4.4.4.3), with a head of its own (§4.4.4.5).
+pub(super) fn media(rows: impl IntoIterator<Item = Row>, manner: &Manner<'_>) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:8\n");
     let kind = if manner.event { "EVENT" } else { "VOD" };
     let target = LENGTH_MAX.as_secs();
@@ -46,16 +46,16 @@ pub(super) fn media(
     if manner.independent {
         text.push_str("#EXT-X-INDEPENDENT-SEGMENTS\n");
     }
-    // Whose footage came last, and where it or the hole behind it ended.
-    let mut before: Option<(CopyIx, Timestamp)> = None;
-    for segment in segments {
+    // How what came last is encoded, and where it ended.
+    let mut before: Option<(Format, Timestamp)> = None;
+    for Row { segment, format } in rows {
         let start = segment.range.start();
         match segment.content {
             Content::Nothing if manner.close_holes => continue,
             Content::Nothing => text.push_str("#EXT-X-GAP\n"),
             Content::Footage { copy, .. } => {
                 let follows = before.is_some_and(|(_, end)| end == start);
-                let alike = before.is_some_and(|(last, _)| last == copy || same(last, copy));
+                let alike = before.is_some_and(|(last, _)| last == format);
                 if before.is_some() && !(follows && alike) {
                     text.push_str("#EXT-X-DISCONTINUITY\n");
                 }
@@ -71,7 +71,7 @@ pub(super) fn media(
                     line(&mut text, format_args!("#EXT-X-MAP:URI=\"{init}{query}\""));
                     line(&mut text, format_args!("#EXT-X-PROGRAM-DATE-TIME:{start}"));
                 }
-                before = Some((copy, segment.range.end()));
+                before = Some((format, segment.range.end()));
             }
         }
         let seconds = Seconds(segment.range);
@@ -94,12 +94,17 @@ pub(super) struct Variant {
     pub(super) size: Option<(u32, u32)>,
     /// Bits a second at the most.
     pub(super) bandwidth: u64,
+    /// Bits a second of all of it, where that is known.
+    pub(super) average: Option<u64>,
 }
 
 /// A multivariant playlist with the one address `uri`.
 pub(super) fn multivariant(variant: &Variant, uri: &str) -> String {
     let mut text = String::from("#EXTM3U\n#EXT-X-VERSION:8\n");
     let mut attributes = vec![format!("BANDWIDTH={}", variant.bandwidth)];
+    if let Some(average) = variant.average {
+        attributes.push(format!("AVERAGE-BANDWIDTH={average}"));
+    }
     if !variant.codecs.is_empty() {
         attributes.push(format!("CODECS=\"{}\"", variant.codecs.join(",")));
     }
@@ -137,7 +142,8 @@ fn line(text: &mut String, words: std::fmt::Arguments<'_>) {
 
 #[cfg(test)]
 mod tests {
-    use seamline_routing::segments::{Closing, Opening};
+    use seamline_routing::CopyIx;
+    use seamline_routing::segments::{Closing, Opening, Segment};
 
     use super::*;
 
@@ -172,15 +178,30 @@ mod tests {
         (20_000, 24_000, Some(1)),
     ];
 
-    fn timeline() -> impl Iterator<Item = Segment> {
-        TIMELINE
-            .into_iter()
-            .map(|(from, until, copy)| piece(from, until, copy))
+    /// As if both copies were encoded alike.
+    fn alike() -> impl Iterator<Item = Row> {
+        TIMELINE.into_iter().map(|(from, until, copy)| Row {
+            segment: piece(from, until, copy),
+            format: Format {
+                copy: CopyIx(0),
+                since: Timestamp::MIN,
+            },
+        })
+    }
+
+    fn timeline() -> impl Iterator<Item = Row> {
+        alike().map(|row| match row.segment.content {
+            Content::Footage { copy, .. } => Row {
+                format: Format { copy, ..row.format },
+                ..row
+            },
+            Content::Nothing => row,
+        })
     }
 
     #[test]
     fn a_seam_and_a_hole() {
-        let text = media(timeline(), &manner(false), |_, _| false);
+        let text = media(timeline(), &manner(false));
         assert_eq!(
             text,
             "#EXTM3U\n#EXT-X-VERSION:8\n#EXT-X-TARGETDURATION:12\n#EXT-X-MEDIA-SEQUENCE:0\n#EXT-X-PLAYLIST-TYPE:VOD\n\
@@ -201,11 +222,26 @@ mod tests {
 
     #[test]
     fn copies_that_are_encoded_alike_have_no_discontinuity_and_closed_holes_no_gap() {
-        let text = media(timeline(), &manner(true), |_, _| true);
+        let text = media(alike(), &manner(true));
         assert_eq!(text.matches("#EXT-X-DISCONTINUITY").count(), 1);
         assert_eq!(text.matches("#EXT-X-MAP").count(), 2);
         assert_eq!(text.matches("GAP").count(), 0);
         assert_eq!(text.matches("#EXTINF").count(), 4);
+    }
+
+    #[test]
+    fn another_way_of_coding_has_a_head_of_its_own() {
+        let changed = Timestamp::from_unix_ms(1_767_268_804_000);
+        let rows = alike().map(|mut row| {
+            if row.segment.range.start() >= changed {
+                row.format.since = changed;
+            }
+            row
+        });
+        let text = media(rows.take(3), &manner(false));
+        assert_eq!(text.matches("#EXT-X-DISCONTINUITY\n#EXT-X-MAP").count(), 1);
+        assert!(text.contains("#EXT-X-MAP:URI=\"0/init-1767268804000000.mp4\"\n"));
+        assert_eq!(text.matches("#EXT-X-MAP").count(), 2);
     }
 
     #[test]
@@ -218,7 +254,7 @@ mod tests {
             query: &|name| format!("?{}", name.len()),
             ..manner(false)
         };
-        let text = media(timeline(), &manner, |_, _| false);
+        let text = media(timeline(), &manner);
         assert!(text.contains("#EXT-X-PLAYLIST-TYPE:EVENT\n"));
         assert!(!text.contains("ENDLIST") && !text.contains("INDEPENDENT"));
         assert_eq!(text.matches("\n0v/seg-").count(), 2);
@@ -247,7 +283,9 @@ mod tests {
         assert_eq!(multivariant(&variant, "m"), format!("{head}\nm\n"));
         variant.codecs = vec!["avc1.64001f".to_owned(), "mp4a.40.2".to_owned()];
         variant.size = Some((1280, 720));
-        let tail = ",CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720\nm\n";
+        variant.average = Some(1_500_000);
+        let tail =
+            ",AVERAGE-BANDWIDTH=1500000,CODECS=\"avc1.64001f,mp4a.40.2\",RESOLUTION=1280x720\nm\n";
         assert_eq!(multivariant(&variant, "m"), format!("{head}{tail}"));
     }
 }

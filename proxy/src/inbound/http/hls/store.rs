@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, Semaphore};
 use super::cutter::{Border, Cutter, Footage, Outcome, joint};
 use super::entry_of;
 use super::feed::{Feed, NoFeed, Shot};
+use super::formats::{Formats, Sights};
 use super::growth::Growth;
 use super::name::{Name, Piece};
 use super::parking::{Parking, Place};
@@ -75,6 +76,8 @@ pub(in crate::inbound::http) struct Store {
     parking: Parking,
     /// What growing playlists have listed.
     pub(super) growth: Growth,
+    /// How copies were seen to be encoded.
+    pub(super) formats: Formats,
     /// Where a leg begins, players ask for the head and for the first segment at once: one of them opens the leg.
     openings: Cache<Place, Arc<Mutex<()>>>,
     fills: Semaphore,
@@ -97,6 +100,7 @@ impl Default for Store {
             long_groups: Cache::builder().max_capacity(BORDERS_MAX).build(),
             parking: Parking::default(),
             growth: Growth::default(),
+            formats: Formats::default(),
             openings: Cache::builder()
                 .max_capacity(BORDERS_MAX)
                 .time_to_idle(FILL_MAX)
@@ -209,11 +213,13 @@ impl Store {
             let stretch = (from, short);
             Feed::open(camera, journal.clone(), stretch, Some(piece.copy), sound).await?
         };
-        let outcome = collect(&mut feed, piece, border, until).await?;
+        let (outcome, sights) = collect(&mut feed, piece, border, until).await?;
+        self.formats.note(camera.id(), sights).await;
         if outcome.mid_group {
             self.long_groups.insert(camera.id().clone(), ()).await;
         }
         let (head, bytes) = mux(&outcome, feed.master());
+        let lasting = lasting(&outcome);
         if piece.opening != Opening::Continues
             && let Some(head) = head
         {
@@ -233,6 +239,10 @@ impl Store {
         if bytes.is_empty() {
             return Err(NoSegment::Nothing);
         }
+        let formats = &self.formats;
+        formats
+            .measure(camera.id(), piece.copy, bytes.len(), lasting)
+            .await;
         Ok(bytes)
     }
 
@@ -292,12 +302,12 @@ impl Store {
         if let Some(bytes) = self.kept.get(&key).await {
             return Ok(bytes);
         }
+        let known = self.borders.get(&(place.0.clone(), at)).await;
+        let joint = known.filter(|border| border.copy.is_none());
+        let from = joint.map_or(at, |joint| joint.at);
         let mut feed = if let Some(feed) = self.parking.take(&place).await {
             feed
         } else {
-            let known = self.borders.get(&(place.0.clone(), at)).await;
-            let joint = known.filter(|border| border.copy.is_none());
-            let from = joint.map_or(at, |joint| joint.at);
             let opened = Feed::open(camera, journal.clone(), (from, None), Some(copy), sound);
             match opened.await {
                 Ok(feed) => feed,
@@ -310,10 +320,13 @@ impl Store {
         };
         let mut seen: Vec<Shot> = Vec::new();
         let mut bytes = None;
+        let mut held = 0;
         while let Some(shot) = feed.next().await {
-            let leads = shot.leads();
+            // What only has to be decoded for it may be encoded otherwise.
+            let counts = shot.leads() && shot.capture() >= from && !shot.preroll();
+            held += shot.sample.data.len();
             seen.push(shot);
-            if leads {
+            if counts || held > SEGMENT_BYTES_MAX {
                 bytes = head_of(feed.master(), feed.entries(), &seen);
                 break;
             }
@@ -329,8 +342,9 @@ async fn collect(
     piece: Piece,
     border: Option<Border>,
     joint: Option<Timestamp>,
-) -> Result<Outcome<Shot>, NoSegment> {
+) -> Result<(Outcome<Shot>, Sights), NoSegment> {
     let mut cutter = Cutter::new(piece, border, joint);
+    let mut sights = Sights::default();
     let mut bytes = 0;
     while let Some(shot) = feed.next().await {
         if shot.leads() && !fits(&shot.entry) {
@@ -340,12 +354,23 @@ async fn collect(
         if bytes > SEGMENT_BYTES_MAX {
             return Err(NoSegment::Large);
         }
+        if shot.leads() {
+            sights.push(shot.copy, shot.capture(), &shot.entry);
+        }
         cutter.push(shot);
         if cutter.whole() {
             break;
         }
     }
-    Ok(cutter.finish())
+    Ok((cutter.finish(), sights))
+}
+
+/// How long the pictures of a segment are shown, up to the first one behind it.
+fn lasting(outcome: &Outcome<Shot>) -> Duration {
+    let shown = outcome.content.iter().filter(|cut| !cut.preroll);
+    let pictures = shown.map(|cut| &cut.footage).filter(|shot| shot.leads());
+    let first = pictures.map(Footage::capture).min();
+    first.map_or(Duration::ZERO, |first| outcome.border.at.since(first))
 }
 
 /// What browsers and HLS players take.
