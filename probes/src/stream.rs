@@ -7,7 +7,7 @@ use std::{
     io,
     pin::{Pin, pin},
     sync::Arc,
-    task::{Context, Poll, Waker, ready},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -101,17 +101,8 @@ impl Stream {
         cx: &mut Context<'_>,
         buf: &mut BytesMut,
     ) -> Poll<io::Result<usize>> {
-        let stream = match self {
-            Self::Plain(stream) => stream,
-            Self::Tls(stream) => return pin!(stream.read_buf(buf)).poll(cx),
-        };
-        loop {
-            ready!(stream.poll_read_ready(cx))?;
-            match stream.try_read_buf(buf) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                outcome => return Poll::Ready(outcome),
-            }
-        }
+        // That a read which leaves room has taken all, tokio knows: it saves the one that would find nothing.
+        pin!(self.read_buf(buf)).poll(cx)
     }
 
     /// Sends what the socket takes now; what it does not take is left for another time. Wakes nobody.

@@ -35,6 +35,8 @@ const SUPPLY_MIN: Duration = Duration::from_millis(250);
 /// A recorder that lets the kernel's footage run down for so long may have fallen silent. Windows open in steps, so that what
 /// comes does not come evenly.
 const QUIET_AFTER: Duration = Duration::from_millis(800);
+/// How much earlier than it is due what such a recorder sends may go on.
+const EARLY_MAX: Duration = Duration::from_millis(80);
 /// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
 const FRESH_MS: u64 = 100;
 
@@ -99,6 +101,8 @@ pub(super) struct Ahead {
     bulk_bytes: usize,
     /// What is to be here while it is calm.
     wanted: Duration,
+    /// Its recorder was not seen to give nothing ahead.
+    supplied: bool,
     look_at: Instant,
     /// Bytes and µs of the latest footage.
     rate: (u64, i64),
@@ -155,6 +159,7 @@ impl Ahead {
             rests: false,
             bulk_bytes: BULK_BYTES_FIRST,
             wanted: depths.unlisted,
+            supplied: true,
             look_at: now + LOOK_FIRST,
             rate: (0, 0),
             key: None,
@@ -167,6 +172,7 @@ impl Ahead {
     /// matters.
     pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
         self.look_at = now + LOOK_FIRST;
+        self.supplied = true;
         self.supply = Supply::new(now);
         (self.demand == Demand::Paced).then_some(READ_BYTES_FIRST)
     }
@@ -251,6 +257,15 @@ impl Ahead {
         }
     }
 
+    /// How much earlier than it is due the next unit may go: what a recorder that paces itself has just sent, and nothing behind it,
+    /// goes on as it came. To keep it for the rest of an interval would be a second wake-up for each picture, and a delay.
+    pub(super) fn early(&self, stock: Stock) -> Duration {
+        if self.supplied || stock.units > 1 {
+            return Duration::ZERO;
+        }
+        EARLY_MAX
+    }
+
     /// Whether it is time to look at the connection.
     pub(super) fn must_look(&self, now: Instant) -> bool {
         now >= self.look_at
@@ -281,7 +296,8 @@ impl Ahead {
         };
         let waits = Duration::from_millis((bytes as u64).saturating_mul(1_000) / rate);
         let quiet = self.supply.is_quiet(bytes, rate * FRESH_MS / 1_000, now);
-        self.wanted = if quiet || waits < SUPPLY_MIN.min(safe / 2) {
+        self.supplied = waits >= SUPPLY_MIN.min(safe / 2);
+        self.wanted = if quiet || !self.supplied {
             // Where nobody could take over, no seam is looked for in it.
             self.depths.take_over.map_or(safe, |_| full)
         } else {
@@ -370,6 +386,25 @@ mod tests {
         assert_eq!(depth(&ahead), DEPTHS.safe);
         ahead.calm = false;
         assert_eq!(depth(&ahead), DEPTHS.full);
+    }
+
+    #[test]
+    fn what_a_recorder_sends_at_its_own_pace_goes_on_as_it_comes() {
+        let alone = Stock {
+            units: 1,
+            ..stock(MS * 40)
+        };
+        let mut ahead = calm(0);
+        assert_eq!(ahead.early(alone), EARLY_MAX);
+        assert_eq!(
+            ahead.early(stock(MS * 400)),
+            Duration::ZERO,
+            "what waits behind it was sent ahead"
+        );
+        ahead.note_backlog(500_000, clock::now());
+        assert_eq!(ahead.early(alone), Duration::ZERO);
+        let new = Ahead::new(Demand::Paced, DEPTHS, clock::now());
+        assert_eq!(new.early(alone), Duration::ZERO, "not known yet");
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl Playback {
                 } else {
                     self.pace.due(self.splice.media_us(unit), now)
                 };
-                if due > now {
+                if due > now + leg.early() {
                     self.due = Some(due);
                     return Turn::Rest;
                 }

@@ -552,7 +552,10 @@ impl Playback {
 
     fn poll_timer(&mut self, cx: &mut Context<'_>, wake: Instant) -> Poll<()> {
         let wake = tokio::time::Instant::from_std(wake);
-        if self.timer.deadline() != wake {
+        let armed = self.timer.deadline();
+        // Where nothing is due, looking a little too early costs less than setting the timer anew for each picture.
+        let stands = armed == wake || self.due.is_none() && armed < wake && armed + TICK >= wake;
+        if !stands || self.timer.is_elapsed() {
             self.timer.as_mut().reset(wake);
         }
         self.timer.as_mut().poll(cx)

@@ -290,6 +290,11 @@ impl Running {
         self.queue.stock(self.newest)
     }
 
+    /// See [`Ahead::early`].
+    pub(super) fn early(&self) -> Duration {
+        self.ahead.early(self.stock())
+    }
+
     /// Whether nothing of it need be read before its waker or a timer says so.
     pub(super) fn rests(&self) -> bool {
         match self.polled {
