@@ -14,8 +14,10 @@ pub(crate) const SEAMLINE: &str = "seamline";
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Does {
-    /// Many sessions at their pace.
+    /// Many sessions at their pace, from a recorder that sends ahead where it is asked to.
     Paced,
+    /// The same, from one that keeps its own pace, whoever asks.
+    Clocked,
     /// As fast as it comes.
     Bulk,
     /// The same, with TLS to the player; the copy is without.
@@ -27,11 +29,18 @@ pub(crate) enum Does {
 }
 
 impl Does {
-    pub(crate) const ALL: [Self; 4] = [Self::Paced, Self::Bulk, Self::Tls, Self::Http];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Paced,
+        Self::Clocked,
+        Self::Bulk,
+        Self::Tls,
+        Self::Http,
+    ];
 
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Paced => "paced",
+            Self::Clocked => "clocked",
             Self::Bulk => "bulk",
             Self::Tls => "tls",
             Self::Http => "http",
@@ -41,7 +50,7 @@ impl Does {
 
     pub(crate) fn rate(self) -> Rate {
         match self {
-            Self::Paced | Self::Udp => Rate::Paced,
+            Self::Paced | Self::Clocked | Self::Udp => Rate::Paced,
             Self::Bulk | Self::Tls | Self::Http => Rate::Bulk,
         }
     }

@@ -15,8 +15,9 @@ use crate::{
 };
 
 /// Of the efficiency of a plain copy.
-const WANTED: [(Does, f64); 4] = [
+const WANTED: [(Does, f64); 5] = [
     (Does::Paced, 0.95),
+    (Does::Clocked, 0.95),
     (Does::Bulk, 0.95),
     (Does::Tls, 0.60),
     (Does::Http, 0.80),
@@ -53,7 +54,7 @@ pub(crate) fn targets(figures: &Figures) -> Vec<Target> {
                 ratio.median >= *wanted,
             ));
         }
-        if matches!(done.does, Does::Paced | Does::Bulk) {
+        if matches!(done.does, Does::Paced | Does::Clocked | Does::Bulk) {
             targets.extend(of_peers(done));
         }
         if let Some(calls) = &own.calls {

@@ -20,6 +20,7 @@ use crate::{
     footage::{Footage, GROUP_US},
     message::{Head, to_clock, to_iso},
     net,
+    relay::CLOCKED,
     scenario::START_US,
 };
 
@@ -283,7 +284,8 @@ impl Session {
             "SETUP" => headers.push("Transport: RTP/AVP/TCP;unicast;interleaved=0-1".into()),
             "PLAY" => {
                 let start = Footage::key_before(head.range_start().unwrap_or(0));
-                let paced = head.header("Rate-Control") != Some("no");
+                let clocked = head.start.contains(CLOCKED);
+                let paced = clocked || head.header("Rate-Control") != Some("no");
                 let picture_us = self.site.footage.picture_us();
                 let holds = self.site.holds;
                 let next = holds.next_held(start * GROUP_US / picture_us, picture_us);

@@ -26,6 +26,8 @@ use crate::{
 
 /// The camera, here and at the recorder.
 pub(crate) const CAMERA: &str = "cam1";
+/// One that its recorder sends at its own pace, whatever is asked.
+pub(crate) const CLOCKED: &str = "clocked";
 /// How long a child may take until it listens.
 const START_WITHIN: Duration = Duration::from_secs(10);
 /// What a copy loop reads at a time.
@@ -159,7 +161,7 @@ spool = {{ folder = "{folder}" }}
     if house.shares {
         text.push_str("[policy]\nshare_legs = true\n");
     }
-    let mut copies = Vec::new();
+    let (mut copies, mut clocked) = (Vec::new(), Vec::new());
     for (index, recorder) in house.recorders.iter().enumerate() {
         let name = format!("far-end-{index}");
         let kind = if house.listing {
@@ -173,11 +175,15 @@ spool = {{ folder = "{folder}" }}
             "[[recorder]]\nname = \"{name}\"\nsite = \"site-{index}\"\n{kind}"
         );
         copies.push(format!(r#"{{ recorder = "{name}", remote = "{CAMERA}" }}"#));
+        clocked.push(format!(
+            r#"{{ recorder = "{name}", remote = "{CLOCKED}" }}"#
+        ));
     }
-    for camera in 1..=house.cameras {
+    let cameras = (1..=house.cameras).map(|camera| (format!("cam{camera}"), &copies));
+    for (camera, copies) in cameras.chain([(CLOCKED.to_owned(), &clocked)]) {
         let _ = writeln!(
             text,
-            "[[camera]]\nid = \"cam{camera}\"\ncopies = [{}]",
+            "[[camera]]\nid = \"{camera}\"\ncopies = [{}]",
             copies.join(", ")
         );
     }

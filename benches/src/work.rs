@@ -43,6 +43,7 @@ pub(crate) struct Work {
 pub(crate) struct Way {
     pub(crate) server: SocketAddr,
     pub(crate) via: Via,
+    pub(crate) camera: &'static str,
     /// Where each player finds what its source happens to send, whose packets may be made anew; `None` for the camera from a
     /// time on.
     pub(crate) paths: Option<Vec<String>>,
@@ -54,6 +55,7 @@ impl Way {
         Self {
             server,
             via: Via::Tcp,
+            camera: CAMERA,
             paths: None,
         }
     }
@@ -149,7 +151,7 @@ impl Work {
         Wish {
             server: way.server,
             host: way.server.to_string(),
-            path: path.map_or(CAMERA, String::as_str).to_owned(),
+            path: path.map_or(way.camera, String::as_str).to_owned(),
             start_us: by_time.then_some(start_us),
             rate: self.rate,
             via: way.via.clone(),

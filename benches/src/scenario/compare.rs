@@ -17,7 +17,7 @@ use crate::{
     process::{self, Watched},
     progress::Progress,
     recorder,
-    relay::{House, Relay},
+    relay::{CLOCKED, House, Relay},
     report::{Outcome, Spread, row, version},
     work::{Run, Way, Work},
 };
@@ -92,7 +92,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let mut options = options.clone();
     if options.short {
         (options.rounds, options.seconds, options.sessions) = (3, 1.5, 100);
-        options.ways = vec![Does::Paced, Does::Bulk];
+        options.ways = vec![Does::Paced, Does::Clocked, Does::Bulk];
         options.no_calls = true;
         if options.programs.is_empty() {
             options.programs = [COPY, "haproxy", SEAMLINE].map(str::to_owned).to_vec();
@@ -131,7 +131,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             }
         }
         let mut done = Done::new(does, sessions, &contestants, &runs);
-        if !options.no_calls && matches!(does, Does::Paced | Does::Bulk) {
+        if !options.no_calls && matches!(does, Does::Paced | Does::Clocked | Does::Bulk) {
             done.count_calls(&work, &contestants).await?;
         }
         ways.push(done);
@@ -208,14 +208,17 @@ impl Contestant {
     /// How players get at it; `None` where it does not do that.
     fn way(&self, does: Does, sessions: usize) -> Option<Way> {
         let Some(relay) = &self.relay else {
-            let plays = matches!(does, Does::Paced | Does::Bulk);
+            let plays = matches!(does, Does::Paced | Does::Clocked | Does::Bulk);
             return plays.then(|| Way::plain(self.recorder));
         };
-        let plain = Way::plain(relay.address);
+        let mut plain = Way::plain(relay.address);
+        if does == Does::Clocked {
+            plain.camera = CLOCKED;
+        }
         let via = match does {
             // The copy is what the others are measured against, and does the same in all.
             _ if self.name == COPY => return Some(plain),
-            Does::Paced => {
+            Does::Paced | Does::Clocked => {
                 let paths = self.peer.and_then(|peer| peer.paths(sessions));
                 return Some(Way { paths, ..plain });
             }
@@ -226,7 +229,7 @@ impl Contestant {
                 return Some(Way {
                     server,
                     via: Via::Tls(trusted),
-                    paths: None,
+                    ..plain
                 });
             }
             Does::Http if self.name == SEAMLINE => Way::clips(),
