@@ -11,7 +11,7 @@ use crate::{
     clock::sleep,
     crowd::Crowd,
     footage::Footage,
-    player::{Player, Rate, Via},
+    player::{Player, Rate, Via, Wish},
     plot::{Lines, Plot},
     progress::Progress,
     report::{Outcome, Spread, Target, row},
@@ -92,22 +92,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             slow.add(&wish).await?;
             continue;
         }
-        slow.add_task(move |mut stop, received| async move {
-            let mut player = match Player::open(&wish, &received).await {
-                Ok(player) => player,
-                Err(error) => {
-                    let mut verdict = Verdict::default();
-                    verdict.fault(format!("{error:#}"));
-                    return verdict;
-                }
-            };
-            tokio::select! {
-                () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
-                // Who reads too slowly may be sent away: that is no fault.
-                ended = player.until(|_| false) => drop(ended),
-            }
-            player.verdict().clone()
-        });
+        add_session(&mut slow, wish);
     }
     let progress = Progress::new("slow-readers", options.seconds as usize);
     let mut per_session = Vec::new();
@@ -172,4 +157,24 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     outcome.demand_clean(&figures.slow_received);
     outcome.demand_clean(&figures.quick_received);
     Ok(outcome)
+}
+
+/// Adds a player over RTSP, which may be sent away.
+fn add_session(crowd: &mut Crowd, wish: Wish) {
+    crowd.add_task(move |mut stop, received| async move {
+        let mut player = match Player::open(&wish, &received).await {
+            Ok(player) => player,
+            Err(error) => {
+                let mut verdict = Verdict::default();
+                verdict.fault(format!("{error:#}"));
+                return verdict;
+            }
+        };
+        tokio::select! {
+            () = async { drop(stop.wait_for(|stop| *stop).await) } => {}
+            // Who reads too slowly may be sent away: that is no fault.
+            ended = player.until(|_| false) => drop(ended),
+        }
+        player.verdict().clone()
+    });
 }
