@@ -8,7 +8,7 @@ stop, connectupdate; native pictures, one by one or a group in several parts) an
 by the first byte. Written from what is known of the wire alone.
 
 Prints {"event": "ready", "url": <management server>} once it listens, and a line for each login and each call. Commands on standard
-input: `reset` (the next body is cut off in its middle), `cut N` (likewise, behind so many pictures of a group), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
+input: `reset` (the next body is cut off in its middle), `cut N` (likewise, behind so many pictures of the next group but the first), `stall` (likewise, but the connection stays), `no-trailer`, `codec` (from the
 next picture on of another codec), `empty` (nothing is recorded), `expire` (no token given so far is good any more), `lost` (the camera is
 gone, in live), `no-permission` (nobody may log in), `list` (see --unlisted), `listen` (each call is told of as it came), `heal` (none of
 these); `wsdl` (its SOAP service describes itself, by a name of its own), `says-stopped` (it answers `stop`); `gather N` (no answer with pictures before so many calls are there, once); `slow MS` (so much later is each answer with pictures from now on); `hang-up` (every connection is closed); `move URL` (whatever its management server is asked is to be asked there). Answers that are none, for the next request of pictures: see LIES. A fault that was met is told of.
@@ -722,7 +722,7 @@ class ImageServer:
         head += f'Content-type: multipart/related; boundary={boundary}; type="{GENERIC}"\r\n{mask}\r\n'
         mark = f"--{boundary}"
         body = b"".join(f"{mark}\r\nContent-length: {len(packet)}\r\nContent-type: {GENERIC}\r\n\r\n".encode() + packet + b"\r\n" for packet in packets)
-        if site.cut:
+        if site.cut and name == "next":
             body, site.cut = body[: body.index(packets[site.cut])], 0
             site.faults.add("short")
         return self.send(head.encode(), body, f"{mark}--".encode() + END)

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use seamline_tests::{
     authority::Authority,
-    clock::{FRAME_MS, noon, wall_ms},
+    clock::{FRAME_MS, iso, noon, wall_ms},
     footage::{Footage, Recipe},
     imageserver::Client,
     player::Player,
@@ -132,23 +132,33 @@ fn what_breaks_in_the_middle_of_a_body_costs_no_picture() {
 #[test]
 fn reordered_pictures_that_break_off_are_neither_lost_nor_shown_at_another_time() {
     // Behind a picture whose B pictures did not come, behind one of them, and behind all of them.
-    for cut in [26, 27, 28] {
-        let reordered = |recipe: Recipe| Recipe {
-            b_frames: 2,
-            ..recipe
-        };
-        let recipes = [Recipe::default(), Recipe::secondary()].map(reordered);
-        let mut pair = Pair::new(recipes, Setup::default());
+    let reordered = |recipe: Recipe| Recipe {
+        b_frames: 2,
+        ..recipe
+    };
+    let recipes = [Recipe::default(), Recipe::secondary()].map(reordered);
+    // The group begins at 3.52 s; the B picture that came last of those that are known to be whole.
+    for (cut, last) in [(26, noon(4.44)), (27, noon(4.44)), (28, noon(4.56))] {
+        let mut pair = Pair::new(recipes.clone(), Setup::default());
         let seamline = pair.serve();
-        let mut player = Player::onvif(&seamline.url(), noon(2.0));
-        player.watch_until(noon(4.0), SOON);
-        pair.site.tell(&format!("cut {cut}"));
-        player.watch_until(noon(16.0), SOON);
+        pair.site.obey(&format!("cut {cut}"));
+        // Who is in a hurry has all that came.
+        let end = noon(16.0);
+        let mut player = Player::onvif_unpaced(&seamline.url(), noon(2.0), Some(end));
+        player.watch_to_end(SOON);
         println!("{cut}:");
         let report = pair.report(&player);
         report.assert_nothing_lost(Duration::from_secs(1));
-        // Again is shown what leads from the secondary's key picture to the seam.
+        assert_eq!(report.sites(), ["primary", "secondary"], "{report}");
+        // What leads from the secondary's key picture to the seam is shown again, once.
         assert!(report.repeats.len() <= 1, "{cut}: {report}");
+        let log = seamline.log();
+        let lost = log.iter().find(|line| line.contains("leg failed"));
+        let lost = lost.unwrap_or_else(|| panic!("{log:?}"));
+        assert!(
+            lost.contains(&format!("capture={}", iso(last))),
+            "{cut}: {lost}"
+        );
         let calls = pair.site.calls();
         assert!(calls.contains(&"met short".to_owned()), "{calls:?}");
     }
