@@ -55,6 +55,9 @@ fn joined(footage: &[Footage; 2], kind: &str, into: &Path) {
     }
 }
 
+/// Starts one with a page and a playlist.
+type Browser = fn(&str, &str) -> Player;
+
 struct Window {
     index: String,
     media: String,
@@ -114,7 +117,7 @@ fn assert_all_is_shown(window: &Window, footage: &[Footage; 2], seamline: &Seaml
     let page = format!("http://127.0.0.1:{}/health", seamline.port());
     let path = window.index.split_once("/hls").expect("it has a path").1;
     let path = format!("/hls{path}");
-    let browsers: [(&str, fn(&str, &str) -> Player); 2] = [
+    let browsers: [(&str, Browser); 2] = [
         ("Chromium", Player::chromium),
         ("hls.js", Player::chromium_hls_js),
     ];
