@@ -1,4 +1,5 @@
-//! What the steps of a relay cost in instructions, counted by Valgrind: exact, whatever else the machine does.
+//! What the steps of a relay cost in instructions, and a decision in lines of memory, counted by Valgrind: exact, whatever else
+//! the machine does.
 //!
 //! `cargo bench -p seamline-bench --bench counts` counts each case and compares with `benches/counts.release.txt`; it fails and
 //! names every case that got more than 3 % dearer. With `--profile dev`, whose libraries the tests have built anyway, it compares
@@ -11,7 +12,6 @@
 #[path = "counts/cases.rs"]
 mod cases;
 #[path = "../src/index.rs"]
-#[expect(dead_code, reason = "the tool uses all of it, this some")]
 mod index;
 #[path = "counts/stream.rs"]
 mod stream;
@@ -21,12 +21,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::{env, fs, io};
 
-use cases::{CASES, Case};
+use cases::{CASES, Case, What};
 
 /// Beyond this a case got worse.
 const WORSE_PERCENT: f64 = 3.0;
 /// glibc chooses how to copy memory by the processor it finds: here always the same way, so that counts are those of any machine.
 const TUNABLES: &str = "glibc.cpu.hwcaps=-AVX2,-AVX512F,-AVX512VL,-ERMS,-FSRM";
+/// A cache for counting cold lines: what is used again stays, what of a camera is used once is in it no more.
+const CACHES: [&str; 4] = [
+    "--cache-sim=yes",
+    "--I1=65536,8,64",
+    "--D1=32768,8,64",
+    "--LL=262144,16,64",
+];
 /// Which toolchain a baseline is of.
 const TOOLCHAIN: &str = "# toolchain: ";
 /// The baseline of the profile that this was built with.
@@ -77,12 +84,12 @@ fn compare(accept: bool) -> io::Result<bool> {
         .find_map(|line| line.strip_prefix(TOOLCHAIN));
     let comparable = of == Some(&toolchain);
     let mut lines = format!(
-        "# Instructions, counted by benches/counts.rs; written with `--accept`.\n{TOOLCHAIN}{toolchain}\n"
+        "# Instructions and lines of memory, counted by benches/counts.rs; written with `--accept`.\n{TOOLCHAIN}{toolchain}\n"
     );
     let mut bad = Vec::new();
     println!(
         "{:<28} {:>12} {:>12} {:>8}",
-        "instructions per", "baseline", "now", "change"
+        "instructions or lines per", "baseline", "now", "change"
     );
     for case in CASES {
         let counted = count(case)? / case.times;
@@ -156,8 +163,13 @@ fn count(case: &Case) -> io::Result<u64> {
         std::process::id(),
         case.name.replace(' ', "-")
     ));
+    let caches = match case.what {
+        What::Instructions => &[][..],
+        What::ColdLines => &CACHES,
+    };
     let output = Command::new("valgrind")
         .arg("--tool=callgrind")
+        .args(caches)
         .arg(format!("--toggle-collect={COUNTED}"))
         .arg(format!("--callgrind-out-file={}", profile.display()))
         .arg(env::current_exe()?)
@@ -167,12 +179,24 @@ fn count(case: &Case) -> io::Result<u64> {
     let text = fs::read_to_string(&profile).unwrap_or_default();
     // A case that cannot be counted leaves an empty profile or none.
     let _ = fs::remove_file(&profile);
-    let counted = text
-        .lines()
-        .find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok())
-        .filter(|counted| *counted > 0);
+    let counted = total(&text, case.what).filter(|counted| *counted > 0);
     counted.ok_or_else(|| {
         let said = String::from_utf8_lossy(&output.stderr);
         io::Error::other(format!("{}: {said}", case.name))
     })
+}
+
+/// The sum of a profile. Behind the last event that there was one of nothing is written.
+fn total(profile: &str, what: What) -> Option<u64> {
+    let line = |head: &str| profile.lines().find_map(|line| line.strip_prefix(head));
+    let sums: BTreeMap<&str, u64> = line("events: ")?
+        .split_whitespace()
+        .zip(line("totals: ")?.split_whitespace())
+        .filter_map(|(event, sum)| Some((event, sum.parse().ok()?)))
+        .collect();
+    let events: &[&str] = match what {
+        What::Instructions => &["Ir"],
+        What::ColdLines => &["DLmr", "DLmw"],
+    };
+    Some(events.iter().filter_map(|event| sums.get(event)).sum())
 }

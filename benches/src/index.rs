@@ -66,13 +66,11 @@ impl Indexed {
         self.periods * PERIOD_US
     }
 
-    /// As a playback does it: look the camera up, read the facts, plan the next step, `offset_us` behind the first instant.
-    pub(crate) fn decide(&self, camera: usize, offset_us: i64) -> Step {
+    /// As a playback does it: look the camera up by the name that a request brought, read the facts, plan the next step,
+    /// `offset_us` behind the first instant.
+    pub(crate) fn decide(&self, camera: &str, offset_us: i64) -> Step {
         let request = request(offset_us);
-        let slot = self
-            .index
-            .camera(&self.ids[camera])
-            .expect("the camera is configured");
+        let slot = self.index.camera(camera).expect("the camera is configured");
         let facts = slot.facts(self.now);
         next_step(
             request.at,

@@ -33,7 +33,10 @@ use crate::{
 
 /// Asks one recorder. Cheap to clone; all clones share limit, breaker and questions in flight.
 #[derive(Clone)]
-pub struct RecorderClient {
+pub struct RecorderClient(Arc<Client>);
+
+/// What clones have in common: thousands of cameras name the same recorder, and each decision about one reads of it.
+struct Client {
     id: RecorderId,
     recorder: Arc<dyn Recorder>,
     health: Arc<RecorderHealth>,
@@ -74,37 +77,37 @@ impl RecorderClient {
             .layer(deadline(options.deadline, recorder.listing_patience()))
             .layer(GlobalConcurrencyLimitLayer::new(options.concurrency.max(1)))
             .service(Asked(Arc::clone(&recorder)));
-        Self {
+        Self(Arc::new(Client {
             id,
             recorder,
             health,
             stack,
-        }
+        }))
     }
 
     /// Which recorder.
     pub fn id(&self) -> &RecorderId {
-        &self.id
+        &self.0.id
     }
 
     /// Its health.
     pub fn health(&self) -> &Arc<RecorderHealth> {
-        &self.health
+        &self.0.health
     }
 
     /// Whether both ask the same recorder by the same settings, and share what is known of its health.
     pub fn is(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.health, &other.health)
+        Arc::ptr_eq(&self.0, &other.0)
     }
 
     /// Whether it can list what it holds.
     pub fn lists_coverage(&self) -> bool {
-        self.recorder.lists_coverage()
+        self.0.recorder.lists_coverage()
     }
 
     /// How footage is fetched from it.
     pub fn media(&self) -> MediaSource {
-        self.recorder.media()
+        self.0.recorder.media()
     }
 
     /// What it holds, on its own clock.
@@ -117,23 +120,23 @@ impl RecorderClient {
 
     /// The Seamlines that its footage of a camera comes from, as far as they are known.
     pub fn behind(&self, remote: &str) -> Vec<Arc<str>> {
-        self.recorder.behind(remote)
+        self.0.recorder.behind(remote)
     }
 
     /// The formats of its footage of a camera, as far as they are known; on its own clock.
     pub fn formats(&self, remote: &str) -> Arc<[FormatSpan]> {
-        self.recorder.formats(remote)
+        self.0.recorder.formats(remote)
     }
 
     /// Whether its listings show where nothing was recorded.
     pub fn shows_gaps(&self) -> bool {
-        self.recorder.shows_gaps()
+        self.0.recorder.shows_gaps()
     }
 
     /// How far its clock is ahead of ours; `None` when its kind cannot be asked.
     pub async fn clock_offset(&self) -> Result<Option<ClockOffset>, ProbeError> {
         // Nothing is asked before an answer is waited for. One that is not asked says nothing about its health.
-        if self.recorder.clock_offset().is_none() {
+        if self.0.recorder.clock_offset().is_none() {
             return Ok(None);
         }
         match self.ask(Question::Clock).await? {
@@ -144,7 +147,7 @@ impl RecorderClient {
 
     /// The cameras that it has recordings of; `None` when its kind cannot be asked.
     pub async fn inventory(&self) -> Result<Option<Arc<[RemoteCamera]>>, ProbeError> {
-        if self.recorder.inventory().is_none() {
+        if self.0.recorder.inventory().is_none() {
             return Ok(None);
         }
         match self.ask(Question::Inventory).await? {
@@ -167,15 +170,15 @@ impl RecorderClient {
     }
 
     async fn ask(&self, question: Question) -> Result<Reply, ProbeError> {
-        self.stack.clone().oneshot(question).await
+        self.0.stack.clone().oneshot(question).await
     }
 }
 
 impl fmt::Debug for RecorderClient {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecorderClient")
-            .field("id", &self.id)
-            .field("health", &self.health.state())
+            .field("id", &self.0.id)
+            .field("health", &self.0.health.state())
             .finish_non_exhaustive()
     }
 }

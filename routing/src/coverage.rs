@@ -1,11 +1,13 @@
 //! What a copy holds, as far as it is known.
 
-use std::time::Duration;
+use std::{hint::black_box, time::Duration};
 
 use crate::time::{TimeRange, Timestamp};
 
+mod marks;
 mod spans;
 
+use marks::Marks;
 use spans::Spans;
 
 /// What is known of an instant, and until when that is the whole answer.
@@ -56,25 +58,23 @@ pub enum HeldBefore {
 /// without an end and found nothing being written should say so with a window that ends at [`Timestamp::MAX`]; for the
 /// time after any other window the answer is `Unknown`, which is worth a try and not a gap.
 ///
-/// Look-ups take logarithmic time and allocate nothing.
+/// Look-ups take logarithmic time and allocate nothing. What they read lies together, in this order.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[repr(C)]
 pub struct Coverage {
-    periods: Spans,
+    growing: bool,
     /// Holds all periods. Ends with the last one when that is growing.
     known: Spans,
+    periods: Spans,
+    /// Of the periods.
+    marks: Marks,
     learned: Timestamp,
-    growing: bool,
 }
 
 impl Coverage {
     /// Nothing is known.
     pub fn unknown() -> Self {
-        Self {
-            periods: Spans::default(),
-            known: Spans::default(),
-            learned: Timestamp::MIN,
-            growing: false,
-        }
+        Self::of(Spans::default(), Spans::default(), Timestamp::MIN, false)
     }
 
     /// The answer to a question about `window`, learned at `learned` by the wall clock.
@@ -106,17 +106,12 @@ impl Coverage {
         } else {
             known
         };
-        Self {
-            periods,
-            known,
-            learned,
-            growing,
-        }
+        Self::of(periods, known, learned, growing)
     }
 
     /// What is known of the instant `at`.
     pub fn held(&self, at: Timestamp) -> Held {
-        let next = match self.periods.get(self.periods.ending_after(at)) {
+        let next = match self.ending_after(at) {
             Some(period) if period.start() <= at => {
                 let open = self.growing && period.end() == self.written();
                 return Held::Recorded {
@@ -131,7 +126,7 @@ impl Coverage {
             Some(period) => period.start(),
             None => Timestamp::MAX,
         };
-        match self.known.get(self.known.ending_after(at)) {
+        match self.known.get(self.known.ending_after(at, 0)) {
             Some(window) if window.start() <= at => Held::Gap {
                 until: next.min(window.end()),
             },
@@ -144,9 +139,15 @@ impl Coverage {
         }
     }
 
+    /// Has what [`Coverage::held`] will read fetched from memory, without waiting for it: of several copies at once.
+    pub(crate) fn fetch(&self, at: Timestamp) {
+        let guessed = self.periods.get(self.marks.guess(at));
+        black_box(guessed.map(|period| period.start()));
+    }
+
     /// What is known of the instant just before `at`. Nothing is known before [`Timestamp::MIN`].
     pub fn held_before(&self, at: Timestamp) -> HeldBefore {
-        let previous = match self.periods.starting_before(at) {
+        let previous = match self.starting_before(at) {
             Some(period) if at <= period.end() || self.is_tail(period) => {
                 return HeldBefore::Recorded {
                     since: period.start(),
@@ -155,7 +156,7 @@ impl Coverage {
             Some(period) => period.end(),
             None => Timestamp::MIN,
         };
-        match self.known.starting_before(at) {
+        match self.known.starting_before(at, 0) {
             Some(window) if at <= window.end() => HeldBefore::Gap {
                 since: previous.max(window.start()),
             },
@@ -170,7 +171,7 @@ impl Coverage {
 
     /// The first recorded instant at or after `at`.
     pub fn next_start(&self, at: Timestamp) -> Option<Timestamp> {
-        match self.periods.get(self.periods.ending_after(at)) {
+        match self.ending_after(at) {
             Some(period) => Some(period.start().max(at)),
             None => self.growing.then_some(at),
         }
@@ -178,7 +179,7 @@ impl Coverage {
 
     /// The end, at or before `at`, of the last recorded stretch before it: `at` itself when the instant before is recorded.
     pub fn previous_end(&self, at: Timestamp) -> Option<Timestamp> {
-        let period = self.periods.starting_before(at)?;
+        let period = self.starting_before(at)?;
         Some(if self.is_tail(period) {
             at
         } else {
@@ -268,7 +269,7 @@ impl Coverage {
         let mut written = self.growing.then_some(self.written());
         if let Some(seen) = written {
             let gaps = newer_known.difference(&newer_periods);
-            if let Some(gap) = gaps.get(gaps.ending_after(seen.shift(-1))) {
+            if let Some(gap) = gaps.get(gaps.ending_after(seen.shift(-1), 0)) {
                 let stop = gap.start();
                 (periods, known) = (periods.before(stop), known.before(stop));
                 written = None;
@@ -305,12 +306,7 @@ impl Coverage {
     pub fn shift(&self, micros: i64) -> Self {
         let (periods, known) = (self.periods.shift(micros), self.known.shift(micros));
         let growing = self.growing && periods.len() == self.periods.len();
-        Self {
-            periods,
-            known,
-            learned: self.learned,
-            growing,
-        }
+        Self::of(periods, known, self.learned, growing)
     }
 
     /// Only what lies in `range`; the rest is unknown. A growing end stays open when `range` ends later than where it
@@ -336,10 +332,8 @@ impl Coverage {
         let filled = gaps
             .filter_map(|(before, after)| TimeRange::new(before.end(), after.start()))
             .filter(|gap| gap.duration() < shortest && self.known.covers(*gap));
-        Self {
-            periods: Spans::from_any(filled).union(&self.periods),
-            ..self.clone()
-        }
+        let periods = Spans::from_any(filled).union(&self.periods);
+        Self::of(periods, self.known.clone(), self.learned, self.growing)
     }
 
     /// From sets in which a growing period ends at [`Timestamp::MAX`], and where it was last seen written.
@@ -352,20 +346,32 @@ impl Coverage {
         match (written, periods.last()) {
             (Some(written), Some(tail)) if tail.end() == Timestamp::MAX => {
                 let written = written.max(tail.start() + Duration::from_micros(1));
-                Self {
-                    periods: periods.ending(written),
-                    known: known.before(written),
-                    learned,
-                    growing: true,
-                }
+                let (periods, known) = (periods.ending(written), known.before(written));
+                Self::of(periods, known, learned, true)
             }
-            _ => Self {
-                periods,
-                known,
-                learned,
-                growing: false,
-            },
+            _ => Self::of(periods, known, learned, false),
         }
+    }
+
+    fn of(periods: Spans, known: Spans, learned: Timestamp, growing: bool) -> Self {
+        Self {
+            growing,
+            known,
+            marks: Marks::of(&periods),
+            periods,
+            learned,
+        }
+    }
+
+    /// The first period that ends after `at`.
+    fn ending_after(&self, at: Timestamp) -> Option<TimeRange> {
+        let ix = self.periods.ending_after(at, self.marks.guess(at));
+        self.periods.get(ix).copied()
+    }
+
+    /// The last period that starts before `at`.
+    fn starting_before(&self, at: Timestamp) -> Option<TimeRange> {
+        self.periods.starting_before(at, self.marks.guess(at))
     }
 
     fn open_periods(&self) -> Spans {

@@ -115,6 +115,10 @@ pub fn next_step(
     current: Option<CopyIx>,
     policy: &Policy,
 ) -> Step {
+    // As a rule each of them is asked about `at`, but only when the one before it has answered.
+    for facts in copies {
+        facts.coverage.fetch(at);
+    }
     match request.direction {
         Direction::Forward => Planner::<Forward>::new(request, copies, policy).step(at, current),
         Direction::Reverse => Planner::<Backward>::new(request, copies, policy).step(at, current),

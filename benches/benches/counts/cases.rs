@@ -5,6 +5,7 @@ use std::hint::black_box;
 use std::time::Instant;
 
 use bytes::BytesMut;
+use rand::{RngExt, SeedableRng, rngs::StdRng, seq::SliceRandom};
 use seamline_media::mp4::{Fragmented, Holes, Origin, Settings};
 use seamline_media::{How, OutQueue, Taken};
 use seamline_routing::{Policy, next_step};
@@ -19,64 +20,91 @@ pub(crate) struct Case {
     pub(crate) name: &'static str,
     /// How often the counted section does what the name says.
     pub(crate) times: u64,
+    pub(crate) what: What,
     pub(crate) run: fn(),
+}
+
+/// What is counted of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum What {
+    Instructions,
+    /// Lines of memory that lie in no cache, where that has room for what is used again and again.
+    ColdLines,
 }
 
 pub(crate) const CASES: &[Case] = &[
     Case {
         name: "packet framed",
         times: PICTURES * PACKETS,
+        what: What::Instructions,
         run: framing,
     },
     Case {
         name: "picture assembled",
         times: PICTURES,
+        what: What::Instructions,
         run: assembling,
     },
     Case {
         name: "picture spliced",
         times: PICTURES,
+        what: What::Instructions,
         run: splicing,
     },
     Case {
         name: "picture queued and written",
         times: PICTURES,
+        what: What::Instructions,
         run: queueing,
     },
     Case {
         name: "picture as sample",
         times: PICTURES,
+        what: What::Instructions,
         run: sampling,
     },
     Case {
         name: "picture in fragmented MP4",
         times: PICTURES,
+        what: What::Instructions,
         run: muxing,
     },
     Case {
         name: "index read",
         times: DECISIONS,
+        what: What::Instructions,
         run: index_read,
     },
     Case {
         name: "next step",
         times: DECISIONS,
+        what: What::Instructions,
         run: deciding,
+    },
+    Case {
+        name: "100 cold decisions, lines",
+        times: CAMERAS as u64 / 100,
+        what: What::ColdLines,
+        run: deciding_cold,
     },
     Case {
         name: "ImageServer picture framed",
         times: PICTURES,
+        what: What::Instructions,
         run: images,
     },
     Case {
         name: "ImageServer document read",
         times: PICTURES,
+        what: What::Instructions,
         run: documents,
     },
 ];
 
 const DECISIONS: u64 = 1_000;
 const PERIODS: i64 = 1_000;
+/// What is kept of so many is more than the cache holds that lines are counted with.
+const CAMERAS: usize = 400;
 
 /// What is counted: everything from its call to its return.
 #[inline(never)]
@@ -178,7 +206,7 @@ fn muxing() {
 }
 
 fn index_read() {
-    let (indexed, now) = indexed();
+    let (indexed, now) = indexed(2);
     let slot = indexed.index.camera(&indexed.ids[1]).expect("it is there");
     counted_section(|| {
         for _ in 0..DECISIONS {
@@ -188,7 +216,7 @@ fn index_read() {
 }
 
 fn deciding() {
-    let (indexed, now) = indexed();
+    let (indexed, now) = indexed(2);
     let slot = indexed.index.camera(&indexed.ids[1]).expect("it is there");
     let policy = Policy::default();
     let facts = slot.facts(now);
@@ -199,6 +227,22 @@ fn deciding() {
             black_box(next_step(wish.at, &wish, &copies, None, &policy));
         }
     });
+}
+
+/// Each decision is about another camera, in no order.
+fn deciding_cold() {
+    let (indexed, _) = indexed(CAMERAS);
+    let mut random = StdRng::seed_from_u64(0xc01d);
+    let mut wishes: Vec<_> = (0..CAMERAS)
+        .map(|camera| (camera, random.random_range(0..indexed.span_us())))
+        .collect();
+    wishes.shuffle(&mut random);
+    let mut name = String::with_capacity(32);
+    for (camera, offset_us) in wishes {
+        // A request has just brought it.
+        name.clone_from(&indexed.ids[camera]);
+        counted_section(|| indexed.decide(&name, offset_us));
+    }
 }
 
 fn images() {
@@ -254,14 +298,14 @@ fn documents() {
     assert_eq!(answers, PICTURES);
 }
 
-fn indexed() -> (Indexed, Instant) {
+fn indexed(cameras: usize) -> (Indexed, Instant) {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime can be built");
     let _inside = runtime.enter();
     let now = now();
-    (Indexed::new(2, PERIODS, now), now)
+    (Indexed::new(cameras, PERIODS, now), now)
 }
 
 #[expect(

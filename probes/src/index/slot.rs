@@ -29,20 +29,23 @@ use crate::{
     service::{RecorderClient, hedged},
 };
 
-/// What is known of one camera.
+/// What is known of one camera. In this order in memory, so that what [`Slot::facts`] reads lies together: of a camera
+/// that is seldom asked for nothing is in a cache.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Slot {
-    camera: Camera,
+    origin: Instant,
+    /// When a playback read it last, ms from the origin, plus 1.
+    read_at: AtomicU64,
     /// As a rule in the slot itself: who reads it waits for memory once less.
     copies: SmallVec<[CopySlot; COPIES_IN_SLOT]>,
     /// None before anybody wants to be told.
     changes: OnceLock<watch::Sender<u64>>,
-    origin: Instant,
-    /// When a playback read it last, ms from the origin, plus 1.
-    read_at: AtomicU64,
+    camera: Camera,
 }
 
 #[derive(Debug)]
+#[repr(C)]
 struct CopySlot {
     recorder: RecorderClient,
     /// What planning reads.

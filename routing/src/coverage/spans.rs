@@ -2,11 +2,15 @@
 
 use std::ops::Deref;
 
+use smallvec::SmallVec;
+
 use crate::time::{TimeRange, Timestamp};
 
 /// Sorted ranges with at least one instant between each and the next.
+///
+/// A single one lies here and nowhere else: windows are as a rule the whole of time.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Spans(Box<[TimeRange]>);
+pub(super) struct Spans(SmallVec<[TimeRange; 1]>);
 
 impl Spans {
     /// From ranges in any order, overlapping or not.
@@ -25,28 +29,27 @@ impl Spans {
                 _ => merged.push(range),
             }
         }
-        Self(merged.into_boxed_slice())
+        merged.into()
     }
 
-    /// The index of the first range that ends after `at`: the one that holds `at`, or else the next.
-    pub(super) fn ending_after(&self, at: Timestamp) -> usize {
-        self.rank(at, |range| range.end() <= at)
+    /// The index of the first range that ends after `at`: the one that holds `at`, or else the next. It may be near `guess`.
+    pub(super) fn ending_after(&self, at: Timestamp, guess: usize) -> usize {
+        self.rank(guess, |range| range.end() <= at)
     }
 
-    /// The last range that starts before `at`: the one that holds the instant before `at`, or else the previous.
-    pub(super) fn starting_before(&self, at: Timestamp) -> Option<TimeRange> {
-        let count = self.rank(at, |range| range.start() < at);
+    /// The last range that starts before `at`: the one that holds the instant before `at`, or else the previous. It may be near
+    /// `guess`.
+    pub(super) fn starting_before(&self, at: Timestamp, guess: usize) -> Option<TimeRange> {
+        let count = self.rank(guess, |range| range.start() < at);
         self.get(count.checked_sub(1)?).copied()
     }
 
-    /// How many ranges lie `before` what is looked for near `at`; those that do come first.
+    /// How many ranges lie `before` what is looked for; those that do come first.
     ///
-    /// Of a camera that is seldom asked for nothing is in a cache, and each place looked at waits for memory. Recording is
-    /// spread evenly enough over days that where `at` lies between the first range and the last says nearly which one it is:
-    /// the search widens from there.
-    fn rank(&self, at: Timestamp, before: impl Fn(&TimeRange) -> bool) -> usize {
+    /// Of a camera that is seldom asked for nothing is in a cache, and each place looked at waits for memory: the search widens
+    /// from `guess`.
+    fn rank(&self, guess: usize, before: impl Fn(&TimeRange) -> bool) -> usize {
         let (mut low, mut high) = (0, self.len());
-        let guess = self.guess(at);
         let mut step = 1;
         if self.get(guess).is_some_and(&before) {
             low = guess + 1;
@@ -73,21 +76,9 @@ impl Spans {
         low + within.partition_point(before)
     }
 
-    /// The index of a range near `at`, if they were as far from one another everywhere; 0 without any.
-    fn guess(&self, at: Timestamp) -> usize {
-        let (Some(first), Some(last)) = (self.first(), self.last()) else {
-            return 0;
-        };
-        let micros = |at: Timestamp| at.as_micros() as f64;
-        let from = micros(first.start());
-        let share = (micros(at) - from) / (micros(last.start()) - from);
-        // Of one range alone nothing is a share: that is 0 too.
-        (share.clamp(0.0, 1.0) * (self.len() - 1) as f64) as usize
-    }
-
     /// Whether every instant of `range` is in the set.
     pub(super) fn covers(&self, range: TimeRange) -> bool {
-        self.get(self.ending_after(range.start()))
+        self.get(self.ending_after(range.start(), 0))
             .is_some_and(|held| held.start() <= range.start() && range.end() <= held.end())
     }
 
@@ -111,7 +102,7 @@ impl Spans {
                 right.next();
             }
         }
-        Self(shared.into_boxed_slice())
+        shared.into()
     }
 
     pub(super) fn difference(&self, other: &Self) -> Self {
@@ -121,11 +112,8 @@ impl Spans {
     /// The instants before `end`.
     pub(super) fn before(&self, end: Timestamp) -> Self {
         let keep = TimeRange::new(Timestamp::MIN, end);
-        Self(
-            self.iter()
-                .filter_map(|range| range.intersect(keep?))
-                .collect(),
-        )
+        let kept = self.iter().filter_map(|range| range.intersect(keep?));
+        kept.collect::<Vec<_>>().into()
     }
 
     /// Moved by `micros`. Ends at [`Timestamp::MIN`] and [`Timestamp::MAX`] mean "open" and stay; what would be moved
@@ -135,11 +123,11 @@ impl Spans {
             Timestamp::MIN | Timestamp::MAX => at,
             _ => at.shift(micros),
         };
-        Self(
-            self.iter()
-                .filter_map(|range| TimeRange::new(moved(range.start()), moved(range.end())))
-                .collect(),
-        )
+        let ranges = self.iter();
+        ranges
+            .filter_map(|range| TimeRange::new(moved(range.start()), moved(range.end())))
+            .collect::<Vec<_>>()
+            .into()
     }
 
     /// The set with the end of its last range moved, to no less than one instant.
@@ -156,12 +144,20 @@ impl Spans {
             .iter()
             .map(|range| range.start())
             .chain(std::iter::once(Timestamp::MAX));
-        Self(
-            starts
-                .zip(ends)
-                .filter_map(|(start, end)| TimeRange::new(start, end))
-                .collect(),
-        )
+        starts
+            .zip(ends)
+            .filter_map(|(start, end)| TimeRange::new(start, end))
+            .collect::<Vec<_>>()
+            .into()
+    }
+}
+
+impl From<Vec<TimeRange>> for Spans {
+    /// From ranges that are as they should be.
+    fn from(ranges: Vec<TimeRange>) -> Self {
+        let mut spans = SmallVec::from_vec(ranges);
+        spans.shrink_to_fit();
+        Self(spans)
     }
 }
 
@@ -182,6 +178,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::coverage::marks::Marks;
 
     /// Ranges with gaps of all sizes between them: dense here, days apart there.
     fn spans() -> impl Strategy<Value = Spans> {
@@ -198,14 +195,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_place_is_found_wherever_it_is_guessed(spans in spans(), nth in any::<prop::sample::Index>(), off in -2_i64..3) {
+        fn a_place_is_found_wherever_it_is_guessed(spans in spans(), nth in any::<prop::sample::Index>(), guess in any::<prop::sample::Index>(), off in -2_i64..3) {
             let edges: Vec<Timestamp> = spans.iter().flat_map(|range| [range.start(), range.end()]).collect();
             let any_edge = [Timestamp::MIN, Timestamp::EPOCH, Timestamp::MAX];
             let at = nth.get(&[edges.as_slice(), &any_edge].concat()).shift(off);
             let ended = spans.iter().filter(|range| range.end() <= at).count();
-            prop_assert_eq!(spans.ending_after(at), ended);
             let started = spans.iter().rfind(|range| range.start() < at).copied();
-            prop_assert_eq!(spans.starting_before(at), started);
+            for guess in [Marks::of(&spans).guess(at), guess.index(spans.len() + 2)] {
+                prop_assert_eq!(spans.ending_after(at, guess), ended);
+                prop_assert_eq!(spans.starting_before(at, guess), started);
+            }
         }
     }
 }
