@@ -50,8 +50,7 @@ pub(super) struct Connection {
     heard: Instant,
     /// When the socket last took bytes, or at a tick nothing waited.
     flowed: Instant,
-    /// Bytes that were written in this turn.
-    turn_bytes: usize,
+    turn: Turn,
     closing: bool,
 }
 
@@ -84,7 +83,7 @@ impl Connection {
             partial_since: None,
             heard: now,
             flowed: now,
-            turn_bytes: 0,
+            turn: Turn::default(),
             closing: false,
         }
     }
@@ -114,11 +113,7 @@ impl Connection {
                 tracing::debug!(peer = %self.peer, %error, "client gone");
                 return Ending::Lost;
             }
-            if self.turn_bytes >= TURN_BYTES_MAX {
-                self.turn_bytes = 0;
-                driven = false;
-                yield_now().await;
-            }
+            driven &= !self.turn.end_if_spent().await;
             let blocked = !self.out.is_empty() || self.wire.holds_back();
             driven &= !blocked;
             if self.closing && !blocked {
@@ -252,7 +247,7 @@ impl Connection {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.out.advance(written);
-                    self.turn_bytes += written;
+                    self.turn.bytes += written;
                     self.flowed = clock::now();
                     // By taking media a client proves that it is there.
                     self.heard = self.flowed;
@@ -290,6 +285,24 @@ impl Connection {
             return Some("no request within the session's timeout");
         }
         None
+    }
+}
+
+/// What was written in this turn of the task.
+#[derive(Default)]
+struct Turn {
+    bytes: usize,
+}
+
+impl Turn {
+    /// Lets all others have theirs once it has written enough; whether it did.
+    async fn end_if_spent(&mut self) -> bool {
+        let spent = self.bytes >= TURN_BYTES_MAX;
+        if spent {
+            self.bytes = 0;
+            yield_now().await;
+        }
+        spent
     }
 }
 
@@ -355,6 +368,7 @@ fn poll_ready(
 #[cfg(test)]
 mod tests {
     use std::future::Future;
+    use std::sync::atomic::{AtomicUsize, Ordering};
     use std::task::Waker;
 
     use tokio::task::coop::poll_proceed;
@@ -390,6 +404,28 @@ mod tests {
         assert!(tick.is_due());
         let ticks = timeout(TICK * 2, poll_fn(|cx| tick.poll(cx))).await;
         ticks.expect("it wakes the task");
+    }
+
+    #[tokio::test]
+    async fn who_writes_in_bulk_lets_others_have_their_turns() {
+        const WRITES: usize = 64;
+        let others = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&others);
+        let other = tokio::spawn(async move {
+            loop {
+                counted.fetch_add(1, Ordering::Relaxed);
+                yield_now().await;
+            }
+        });
+        let mut turn = Turn::default();
+        let mut ended = 0;
+        for write in 1..=WRITES {
+            turn.bytes += TURN_BYTES_MAX / 2;
+            ended += usize::from(turn.end_if_spent().await);
+            assert_eq!(ended, write / 2, "two writes of half as much are a turn");
+            assert_eq!(others.load(Ordering::Relaxed), ended, "one for each");
+        }
+        other.abort();
     }
 
     #[test]
