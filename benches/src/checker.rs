@@ -23,6 +23,8 @@ pub(crate) struct Verdict {
     /// Pictures that were left out, and that came again: faults, too, unless they were to be only counted.
     pub(crate) missing: u64,
     pub(crate) repeated: u64,
+    /// Packets that a relay of live streams dropped, where it may.
+    pub(crate) dropped: u64,
     /// Longest time between two pictures, in ms.
     pub(crate) stall_ms_max: f64,
     /// From asking to the first whole picture, in ms.
@@ -46,6 +48,7 @@ impl Verdict {
                 first_fault: sum.first_fault.or(one.first_fault),
                 missing: sum.missing + one.missing,
                 repeated: sum.repeated + one.repeated,
+                dropped: sum.dropped + one.dropped,
                 stall_ms_max: sum.stall_ms_max.max(one.stall_ms_max),
                 ..sum
             }
@@ -90,6 +93,8 @@ pub(crate) struct Checker {
     pub(crate) mark: Option<(u8, Instant)>,
     /// What is left out or comes again is counted, and no fault.
     pub(crate) counts_only: bool,
+    /// Packets that are left out are counted, and no fault.
+    pub(crate) may_drop: bool,
     pub(crate) verdict: Verdict,
 }
 
@@ -121,6 +126,7 @@ impl Checker {
             seen: None,
             mark: None,
             counts_only: false,
+            may_drop: false,
             verdict: Verdict::default(),
         }
     }
@@ -144,7 +150,10 @@ impl Checker {
             return self.fault("a packet without its extension");
         }
         if let Some((last, source)) = self.last {
-            if packet.sequence != last.wrapping_add(1) {
+            let left_out = packet.sequence.wrapping_sub(last).wrapping_sub(1);
+            if self.may_drop && left_out < u16::MAX / 2 {
+                self.verdict.dropped += u64::from(left_out);
+            } else if left_out != 0 {
                 self.fault(format!("sequence number {} behind {last}", packet.sequence));
             }
             if packet.ssrc != source {
@@ -344,6 +353,22 @@ mod tests {
         assert_eq!(judge(Some(Arc::clone(&footage)), &twice).repeated, 1);
         let late = &whole[packets(&footage, 50).len()..];
         assert!(judge(Some(footage), late).faults > 0);
+    }
+
+    #[test]
+    fn what_a_relay_of_live_streams_drops_is_counted() {
+        let mut packets = packets(&Footage::new(1_000), 20);
+        packets.drain(7..10);
+        let mut checker = Checker::new(None, None, now());
+        checker.may_drop = true;
+        for packet in &packets {
+            checker.packet(packet, now());
+        }
+        let verdict = &checker.verdict;
+        assert_eq!((verdict.dropped, verdict.faults), (3, 0), "{verdict:?}");
+        // What comes again is wrong all the same.
+        checker.packet(&packets[0], now());
+        assert!(checker.verdict.faults > 0);
     }
 
     #[test]

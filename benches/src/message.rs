@@ -57,6 +57,11 @@ impl<'a> Head<'a> {
         self.start.split(' ').next().unwrap_or_default()
     }
 
+    /// What a request is for.
+    pub(crate) fn uri(&self) -> &'a str {
+        self.start.split(' ').nth(1).unwrap_or_default()
+    }
+
     /// Where `Range: clock=` starts, UTC in µs.
     pub(crate) fn range_start(&self) -> Option<i64> {
         let range = self.header("Range")?.strip_prefix("clock=")?;

@@ -10,12 +10,14 @@ use std::{
 
 use anyhow::Context;
 
-use crate::{net, relay::Relay};
+use crate::{net, player::Rate, recorder, relay::Relay};
 
 const HAPROXY: &str = "/usr/sbin/haproxy";
 const NGINX: &str = "/usr/sbin/nginx";
 /// Where Debian has nginx's module for connections that are not HTTP; without it there the program has it built in.
 const NGINX_STREAM: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";
+/// Where it is kept what a program says that would drown what the bench says.
+const SAID: &str = "said.txt";
 /// Connections beside those of the players.
 const SPARE: usize = 64;
 
@@ -34,13 +36,42 @@ pub(crate) enum Peer {
     Live555,
 }
 
+/// Players at most, of each kind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Players {
+    pub(crate) paced: usize,
+    pub(crate) bulk: usize,
+}
+
+impl Players {
+    pub(crate) fn most(self) -> usize {
+        self.paced.max(self.bulk)
+    }
+
+    /// One source for each, those of paced players first.
+    fn sources(self) -> impl Iterator<Item = String> {
+        let paced = (0..self.paced).map(|index| format!("s{index}"));
+        let bulk = (0..self.bulk).map(|index| format!("{}{index}", recorder::UNPACED));
+        paced.chain(bulk)
+    }
+}
+
 /// Where a peer's configuration puts it.
 struct Place<'a> {
     listen: SocketAddr,
     sealed: SocketAddr,
     recorder: SocketAddr,
-    players: usize,
+    players: Players,
     folder: &'a Path,
+}
+
+impl Place<'_> {
+    /// What a peer that plays sources of its own calls each, and where it is.
+    fn sources(&self) -> impl Iterator<Item = (String, String)> {
+        let recorder = self.recorder;
+        let named = self.players.sources();
+        named.map(move |name| (name.clone(), format!("rtsp://{recorder}/{name}")))
+    }
 }
 
 impl Peer {
@@ -88,14 +119,24 @@ impl Peer {
         matches!(self, Self::Haproxy | Self::Nginx)
     }
 
-    /// What it calls the streams of so many players, each with a source of its own.
-    pub(crate) fn paths(self, players: usize) -> Option<Vec<String>> {
-        let name = |index: usize| match self {
-            Self::Live555 if players == 1 => "proxyStream".to_owned(),
-            Self::Live555 => format!("proxyStream-{}", index + 1),
-            _ => source(index),
-        };
-        (!self.passes_bytes()).then(|| (0..players).map(name).collect())
+    /// What it calls the streams of players of one kind, each with a source of its own.
+    pub(crate) fn paths(self, players: Players, rate: Rate) -> Option<Vec<String>> {
+        if self.passes_bytes() {
+            return None;
+        }
+        let named = players.sources().enumerate().map(|(index, name)| {
+            if self != Self::Live555 {
+                name
+            } else if players.paced + players.bulk == 1 {
+                "proxyStream".to_owned()
+            } else {
+                format!("proxyStream-{}", index + 1)
+            }
+        });
+        Some(match rate {
+            Rate::Paced => named.take(players.paced).collect(),
+            Rate::Bulk => named.skip(players.paced).collect(),
+        })
     }
 
     /// Starts it before one recorder; where it can be told so, as one thread.
@@ -103,7 +144,7 @@ impl Peer {
         self,
         program: &Path,
         recorder: SocketAddr,
-        players: usize,
+        players: Players,
         core: Option<usize>,
     ) -> anyhow::Result<Relay> {
         let folder = tempfile::tempdir()?;
@@ -116,6 +157,10 @@ impl Peer {
         };
         let (certificate, key, trusted) = net::certificate()?;
         fs::write(folder.path().join("both.pem"), certificate + &key)?;
+        // It is started in that folder.
+        let program = &program
+            .canonicalize()
+            .with_context(|| program.display().to_string())?;
         let mut command = Command::new(program);
         let file = folder.path().join("peer.conf");
         match self {
@@ -141,32 +186,32 @@ impl Peer {
                 command.arg("-config").arg(&file);
             }
             Self::Live555 => {
+                // It lists all streams, and says there why it ends.
+                command.stderr(fs::File::create(folder.path().join(SAID))?);
                 // From its sources over TCP.
                 command.args(["-t", "-p", &place.listen.port().to_string()]);
-                command.args((0..players).map(|index| url(recorder, index)));
+                command.args(place.sources().map(|(_, url)| url));
             }
         }
         command.current_dir(folder.path());
         command.stdin(Stdio::null()).stdout(Stdio::null());
         let (listen, sealed) = (place.listen, place.sealed);
-        let relay = Relay::start(command, listen, core, Some(folder)).await;
-        let relay = relay.with_context(|| program.display().to_string())?;
+        let said = folder.path().join(SAID);
+        let relay = Relay::start(command, listen, core, None).await;
+        let relay = relay.with_context(|| {
+            let said = fs::read_to_string(said).unwrap_or_default();
+            let last = said.lines().last().unwrap_or_default();
+            format!("{}: {last}", program.display())
+        })?;
+        let relay = relay.in_folder(folder);
         let takes_tls = self.passes_bytes();
         Ok(relay.sealed(takes_tls.then_some((sealed, trusted))))
     }
 }
 
-fn source(index: usize) -> String {
-    format!("s{index}")
-}
-
-fn url(recorder: SocketAddr, index: usize) -> String {
-    format!("rtsp://{recorder}/{}", source(index))
-}
-
 fn haproxy(place: &Place<'_>) -> String {
     let (listen, sealed, recorder) = (place.listen, place.sealed, place.recorder);
-    let (folder, connections) = (place.folder.display(), 2 * place.players + SPARE);
+    let (folder, connections) = (place.folder.display(), 2 * place.players.most() + SPARE);
     format!(
         r"global
     nbthread 1
@@ -188,7 +233,7 @@ backend recorders
 
 fn nginx(place: &Place<'_>) -> String {
     let (listen, sealed, recorder) = (place.listen, place.sealed, place.recorder);
-    let (folder, connections) = (place.folder.display(), 4 * place.players + SPARE);
+    let (folder, connections) = (place.folder.display(), 4 * place.players.most() + SPARE);
     let module = if Path::new(NGINX_STREAM).exists() {
         format!("load_module {NGINX_STREAM};\n")
     } else {
@@ -217,7 +262,7 @@ stream {{
     )
 }
 
-/// RTSP alone; each path fetches its source when somebody plays it.
+/// RTSP alone; each path fetches its source when somebody plays it, and lets go of it before the next program is measured.
 fn mediamtx(place: &Place<'_>) -> String {
     let mut text = format!(
         "logLevel: warn\nlogDestinations: [stdout]\n\
@@ -226,12 +271,10 @@ fn mediamtx(place: &Place<'_>) -> String {
          paths:\n",
         place.listen
     );
-    for index in 0..place.players {
+    for (name, url) in place.sources() {
         let _ = writeln!(
             text,
-            "  {}:\n    source: {}\n    rtspTransport: tcp\n    sourceOnDemand: yes",
-            source(index),
-            url(place.recorder, index)
+            "  {name}:\n    source: {url}\n    rtspTransport: tcp\n    sourceOnDemand: yes\n    sourceOnDemandCloseAfter: 250ms"
         );
     }
     text
@@ -244,8 +287,8 @@ fn go2rtc(place: &Place<'_>) -> String {
          rtsp:\n  listen: \"{}\"\n  default_query: video\nstreams:\n",
         place.listen
     );
-    for index in 0..place.players {
-        let _ = writeln!(text, "  {}: {}", source(index), url(place.recorder, index));
+    for (name, url) in place.sources() {
+        let _ = writeln!(text, "  {name}: {url}");
     }
     text
 }

@@ -127,12 +127,15 @@ impl Player {
             Via::Udp => Some((net::receiver()?, net::receiver()?)),
             Via::Tcp | Via::Tls(_) | Via::Http { .. } => None,
         };
+        let mut checker = Checker::new(wish.footage.clone(), wish.start_us, asked);
+        // Who hands on live streams leaves out what players do not take in time.
+        checker.may_drop = wish.start_us.is_none();
         let mut player = Self {
             stream,
             media,
             buffer: vec![0; BUFFER_BYTES].into(),
             filled: 0,
-            checker: Checker::new(wish.footage.clone(), wish.start_us, asked),
+            checker,
             received: Arc::clone(received),
             url: format!("{scheme}://{}/{}", wish.host, wish.path),
             session: String::new(),

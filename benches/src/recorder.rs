@@ -24,6 +24,8 @@ use crate::{
     scenario::START_US,
 };
 
+/// How paths begin whose footage is sent as fast as it is read, also to who cannot ask for that.
+pub(crate) const UNPACED: &str = "unpaced";
 /// What is prepared ahead of a write where nobody asks for pacing.
 const AHEAD_BYTES: usize = 128 * 1024;
 const REQUEST_BYTES: usize = 16 * 1024;
@@ -275,8 +277,10 @@ impl Session {
                     .push("Public: DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER".into());
             }
             "DESCRIBE" => {
-                let uri = head.start.split(' ').nth(1).unwrap_or_default();
-                headers.push(format!("Content-Base: {}/", uri.trim_end_matches('/')));
+                headers.push(format!(
+                    "Content-Base: {}/",
+                    head.uri().trim_end_matches('/')
+                ));
                 headers.push("Content-Type: application/sdp".into());
                 body = Footage::sdp();
                 headers.push(format!("Content-Length: {}", body.len()));
@@ -284,8 +288,9 @@ impl Session {
             "SETUP" => headers.push("Transport: RTP/AVP/TCP;unicast;interleaved=0-1".into()),
             "PLAY" => {
                 let start = Footage::key_before(head.range_start().unwrap_or(0));
-                let clocked = head.start.contains(CLOCKED);
-                let paced = clocked || head.header("Rate-Control") != Some("no");
+                let within = |what: &str| head.uri().split('/').any(|part| part.starts_with(what));
+                let paced = within(CLOCKED)
+                    || head.header("Rate-Control") != Some("no") && !within(UNPACED);
                 let picture_us = self.site.footage.picture_us();
                 let holds = self.site.holds;
                 let next = holds.next_held(start * GROUP_US / picture_us, picture_us);

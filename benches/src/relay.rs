@@ -85,6 +85,14 @@ impl Relay {
         Self { sealed, ..self }
     }
 
+    /// What is to live as long.
+    pub(crate) fn in_folder(self, folder: TempDir) -> Self {
+        Self {
+            _folder: Some(folder),
+            ..self
+        }
+    }
+
     /// All that it takes to start it.
     pub(crate) fn prepared(
         program: &Path,

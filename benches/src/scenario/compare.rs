@@ -11,7 +11,7 @@ use crate::{
     comparison::{COPY, Does, Done, Figures, Program, SEAMLINE},
     demands,
     footage::Footage,
-    peers::Peer,
+    peers::{Peer, Players},
     player::{Rate, Via},
     plot::{Bar, Bars, Plot},
     process::{self, Watched},
@@ -83,6 +83,7 @@ pub(crate) struct Options {
 struct Contestant {
     name: &'static str,
     peer: Option<Peer>,
+    players: Players,
     relay: Option<Relay>,
     recorder: std::net::SocketAddr,
     version: Option<String>,
@@ -123,7 +124,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             for turn in 0..contestants.len() {
                 let index = (round + turn) % contestants.len();
                 let one = &contestants[index];
-                if let Some(way) = one.way(does, sessions) {
+                if let Some(way) = one.way(does) {
                     let run = work.measure(&way, one.watched()).await;
                     runs[index].push(run.with_context(|| format!("{} {}", does.name(), one.name))?);
                 }
@@ -158,10 +159,14 @@ async fn gather(
     let wanted = |name: &str| {
         options.programs.is_empty() || options.programs.iter().any(|wanted| wanted == name)
     };
-    let most = options.sessions.max(options.bulk_sessions);
+    let players = Players {
+        paced: options.sessions,
+        bulk: options.bulk_sessions,
+    };
     let one = |name, peer, relay, version| Contestant {
         name,
         peer,
+        players,
         relay,
         recorder,
         version,
@@ -180,7 +185,7 @@ async fn gather(
         };
         match program {
             Some(program) if wanted(peer.name()) => {
-                let relay = peer.start(&program, recorder, most, core).await?;
+                let relay = peer.start(&program, recorder, players, core).await?;
                 let version = peer.version_flag().and_then(|flag| version(&program, flag));
                 all.push(one(peer.name(), Some(peer), Some(relay), version));
             }
@@ -191,7 +196,7 @@ async fn gather(
         let program = options.common.program()?;
         let house = House {
             core,
-            ..House::of(recorder, most)
+            ..House::of(recorder, players.most())
         };
         let relay = Relay::seamline(&program, &house).await?;
         let version = version(&program, "--version");
@@ -206,7 +211,7 @@ impl Contestant {
     }
 
     /// How players get at it; `None` where it does not do that.
-    fn way(&self, does: Does, sessions: usize) -> Option<Way> {
+    fn way(&self, does: Does) -> Option<Way> {
         let Some(relay) = &self.relay else {
             let plays = matches!(does, Does::Paced | Does::Clocked | Does::Bulk);
             return plays.then(|| Way::plain(self.recorder));
@@ -218,12 +223,13 @@ impl Contestant {
         let via = match does {
             // The copy is what the others are measured against, and does the same in all.
             _ if self.name == COPY => return Some(plain),
-            Does::Paced | Does::Clocked => {
-                let paths = self.peer.and_then(|peer| peer.paths(sessions));
+            Does::Paced | Does::Clocked | Does::Bulk => {
+                let paths = self
+                    .peer
+                    .and_then(|peer| peer.paths(self.players, does.rate()));
                 return Some(Way { paths, ..plain });
             }
             _ if self.peer.is_some_and(|peer| !peer.passes_bytes()) => return None,
-            Does::Bulk => return Some(plain),
             Does::Tls => {
                 let (server, trusted) = relay.sealed.clone()?;
                 return Some(Way {
@@ -288,7 +294,7 @@ impl Done {
             let Some(one) = one.filter(|_| counted) else {
                 continue;
             };
-            if let (Some(way), Some(watched)) = (one.way(self.does, few.sessions), one.watched()) {
+            if let (Some(way), Some(watched)) = (one.way(self.does), one.watched()) {
                 program.calls = few.count_calls(&way, watched).await?;
             }
         }
@@ -323,7 +329,9 @@ fn report(options: &Options, figures: &Figures) -> anyhow::Result<Outcome> {
         mark: Some((1.0, "as the copy".into())),
     }));
     outcome.targets = demands::targets(figures);
+    // What others make of a stream is theirs to answer for: it stands in the table.
     let verdicts = figures.ways.iter().flat_map(|done| &done.programs);
+    let verdicts = verdicts.filter(|program| !plays_sources(program.name));
     let verdicts = verdicts.flat_map(|program| program.runs.iter().map(|run| run.received.clone()));
     outcome.demand_clean(&Verdict::merged(verdicts));
     if options.accept {
@@ -335,6 +343,12 @@ fn report(options: &Options, figures: &Figures) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
+/// It is a peer that plays a source of its own.
+fn plays_sources(name: &str) -> bool {
+    let peer = Peer::ALL.into_iter().find(|peer| peer.name() == name);
+    peer.is_some_and(|peer| !peer.passes_bytes())
+}
+
 fn rows(figures: &Figures) -> Vec<Vec<String>> {
     let mut rows = vec![row([
         "",
@@ -344,12 +358,17 @@ fn rows(figures: &Figures) -> Vec<Vec<String>> {
         "seamline to it",
         "Mbit/s",
         "I/O calls per 20 kB",
+        "left out",
+        "faults",
     ])];
     let three = |spread: &Option<Spread>| spread.map_or("-".to_owned(), |spread| spread.three(2));
     for done in &figures.ways {
         for program in &done.programs {
             let rates = Spread::of(program.runs.iter().map(Run::mbit_s));
             let calls = program.calls.as_ref();
+            let received = Verdict::merged(program.runs.iter().map(|run| run.received.clone()));
+            let packets = received.packets + received.dropped;
+            let left_out = received.dropped as f64 / packets.max(1) as f64;
             rows.push(vec![
                 format!("{} {}", done.does.name(), program.name),
                 done.sessions.to_string(),
@@ -358,6 +377,8 @@ fn rows(figures: &Figures) -> Vec<Vec<String>> {
                 three(&program.seamline_to_it),
                 format!("{:.0}", rates.median),
                 calls.map_or("-".to_owned(), |calls| format!("{:.2}", calls.io())),
+                format!("{:.1} %", 100.0 * left_out),
+                received.faults.to_string(),
             ]);
         }
     }
