@@ -93,7 +93,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let mut options = options.clone();
     if options.short {
         (options.rounds, options.seconds, options.sessions) = (3, 1.5, 100);
-        options.ways = vec![Does::Paced, Does::Clocked, Does::Bulk];
+        options.ways = vec![Does::Paced, Does::Bulk];
         options.no_calls = true;
         if options.programs.is_empty() {
             options.programs = [COPY, "haproxy", SEAMLINE].map(str::to_owned).to_vec();
