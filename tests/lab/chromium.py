@@ -1,7 +1,8 @@
 #!/usr/bin/python3
 """Chromium as a player: opens a page, plays a video in it, and reads the burned-in clock of every picture that it presents.
 
-Prints the lines of frames.py: `pts_ms` is the picture's media time, `md5` is always empty, since what a canvas gives is no decoder's output. With
+Prints the lines of frames.py: `pts_ms` is the picture's media time, `md5` is always empty, since what a canvas gives is no decoder's output; besides, `ahead_ms` is how much it had behind
+the picture, and `decoded` how many it had decoded. With
 --video, the page is used only for its origin: its body becomes one video element with that source; with --script besides, which is hls.js, the
 source is a playlist that the script plays. What the page logs as an error, and what fails in the video, come as errors. Commands on standard input: `seek <seconds>`, `do <script>`, `shot <file>`, `stop`; each is answered by {"event": "done"},
 `do` by {"event": "value"} with what the script came to.
@@ -50,7 +51,10 @@ WATCH = """
       video.requestVideoFrameCallback(seen);
       let clock_ms = null;
       try { clock_ms = clock(video); } catch (error) { tell({ event: 'error', text: String(error) }); }
-      tell({ event: 'picture', clock_ms, md5: '', pts_ms: shown.mediaTime * 1000, shown_ms: shown.expectedDisplayTime, count: shown.presentedFrames });
+      const at = video.currentTime, held = [...Array(video.buffered.length).keys()];
+      const ahead_ms = 1000 * Math.max(0, ...held.filter((nth) => video.buffered.start(nth) <= at).map((nth) => video.buffered.end(nth) - at));
+      const decoded = video.getVideoPlaybackQuality().totalVideoFrames;
+      tell({ event: 'picture', clock_ms, md5: '', pts_ms: shown.mediaTime * 1000, ahead_ms, decoded });
     };
     video.requestVideoFrameCallback(seen);
     video.addEventListener('error', () => tell({ event: 'error', text: 'video: ' + (video.error && video.error.message) }));

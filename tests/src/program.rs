@@ -115,6 +115,10 @@ pub struct Picture {
     pub pts_ms: Option<f64>,
     /// When it left the decoder, on the machine's monotonic clock.
     pub arrival_ns: u64,
+    /// How much a browser had behind it, in milliseconds.
+    pub ahead_ms: Option<f64>,
+    /// How many pictures a browser had decoded by then.
+    pub decoded: Option<u64>,
 }
 
 /// A running child. Dropping it ends it, stopped or not.

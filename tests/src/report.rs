@@ -176,6 +176,8 @@ mod tests {
             capture_ms: None,
             pts_ms: None,
             arrival_ns: n as u64 * 40_000_000,
+            ahead_ms: None,
+            decoded: None,
         }
     }
 
