@@ -27,7 +27,7 @@ fn rest_of_step(since: Duration) -> Duration {
     let over = since.as_nanos() as u64 % TOGETHER.as_nanos() as u64;
     match over {
         0 => Duration::ZERO,
-        _ => TOGETHER - Duration::from_nanos(over),
+        _ => TOGETHER.saturating_sub(Duration::from_nanos(over)),
     }
 }
 

@@ -101,8 +101,6 @@ pub(super) struct Ahead {
     bulk_bytes: usize,
     /// What is to be here while it is calm.
     wanted: Duration,
-    /// Its recorder was not seen to give nothing ahead.
-    supplied: bool,
     look_at: Instant,
     /// Bytes and µs of the latest footage.
     rate: (u64, i64),
@@ -123,6 +121,8 @@ struct Supply {
     grew: Instant,
     /// Most that was seen in the kernel lately: a buffer may come to hold less than it did at first.
     backlog_max: usize,
+    /// It was not seen to give nothing ahead.
+    gives_ahead: bool,
 }
 
 impl Supply {
@@ -132,6 +132,7 @@ impl Supply {
             most: 0,
             grew: now,
             backlog_max: 0,
+            gives_ahead: true,
         }
     }
 
@@ -159,7 +160,6 @@ impl Ahead {
             rests: false,
             bulk_bytes: BULK_BYTES_FIRST,
             wanted: depths.unlisted,
-            supplied: true,
             look_at: now + LOOK_FIRST,
             rate: (0, 0),
             key: None,
@@ -172,7 +172,6 @@ impl Ahead {
     /// matters.
     pub(super) fn opened(&mut self, now: Instant) -> Option<usize> {
         self.look_at = now + LOOK_FIRST;
-        self.supplied = true;
         self.supply = Supply::new(now);
         (self.demand == Demand::Paced).then_some(READ_BYTES_FIRST)
     }
@@ -260,7 +259,7 @@ impl Ahead {
     /// How much earlier than it is due the next unit may go: what a recorder that paces itself has just sent, and nothing behind it,
     /// goes on as it came. To keep it for the rest of an interval would be a second wake-up for each picture, and a delay.
     pub(super) fn early(&self, stock: Stock) -> Duration {
-        if self.supplied || stock.units > 1 {
+        if self.supply.gives_ahead || stock.units > 1 {
             return Duration::ZERO;
         }
         EARLY_MAX
@@ -296,8 +295,8 @@ impl Ahead {
         };
         let waits = Duration::from_millis((bytes as u64).saturating_mul(1_000) / rate);
         let quiet = self.supply.is_quiet(bytes, rate * FRESH_MS / 1_000, now);
-        self.supplied = waits >= SUPPLY_MIN.min(safe / 2);
-        self.wanted = if quiet || !self.supplied {
+        self.supply.gives_ahead = waits >= SUPPLY_MIN.min(safe / 2);
+        self.wanted = if quiet || !self.supply.gives_ahead {
             // Where nobody could take over, no seam is looked for in it.
             self.depths.take_over.map_or(safe, |_| full)
         } else {
