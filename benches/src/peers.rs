@@ -157,10 +157,6 @@ impl Peer {
         };
         let (certificate, key, trusted) = net::certificate()?;
         fs::write(folder.path().join("both.pem"), certificate + &key)?;
-        // It is started in that folder.
-        let program = &program
-            .canonicalize()
-            .with_context(|| program.display().to_string())?;
         let mut command = Command::new(program);
         let file = folder.path().join("peer.conf");
         match self {

@@ -185,6 +185,9 @@ async fn gather(
         };
         match program {
             Some(program) if wanted(peer.name()) => {
+                // It is started in a folder of its own.
+                let named = program.display().to_string();
+                let program = program.canonicalize().with_context(|| named)?;
                 let relay = peer.start(&program, recorder, players, core).await?;
                 let version = peer.version_flag().and_then(|flag| version(&program, flag));
                 all.push(one(peer.name(), Some(peer), Some(relay), version));

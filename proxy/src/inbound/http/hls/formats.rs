@@ -136,7 +136,7 @@ impl Seen {
                     exact: false,
                     ..*before
                 };
-                before.until = at;
+                before.until = Timestamp::from_micros(at.as_micros() - 1);
                 self.runs.insert(behind, rest);
             }
         }
@@ -325,6 +325,14 @@ mod tests {
         let there = [(0, 640), (10, 640)];
         let seen = seen(&[&there, &[(4, 640), (5, 1280)], &[(7, 1280), (8, 640)]]);
         assert_eq!(seen.changes().collect::<Vec<_>>(), [at(5), at(8)]);
+    }
+
+    #[test]
+    fn what_was_taken_for_one_stretch_is_cut_where_another_is_seen_in_it() {
+        let seen = seen(&[&[(2, 640)], &[(0, 640), (1, 1280)]]);
+        assert!(seen.runs[0].until < seen.runs[1].from);
+        assert_eq!(seen.changes().collect::<Vec<_>>(), [at(1)]);
+        assert_eq!((seen.since(at(1)), seen.since(at(2))), (at(1), at(2)));
     }
 
     #[test]
