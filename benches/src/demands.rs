@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     comparison::{Does, Done, Figures, SEAMLINE},
     report::{Spread, Target},
+    work::Run,
 };
 
 /// Of the efficiency of a plain copy.
@@ -71,7 +72,12 @@ pub(crate) fn targets(figures: &Figures) -> Vec<Target> {
 
 fn of_peers(done: &Done) -> impl Iterator<Item = Target> {
     WANTED_OF_PEERS.iter().filter_map(|(peer, wanted)| {
-        let ratio = done.program(peer)?.seamline_to_it?;
+        let peers = done.program(peer)?;
+        // What a peer costs for what nobody got is no merit of ours.
+        let whole = |run: &Run| run.received.faults == 0 && run.received.dropped == 0;
+        let ratio = peers
+            .seamline_to_it
+            .filter(|_| peers.runs.iter().all(whole))?;
         Some(Target::new(
             format!("{}: bytes per CPU second, of {peer}", done.does.name()),
             format!(">= {wanted:.2}"),

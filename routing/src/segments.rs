@@ -189,7 +189,7 @@ fn parts(stretch: Stretch, changes: &[(Timestamp, CopyIx)]) -> impl Iterator<Ite
     let mut from = Some(start);
     std::iter::from_fn(move || {
         let start = from?;
-        from = cuts.next();
+        from = cuts.by_ref().find(|cut| *cut > start);
         let part = match from {
             Some(cut) => Stretch {
                 range: TimeRange::new(start, cut)?,

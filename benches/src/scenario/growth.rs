@@ -181,8 +181,14 @@ fn targets(figures: &Figures) -> Vec<Target> {
         steps.filter(|step| step.sessions >= like && step.kept >= KEPT)
     };
     let (Some(first), Some(last)) = (kept().next(), kept().next_back()) else {
-        return Vec::new();
+        let wanted = format!("the pace is kept at {like} sessions and more");
+        let missed = |what| Target::new(what, wanted.clone(), "it was not".to_owned(), false);
+        return vec![missed("growth: CPU of a session".to_owned())];
     };
+    // One step tells nothing of growth.
+    if first.sessions >= asked.sessions {
+        return Vec::new();
+    }
     let all = last.sessions == asked.sessions;
     let reach = if all {
         String::new()

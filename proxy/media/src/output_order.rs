@@ -143,6 +143,9 @@ fn extra_of(nal: &[u8]) -> Option<(u8, bool)> {
     Some((bits.bits(3)? as u8, output))
 }
 
+/// So many pictures wait for one that is shown behind them at the most: decoders hold sixteen, or twice as many fields.
+const WAITING_MAX: usize = 32;
+
 /// Pictures in decoding order, until it is known at which of the times at which they came each of them is shown: at the next one
 /// that is shown behind all of them. What follows that one in decoding order is shown behind them as well.
 #[derive(Debug)]
@@ -175,7 +178,8 @@ impl<T> Showing<T> {
     /// The next picture, and what therefore goes on, each with the time at which it is shown. What has no count is shown when it
     /// came.
     pub fn push(&mut self, picture: T, came: i64, count: Option<i64>) -> Vec<(T, i64)> {
-        let within = count.is_some_and(|count| self.top().is_some_and(|top| count < top));
+        let within = self.waiting.len() < WAITING_MAX
+            && count.is_some_and(|count| self.top().is_some_and(|top| count < top));
         let known = if within { Vec::new() } else { self.finish() };
         self.waiting.push(Waiting {
             picture,

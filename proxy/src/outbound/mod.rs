@@ -323,17 +323,17 @@ impl Leg {
         }
     }
 
-    /// Bytes that came and wait in the kernel; 0 where that is not known.
-    pub fn backlog(&self) -> usize {
+    /// Bytes that came and wait in the kernel, where that is known.
+    pub fn backlog(&self) -> Option<usize> {
         match self {
-            Leg::Rtsp(leg) => leg.backlog(),
+            Leg::Rtsp(leg) => Some(leg.backlog()),
             Leg::Shared(leg) => leg.backlog(),
             Leg::Rewind(_)
             | Leg::Strung(_)
             | Leg::Archive(_)
             | Leg::Clips(_)
             | Leg::ClipsBack(_)
-            | Leg::XProtect(_) => 0,
+            | Leg::XProtect(_) => None,
         }
     }
 

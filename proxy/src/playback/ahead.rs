@@ -35,8 +35,6 @@ const SUPPLY_MIN: Duration = Duration::from_millis(250);
 /// A recorder that lets the kernel's footage run down for so long may have fallen silent. Windows open in steps, so that what
 /// comes does not come evenly.
 const QUIET_AFTER: Duration = Duration::from_millis(800);
-/// How much earlier than it is due what such a recorder sends may go on.
-const EARLY_MAX: Duration = Duration::from_millis(80);
 /// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
 const FRESH_MS: u64 = 100;
 
@@ -256,13 +254,15 @@ impl Ahead {
         }
     }
 
-    /// How much earlier than it is due the next unit may go: what a recorder that paces itself has just sent, and nothing behind it,
-    /// goes on as it came. To keep it for the rest of an interval would be a second wake-up for each picture, and a delay.
-    pub(super) fn early(&self, stock: Stock) -> Duration {
-        if self.supply.gives_ahead || stock.units > 1 {
+    /// How much earlier than it is due the next unit may go, pictures being `interval` apart: what a recorder that paces itself has just sent,
+    /// and nothing behind it, goes on as it came. To keep it until it is due would be a second wake-up for each picture, and a delay.
+    ///
+    /// What is behind it, which decides about its flags, would not be known by then either: that comes an interval later.
+    pub(super) fn early(&self, stock: Stock, interval: Duration) -> Duration {
+        if self.supply.gives_ahead || !self.calm || stock.units > 1 {
             return Duration::ZERO;
         }
-        EARLY_MAX
+        interval / 2
     }
 
     /// Whether it is time to look at the connection.
@@ -279,11 +279,12 @@ impl Ahead {
         due
     }
 
-    /// Takes in how many bytes wait in the kernel. Gives back how much one read should take, once that is known.
+    /// Takes in how many bytes wait in the kernel, where that is known. Gives back how much one read should take, once that is known.
     ///
     /// A recorder that has fallen silent shows by what no longer comes, long before the kernel's footage is used up: all of it is
     /// wanted here then, where a seam can be cut at a random access point.
-    pub(super) fn note_backlog(&mut self, bytes: usize, now: Instant) -> Option<usize> {
+    pub(super) fn note_backlog(&mut self, backlog: Option<usize>, now: Instant) -> Option<usize> {
+        let bytes = backlog.unwrap_or(0);
         let (of, us) = self.rate;
         let us = u64::try_from(us).ok().filter(|_| us >= RATE_FROM_US)?;
         let rate = (of.saturating_mul(1_000) / us.div_ceil(1_000).max(1)).max(1);
@@ -295,8 +296,9 @@ impl Ahead {
         };
         let waits = Duration::from_millis((bytes as u64).saturating_mul(1_000) / rate);
         let quiet = self.supply.is_quiet(bytes, rate * FRESH_MS / 1_000, now);
-        self.supply.gives_ahead = waits >= SUPPLY_MIN.min(safe / 2);
-        self.wanted = if quiet || !self.supply.gives_ahead {
+        let short = waits < SUPPLY_MIN.min(safe / 2);
+        self.supply.gives_ahead = backlog.is_none() || !short;
+        self.wanted = if quiet || short {
             // Where nobody could take over, no seam is looked for in it.
             self.depths.take_over.map_or(safe, |_| full)
         } else {
@@ -350,7 +352,10 @@ mod tests {
         for _ in 0..50 {
             ahead.count(20_000, Some(40_000));
         }
-        assert_eq!(ahead.note_backlog(backlog, clock::now()), Some(50_000));
+        assert_eq!(
+            ahead.note_backlog(Some(backlog), clock::now()),
+            Some(50_000)
+        );
         ahead.calm = true;
         ahead
     }
@@ -381,7 +386,7 @@ mod tests {
      {
         let mut ahead = calm(0);
         ahead.depths.take_over = None;
-        ahead.note_backlog(0, clock::now());
+        ahead.note_backlog(Some(0), clock::now());
         assert_eq!(depth(&ahead), DEPTHS.safe);
         ahead.calm = false;
         assert_eq!(depth(&ahead), DEPTHS.full);
@@ -389,28 +394,36 @@ mod tests {
 
     #[test]
     fn what_a_recorder_sends_at_its_own_pace_goes_on_as_it_comes() {
+        let interval = MS * 40;
         let alone = Stock {
             units: 1,
-            ..stock(MS * 40)
+            ..stock(interval)
         };
         let mut ahead = calm(0);
-        assert_eq!(ahead.early(alone), EARLY_MAX);
+        assert_eq!(ahead.early(alone, interval), interval / 2);
+        let more = stock(MS * 400);
+        assert_eq!(ahead.early(more, interval), Duration::ZERO, "sent ahead");
+        ahead.calm = false;
         assert_eq!(
-            ahead.early(stock(MS * 400)),
+            ahead.early(alone, interval),
             Duration::ZERO,
-            "what waits behind it was sent ahead"
+            "an end is near"
         );
-        ahead.note_backlog(500_000, clock::now());
-        assert_eq!(ahead.early(alone), Duration::ZERO);
-        let new = Ahead::new(Demand::Paced, DEPTHS, clock::now());
-        assert_eq!(new.early(alone), Duration::ZERO, "not known yet");
+        ahead.calm = true;
+        for backlog in [Some(500_000), None] {
+            ahead.note_backlog(backlog, clock::now());
+            assert_eq!(ahead.early(alone, interval), Duration::ZERO);
+        }
+        let mut new = Ahead::new(Demand::Paced, DEPTHS, clock::now());
+        new.calm = true;
+        assert_eq!(new.early(alone, interval), Duration::ZERO, "not known yet");
     }
 
     #[test]
     fn what_is_not_listed_may_have_a_gap_which_is_seen_early() {
         let mut ahead = calm(2_000_000);
         ahead.listed = false;
-        ahead.note_backlog(2_000_000, clock::now());
+        ahead.note_backlog(Some(2_000_000), clock::now());
         assert_eq!(depth(&ahead), DEPTHS.unlisted);
     }
 
@@ -423,7 +436,7 @@ mod tests {
             for _ in 0..5 {
                 ahead.count(20_000, Some(40_000));
             }
-            ahead.note_backlog(backlog, now);
+            ahead.note_backlog(Some(backlog), now);
             depth(ahead)
         };
         for _ in 0..20 {
@@ -452,7 +465,7 @@ mod tests {
                 came_ms = read_ms + backlog_ms;
             }
             if ahead.looks(now) {
-                ahead.note_backlog((came_ms.saturating_sub(read_ms) * 500) as usize, now);
+                ahead.note_backlog(Some((came_ms.saturating_sub(read_ms) * 500) as usize), now);
             }
             loop {
                 let span = MS * read_ms.saturating_sub(at_ms) as u32;
@@ -523,7 +536,7 @@ mod tests {
             for _ in 0..5 {
                 ahead.count(20_000, Some(40_000));
             }
-            ahead.note_backlog(1_000_000 - looks % 3 * 100_000, now);
+            ahead.note_backlog(Some(1_000_000 - looks % 3 * 100_000), now);
             assert!(depth(&ahead) < MS * 1_000, "{looks}");
         }
     }
@@ -533,7 +546,7 @@ mod tests {
         let mut ahead = calm(1_000_000);
         let start = clock::now();
         for looks in 1..20 {
-            ahead.note_backlog(1_000_000, start + LOOK_EVERY * looks);
+            ahead.note_backlog(Some(1_000_000), start + LOOK_EVERY * looks);
             assert_eq!(depth(&ahead), MS * 500);
         }
     }
@@ -607,10 +620,10 @@ mod tests {
     #[test]
     fn without_a_rate_nothing_is_said() {
         let mut ahead = Ahead::new(Demand::Paced, DEPTHS, clock::now());
-        assert_eq!(ahead.note_backlog(1, clock::now()), None);
+        assert_eq!(ahead.note_backlog(Some(1), clock::now()), None);
         ahead.count(5, Some(i64::MAX));
         ahead.count(5, Some(-40_000));
-        assert_eq!(ahead.note_backlog(usize::MAX, clock::now()), None);
+        assert_eq!(ahead.note_backlog(Some(usize::MAX), clock::now()), None);
     }
 
     #[test]

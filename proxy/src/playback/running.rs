@@ -292,7 +292,10 @@ impl Running {
 
     /// See [`Ahead::early`].
     pub(super) fn early(&self) -> Duration {
-        self.ahead.early(self.stock())
+        if self.over() || self.draining {
+            return Duration::ZERO;
+        }
+        self.ahead.early(self.stock(), self.interval)
     }
 
     /// Whether nothing of it need be read before its waker or a timer says so.

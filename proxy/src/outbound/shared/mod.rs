@@ -477,13 +477,14 @@ impl SharedLeg {
     }
 
     /// See [`Leg::backlog`].
-    pub fn backlog(&self) -> usize {
+    pub fn backlog(&self) -> Option<usize> {
         match &self.via {
             Via::Shared(shared, taker) => {
                 let inner = shared.lock();
-                inner.leg.backlog() + inner.ring.ahead_of(*taker)
+                let ahead = inner.ring.ahead_of(*taker);
+                inner.leg.backlog().map(|bytes| bytes + ahead)
             }
-            Via::Opening(_) => 0,
+            Via::Opening(_) => None,
             Via::Own(leg, _) => leg.backlog(),
         }
     }

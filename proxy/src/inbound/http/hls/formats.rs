@@ -46,8 +46,14 @@ pub(super) struct Sights {
 }
 
 impl Sights {
-    /// The next picture in decoding order.
-    pub(super) fn push(&mut self, copy: CopyIx, at: Timestamp, entry: &Arc<Entry>) {
+    /// The next picture in decoding order, which `stands_alone` where decoding can begin with it.
+    pub(super) fn push(
+        &mut self,
+        copy: CopyIx,
+        at: Timestamp,
+        entry: &Arc<Entry>,
+        stands_alone: bool,
+    ) {
         if let Some((last, known)) = &mut self.last
             && last.copy == copy
             && (Arc::ptr_eq(known, entry) || known == entry)
@@ -55,10 +61,12 @@ impl Sights {
             last.at = last.at.max(at);
             return;
         }
-        let turned = self
-            .last
-            .as_ref()
-            .is_some_and(|(last, _)| last.copy == copy);
+        // A head that is named from elsewhere on would be that of pictures which are there only to be decoded.
+        let turned = stands_alone
+            && self
+                .last
+                .as_ref()
+                .is_some_and(|(last, _)| last.copy == copy);
         self.noted.extend(self.last.take().map(|(last, _)| last));
         let sight = Sight {
             copy,
@@ -156,12 +164,10 @@ impl Seen {
         }
     }
 
-    /// Since when footage at `at` is encoded as it is, where that is known to differ from what lies before.
+    /// The latest of [`Self::changes`] at or before `at`. A head is named anew only where a leg begins anew.
     pub(super) fn since(&self, at: Timestamp) -> Timestamp {
-        let behind = self.runs.partition_point(|run| run.from <= at);
-        let run = behind.checked_sub(1).filter(|ix| *ix > 0);
-        run.and_then(|ix| self.runs.get(ix))
-            .map_or(Timestamp::MIN, |run| run.from)
+        let before = self.changes().take_while(|change| *change <= at);
+        before.last().unwrap_or(Timestamp::MIN)
     }
 
     /// The first pictures that are encoded otherwise than those before them.
@@ -283,7 +289,7 @@ mod tests {
         for pictures in segments {
             let mut sights = Sights::default();
             for (s, width) in *pictures {
-                sights.push(CopyIx(0), at(*s), &entry(*width));
+                sights.push(CopyIx(0), at(*s), &entry(*width), true);
             }
             for sight in sights.into_noted() {
                 seen.note(sight);
@@ -308,10 +314,10 @@ mod tests {
         let mut seen = seen(&[&[(0, 640), (4, 640)], &[(100, 1280), (104, 1280)]]);
         assert_eq!(seen.changes().count(), 0);
         assert_eq!(seen.since(at(60)), Timestamp::MIN);
-        assert_eq!(seen.since(at(101)), at(100));
+        assert_eq!(seen.since(at(101)), Timestamp::MIN);
         let mut sights = Sights::default();
         for (s, width) in [(48, 640), (50, 1280)] {
-            sights.push(CopyIx(0), at(s), &entry(width));
+            sights.push(CopyIx(0), at(s), &entry(width), true);
         }
         for sight in sights.into_noted() {
             seen.note(sight);
@@ -332,16 +338,23 @@ mod tests {
         let seen = seen(&[&[(2, 640)], &[(0, 640), (1, 1280)]]);
         assert!(seen.runs[0].until < seen.runs[1].from);
         assert_eq!(seen.changes().collect::<Vec<_>>(), [at(1)]);
-        assert_eq!((seen.since(at(1)), seen.since(at(2))), (at(1), at(2)));
+        assert_eq!(
+            (seen.since(at(0)), seen.since(at(2))),
+            (Timestamp::MIN, at(1))
+        );
     }
 
     #[test]
     fn other_copies_pictures_are_no_change() {
         let mut sights = Sights::default();
-        sights.push(CopyIx(0), at(0), &entry(640));
-        sights.push(CopyIx(1), at(1), &entry(1280));
-        sights.push(CopyIx(0), at(2), &entry(640));
-        assert!(sights.into_noted().iter().all(|sight| !sight.turned));
+        sights.push(CopyIx(0), at(0), &entry(640), true);
+        sights.push(CopyIx(1), at(1), &entry(1280), true);
+        sights.push(CopyIx(0), at(2), &entry(640), true);
+        sights.push(CopyIx(0), at(3), &entry(1280), false);
+        assert!(
+            sights.into_noted().iter().all(|sight| !sight.turned),
+            "nor is one where decoding cannot begin"
+        );
     }
 
     #[test]
@@ -381,12 +394,14 @@ mod tests {
             looks in prop::collection::vec((0_usize..40, 1_usize..6), 1..20),
         ) {
             let mut seen = Seen::default();
-            let mut known = std::collections::BTreeMap::new();
+            let mut turned = std::collections::BTreeSet::new();
             for &(from, many) in [&looks; 4].into_iter().flatten() {
                 let mut sights = Sights::default();
                 for (s, width) in widths.iter().enumerate().skip(from).take(many) {
-                    sights.push(CopyIx(0), at(s as i64), &entry(*width));
-                    known.insert(s, *width);
+                    sights.push(CopyIx(0), at(s as i64), &entry(*width), true);
+                    if s > from && widths[s - 1] != *width {
+                        turned.insert(at(s as i64));
+                    }
                 }
                 for sight in sights.into_noted() {
                     seen.note(sight);
@@ -395,14 +410,8 @@ mod tests {
                 let turns = |change| (1..widths.len()).any(|s| at(s as i64) == change && widths[s] != widths[s - 1]);
                 prop_assert!(seen.changes().all(turns), "{seen:?}");
             }
-            let known: Vec<_> = known.into_iter().collect();
-            for pair in known.windows(2) {
-                let &[(one, before), (two, after)] = pair else { continue };
-                let (one, two) = (at(one as i64), at(two as i64));
-                if before != after {
-                    prop_assert!(seen.since(two) > one && seen.since(two) <= two, "{before} {after} {seen:?}");
-                }
-            }
+            let told: std::collections::BTreeSet<_> = seen.changes().collect();
+            prop_assert_eq!(told, turned);
         }
     }
 }

@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use moka::future::Cache;
 use seamline_media::Entry;
 use seamline_media::mp4::{Fragmented, Holes, Origin, Piece as Part, Settings};
-use seamline_routing::segments::{Closing, Opening};
+use seamline_routing::segments::{Closing, LENGTH_MAX, Opening};
 use seamline_routing::{CameraId, CopyIx, Timestamp};
 use thiserror::Error;
 use tokio::sync::{Mutex, Semaphore};
@@ -239,10 +239,13 @@ impl Store {
         if bytes.is_empty() {
             return Err(NoSegment::Nothing);
         }
-        let formats = &self.formats;
-        formats
-            .measure(camera.id(), piece.copy, bytes.len(), lasting)
-            .await;
+        // The first picture behind it may lie behind a hole.
+        if lasting < LENGTH_MAX {
+            let formats = &self.formats;
+            formats
+                .measure(camera.id(), piece.copy, bytes.len(), lasting)
+                .await;
+        }
         Ok(bytes)
     }
 
@@ -331,6 +334,10 @@ impl Store {
                 break;
             }
         }
+        if bytes.is_none() && !seen.is_empty() {
+            // Nothing of it is shown: a head all the same, as players want one even for a segment that will be empty.
+            bytes = head_of(feed.master(), feed.entries(), &seen);
+        }
         feed.put_back(seen);
         self.parking.leave(place, feed);
         bytes.ok_or(NoSegment::Codec)
@@ -355,7 +362,8 @@ async fn collect(
             return Err(NoSegment::Large);
         }
         if shot.leads() {
-            sights.push(shot.copy, shot.capture(), &shot.entry);
+            let stands_alone = shot.sample.sync;
+            sights.push(shot.copy, shot.capture(), &shot.entry, stands_alone);
         }
         cutter.push(shot);
         if cutter.whole() {
