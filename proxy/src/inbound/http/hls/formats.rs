@@ -131,6 +131,7 @@ impl Seen {
         if let Some(before) = behind.checked_sub(1).and_then(|ix| self.runs.get_mut(ix)) {
             if before.code == code {
                 before.until = before.until.max(at);
+                before.exact |= turned && before.from == at;
                 return;
             }
             if before.from == at {
