@@ -12,6 +12,7 @@ pub mod liar;
 pub mod onvif;
 pub mod pair;
 pub mod player;
+pub mod playlists;
 pub mod probe;
 pub mod program;
 pub mod recorder;

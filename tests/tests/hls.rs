@@ -3,7 +3,6 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
-    process::Command,
     time::Duration,
 };
 
@@ -12,7 +11,8 @@ use seamline_tests::{
     clock::{FRAME_MS, iso, noon},
     footage::{Footage, Recipe},
     player::Player,
-    program::{cache_folder, lab_folder, venv},
+    playlists::assert_conforms,
+    program::cache_folder,
     recorder::{Recorder, Setup},
     report::judge,
     seamline::{Config, Seamline},
@@ -79,18 +79,6 @@ fn index_url(seamline: &Seamline, from: i64, until: i64) -> String {
 
 fn index_path(from: i64, until: i64) -> String {
     media_path(from, until).replace("media", "index")
-}
-
-/// Panics unless an independent reader of playlists finds them, and their segments, as RFC 8216bis demands.
-fn assert_conforms(index: &str) {
-    let checked = Command::new(venv().join("bin/python"))
-        .arg(lab_folder().join("hls_check.py"))
-        .arg(index)
-        .output()
-        .expect("tests/run venv installs m3u8");
-    let said = String::from_utf8_lossy(&checked.stdout);
-    println!("{said}");
-    assert!(checked.status.success(), "{said} {checked:?}");
 }
 
 /// The addresses of a playlist: heads and segments, in order.

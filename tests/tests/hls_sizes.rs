@@ -1,14 +1,14 @@
 //! A camera whose encoder is set to another size in the middle of a recording: players of HLS show every picture of both sizes, before
 //! and after playlists know of it.
 
-use std::{fs, path::Path, process::Command, time::Duration};
+use std::{fs, path::Path, time::Duration};
 
 use seamline_tests::{
     clock::{self, FRAME_MS, iso, noon},
     curl::curl,
     footage::{Footage, Recipe},
     player::Player,
-    program::{lab_folder, venv},
+    playlists::assert_conforms,
     recorder::Setup,
     report::judge,
     seamline::{Config, Seamline},
@@ -146,16 +146,6 @@ fn assert_all_is_shown(window: &Window, footage: &[Footage; 2], seamline: &Seaml
         assert!(shown.is_sorted(), "{name}: {shown:?}");
         assert_eq!(player.errors, [""; 0], "{name}");
     }
-}
-
-fn assert_conforms(index: &str) {
-    let checked = Command::new(venv().join("bin/python"))
-        .arg(lab_folder().join("hls_check.py"))
-        .arg(index)
-        .output()
-        .expect("tests/run venv installs m3u8");
-    let said = String::from_utf8_lossy(&checked.stdout);
-    assert!(checked.status.success(), "{said} {checked:?}");
 }
 
 fn assert_both_sizes_play(seamline: &Seamline, footage: &[Footage; 2]) {

@@ -130,7 +130,9 @@ fn serve(
                 writer.write_all(
                     b"HTTP/1.1 413 Content Too Large\r\nContent-Length: 7\r\n\r\nenough\n",
                 )?;
-                thread::sleep(SOON);
+                // The connection stays until its client ends it: one that is reset may take the answer along.
+                writer.set_read_timeout(Some(SOON))?;
+                let _ = std::io::copy(&mut reader, &mut std::io::sink());
                 return Ok(());
             }
         }

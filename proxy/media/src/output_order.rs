@@ -147,7 +147,8 @@ fn extra_of(nal: &[u8]) -> Option<(u8, bool)> {
 const WAITING_MAX: usize = 32;
 
 /// Pictures in decoding order, until it is known at which of the times at which they came each of them is shown: at the next one
-/// that is shown behind all of them. What follows that one in decoding order is shown behind them as well.
+/// that is shown behind all of them. What follows that one in decoding order is taken to be shown behind them as well, which the
+/// standards do not demand: an encoder that goes back further has a picture dated a frame early.
 #[derive(Debug)]
 pub struct Showing<T> {
     waiting: Vec<Waiting<T>>,

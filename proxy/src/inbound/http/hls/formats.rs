@@ -2,7 +2,8 @@
 //! reading any.
 //!
 //! One head serves all segments that are encoded alike. Where a copy's parameter sets change is learned when a segment is filled; from then on
-//! playlists end the leg there and name another head. Players of earlier ones find the sets in the footage itself.
+//! playlists of what lies in the past end the leg there and name another head. Players of earlier ones, and of ones that grow, find the sets in the
+//! footage itself.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -127,7 +128,7 @@ impl Seen {
             code,
             exact: turned,
         };
-        let mut behind = self.runs.partition_point(|run| run.from <= at);
+        let behind = self.runs.partition_point(|run| run.from <= at);
         if let Some(before) = behind.checked_sub(1).and_then(|ix| self.runs.get_mut(ix)) {
             if before.code == code {
                 before.until = before.until.max(at);
@@ -156,10 +157,9 @@ impl Seen {
             }
             _ => {
                 self.runs.insert(behind, run);
-                behind += 1;
             }
         }
-        if self.runs.len().max(behind) > RUNS_MAX {
+        if self.runs.len() > RUNS_MAX {
             self.runs = Vec::new();
             self.restless = true;
         }
