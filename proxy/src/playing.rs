@@ -116,6 +116,11 @@ impl Listed {
         self.entry.id
     }
 
+    /// Among how many playbacks it is one.
+    pub fn among(&self) -> usize {
+        self.playing.count()
+    }
+
     /// Notes where the playback is.
     pub fn at(&self, position: Timestamp) {
         self.entry

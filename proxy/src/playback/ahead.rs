@@ -38,6 +38,10 @@ const QUIET_AFTER: Duration = Duration::from_millis(800);
 /// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
 const FRESH_MS: u64 = 100;
 
+/// How early a picture may go with the one before it: one interval of the usual rates, and what wake-ups are late by. Less than what
+/// any player evens out that plays over a network.
+const EARLY_IN_A_CROWD: Duration = Duration::from_millis(45);
+
 /// What else passes until a copy takes over from one that fell silent: what the kernel holds is taken over several looks, and the
 /// other one is to show its first picture.
 pub(super) const TAKE_OVER: Duration = Duration::from_secs(1);
@@ -93,6 +97,8 @@ pub(super) struct Ahead {
     pub(super) calm: bool,
     /// What comes is listed to be recorded.
     pub(super) listed: bool,
+    /// So many others play that wake-ups are worth saving.
+    pub(super) crowded: bool,
     /// It was full, and enough of it is not used yet.
     rests: bool,
     /// What is to be here in bulk, where nobody could take over.
@@ -155,6 +161,7 @@ impl Ahead {
             depths,
             calm: false,
             listed: false,
+            crowded: false,
             rests: false,
             bulk_bytes: BULK_BYTES_FIRST,
             wanted: depths.unlisted,
@@ -254,15 +261,20 @@ impl Ahead {
         }
     }
 
-    /// How much earlier than it is due the next unit may go, pictures being `interval` apart: what a recorder that paces itself has just sent,
-    /// and nothing behind it, goes on as it came. To keep it until it is due would be a second wake-up for each picture, and a delay.
+    /// How much earlier than it is due the next unit may go, pictures being `interval` apart.
     ///
-    /// What is behind it, which decides about its flags, would not be known by then either: that comes an interval later.
+    /// What a recorder that paces itself has just sent, and nothing behind it, goes on as it came: to keep it until it is due would be a
+    /// second wake-up for each picture, and a delay. What is behind it, which decides about its flags, would not be known by then
+    /// either: that comes an interval later.
+    ///
+    /// In a crowd, what was sent ahead goes two pictures at a time: waking up, and waking the player, cost more than the picture.
     pub(super) fn early(&self, stock: Stock, interval: Duration) -> Duration {
-        if self.supply.gives_ahead || !self.calm || stock.units > 1 {
-            return Duration::ZERO;
+        match (self.supply.gives_ahead, stock.units > 1) {
+            _ if !self.calm => Duration::ZERO,
+            (false, false) => interval / 2,
+            (true, true) if self.crowded => EARLY_IN_A_CROWD,
+            _ => Duration::ZERO,
         }
-        interval / 2
     }
 
     /// Whether it is time to look at the connection.
@@ -417,6 +429,36 @@ mod tests {
         let mut new = Ahead::new(Demand::Paced, DEPTHS, clock::now());
         new.calm = true;
         assert_eq!(new.early(alone, interval), Duration::ZERO, "not known yet");
+    }
+
+    #[test]
+    fn in_a_crowd_what_was_sent_ahead_goes_two_pictures_at_a_time() {
+        let interval = MS * 40;
+        let mut ahead = calm(1_000_000);
+        let more = stock(MS * 400);
+        assert_eq!(ahead.early(more, interval), Duration::ZERO, "alone");
+        ahead.crowded = true;
+        let early = ahead.early(more, interval);
+        assert!(interval <= early && early < interval * 2, "{early:?}");
+        let last = Stock { units: 1, ..more };
+        assert_eq!(
+            ahead.early(last, interval),
+            Duration::ZERO,
+            "what is behind it decides about its flags"
+        );
+        ahead.calm = false;
+        assert_eq!(
+            ahead.early(more, interval),
+            Duration::ZERO,
+            "a seam is near"
+        );
+        let mut clocked = calm(0);
+        clocked.crowded = true;
+        assert_eq!(
+            clocked.early(more, interval),
+            Duration::ZERO,
+            "what little is ahead is for silence"
+        );
     }
 
     #[test]

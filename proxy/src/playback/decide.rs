@@ -19,6 +19,9 @@ use crate::clock;
 use crate::outbound::{LegFailure, Order};
 use crate::soundings::Door;
 
+/// So many playbacks at once are a crowd: each picture at its own time costs nothing that matters before.
+const CROWD: usize = 16;
+
 impl Playback {
     pub(super) fn open_leg(
         &mut self,
@@ -159,6 +162,8 @@ impl Playback {
         // A sign may open or close legs, so each one is acted on before the next leg is read.
         let ids: SmallVec<[LegId; 4]> = self.legs.iter().map(|leg| leg.id).collect();
         let full = self.lookahead();
+        // Two pictures at once are more than some receivers of datagrams have room for.
+        let together = self.samples.is_none() && self.farewell_after.is_none();
         for id in ids {
             let calm = self.calm();
             while let Some(leg) = self.legs.iter_mut().find(|leg| leg.id == id) {
@@ -167,6 +172,7 @@ impl Playback {
                 if leg.ahead.must_look(now)
                     && let Some(newest) = leg.newest
                 {
+                    leg.ahead.crowded = together && self.listed.among() >= CROWD;
                     let beyond = newest + full;
                     leg.ahead.listed = self.camera.holds_after(leg.copy, beyond, clock::wall());
                 }
