@@ -40,7 +40,7 @@ const FRESH_MS: u64 = 100;
 
 /// How early a picture may go with the one before it: one interval of the usual rates, and what wake-ups are late by. Less than what
 /// any player evens out that plays over a network.
-const EARLY_IN_A_CROWD: Duration = Duration::from_millis(45);
+pub(super) const EARLY_IN_A_CROWD: Duration = Duration::from_millis(45);
 
 /// What else passes until a copy takes over from one that fell silent: what the kernel holds is taken over several looks, and the
 /// other one is to show its first picture.
@@ -97,8 +97,8 @@ pub(super) struct Ahead {
     pub(super) calm: bool,
     /// What comes is listed to be recorded.
     pub(super) listed: bool,
-    /// So many others play that wake-ups are worth saving.
-    pub(super) crowded: bool,
+    /// How early a picture may go with the one before it: not at all, or [`EARLY_IN_A_CROWD`].
+    pub(super) pairs_within: Duration,
     /// It was full, and enough of it is not used yet.
     rests: bool,
     /// What is to be here in bulk, where nobody could take over.
@@ -161,7 +161,7 @@ impl Ahead {
             depths,
             calm: false,
             listed: false,
-            crowded: false,
+            pairs_within: Duration::ZERO,
             rests: false,
             bulk_bytes: BULK_BYTES_FIRST,
             wanted: depths.unlisted,
@@ -272,8 +272,8 @@ impl Ahead {
         match (self.supply.gives_ahead, stock.units > 1) {
             _ if !self.calm => Duration::ZERO,
             (false, false) => interval / 2,
-            (true, true) if self.crowded => EARLY_IN_A_CROWD,
-            _ => Duration::ZERO,
+            (true, true) => self.pairs_within,
+            (true, false) | (false, true) => Duration::ZERO,
         }
     }
 
@@ -437,7 +437,7 @@ mod tests {
         let mut ahead = calm(1_000_000);
         let more = stock(MS * 400);
         assert_eq!(ahead.early(more, interval), Duration::ZERO, "alone");
-        ahead.crowded = true;
+        ahead.pairs_within = EARLY_IN_A_CROWD;
         let early = ahead.early(more, interval);
         assert!(interval <= early && early < interval * 2, "{early:?}");
         let last = Stock { units: 1, ..more };
@@ -453,7 +453,7 @@ mod tests {
             "a seam is near"
         );
         let mut clocked = calm(0);
-        clocked.crowded = true;
+        clocked.pairs_within = EARLY_IN_A_CROWD;
         assert_eq!(
             clocked.early(more, interval),
             Duration::ZERO,

@@ -12,7 +12,7 @@ use seamline_routing::time::{TimeRange, Timestamp};
 use seamline_rtsp::headers::Frames;
 use smallvec::SmallVec;
 
-use super::ahead::Ahead;
+use super::ahead::{Ahead, EARLY_IN_A_CROWD};
 use super::running::{Lanes, Running, Sign, Stage};
 use super::{Item, Playback, State, TICK};
 use crate::clock;
@@ -172,7 +172,10 @@ impl Playback {
                 if leg.ahead.must_look(now)
                     && let Some(newest) = leg.newest
                 {
-                    leg.ahead.crowded = together && self.listed.among() >= CROWD;
+                    leg.ahead.pairs_within = match self.listed.among() {
+                        CROWD.. if together => EARLY_IN_A_CROWD,
+                        _ => Duration::ZERO,
+                    };
                     let beyond = newest + full;
                     leg.ahead.listed = self.camera.holds_after(leg.copy, beyond, clock::wall());
                 }
