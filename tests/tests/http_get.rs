@@ -647,6 +647,66 @@ fn clips_stay_over_a_reload_that_changes_nothing_of_their_camera() {
     assert_eq!(gone.status, 503, "the footage of the camera before");
 }
 
+/// Whose clip became another file meanwhile does not get the rest of that one behind what they have of the one before.
+#[test]
+fn a_resumed_download_is_never_a_mix_of_two_files() {
+    let (primary, secondary) = (Recipe::default().make(), Recipe::secondary().make());
+    let mut first = Setup::default().start(&primary);
+    let second = Setup::default().start(&secondary);
+    let seamline = Config::default().site("primary", &first).serve();
+    let url = clip_url(&seamline, noon(1.52), noon(11.0), "");
+    let before = finished(&url);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("resumed.mp4");
+    let resume = || {
+        let resumed = std::process::Command::new("curl")
+            .args(["--silent", "--fail", "-C", "-", "-o"])
+            .arg(&file)
+            .arg(&url)
+            .status()
+            .unwrap();
+        (resumed.code(), fs::read(&file).unwrap())
+    };
+    let part = before.body[..before.body.len() / 3].to_vec();
+    fs::write(&file, &part).unwrap();
+    assert!(resume() == (Some(0), before.body.clone()), "it is the same");
+
+    first.kill();
+    seamline.reload(&Config::default().site("secondary", &second));
+    seamline.await_log(&["configuration read again"], SOON);
+    fs::write(&file, &part).unwrap();
+    // However often: curl says that it cannot resume (CURLE_RANGE_ERROR).
+    for _ in 0..2 {
+        assert!(resume() == (Some(33), part.clone()), "a mix");
+    }
+    // Who counts from the end, and who names the file, knows what it has.
+    let last = curl(&url, &["-H", "Range: bytes=-777"]);
+    assert_eq!((last.status, last.body.len()), (206, 777));
+    let tag = last.header("etag").to_owned();
+    assert_ne!(tag, before.header("etag"));
+    let if_range = format!("If-Range: {tag}");
+    let named = curl(&url, &["-H", "Range: bytes=100-", "-H", &if_range]);
+    assert_eq!((named.status, named.header("etag")), (206, &*tag));
+    // A player seeks in what it has begun.
+    let player = |range: &str| {
+        curl(
+            &url,
+            &["-A", "player", "-H", &format!("Range: bytes={range}")],
+        )
+    };
+    let unknown = player("100-");
+    assert_eq!((unknown.status, unknown.header("etag")), (200, &*tag));
+    assert_eq!(player("0-").status, 206);
+    let sought = player("100-");
+    assert_eq!((sought.status, sought.header("etag")), (206, &*tag));
+    assert!(sought.body == unknown.body[100..]);
+    // Which is nothing to the download, until that is begun anew.
+    assert!(resume() == (Some(33), part.clone()), "a mix");
+    let after = fetched(&url);
+    fs::write(&file, &after.body[..part.len()]).unwrap();
+    assert!(resume() == (Some(0), after.body), "it is the same");
+}
+
 /// Three clips that together do not fit into their folder, and are read slowly: what was read gives way to what comes.
 #[test]
 fn clips_that_do_not_fit_pass_through_their_folder() {

@@ -14,6 +14,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_blocking;
 
 use super::budget::{Budget, Seat};
+use super::served::Name;
 use super::store::{Audience, Relief, Store};
 use crate::clock;
 
@@ -97,8 +98,7 @@ pub struct Entry {
     /// Once it is whole.
     index: OnceLock<Index>,
     progress: watch::Sender<Progress>,
-    /// Names the clip before its bytes are known, for this process alone.
-    delivery_tag: String,
+    name: Arc<Name>,
     readers: Mutex<Readers>,
     /// A reader came, went or took something.
     pub(super) moved: Notify,
@@ -154,7 +154,7 @@ impl Entry {
             head: OnceLock::new(),
             index: OnceLock::new(),
             progress: watch::channel(progress).0,
-            delivery_tag: format!("\"d-{:016x}\"", rand::random::<u64>()),
+            name: Name::new(),
             readers: Mutex::default(),
             moved: Notify::new(),
             seat: Mutex::new(Some(budget.seat())),
@@ -167,7 +167,11 @@ impl Entry {
 
     /// A strong tag that only this process knows the meaning of, while the clip is made and afterwards.
     pub fn delivery_tag(&self) -> &str {
-        &self.delivery_tag
+        self.name.delivery()
+    }
+
+    pub(super) fn name(&self) -> &Arc<Name> {
+        &self.name
     }
 
     /// What is known now.
@@ -234,7 +238,7 @@ impl Entry {
 
     /// Whether a tag names it.
     pub fn is_named(&self, named: impl Fn(&str) -> bool) -> bool {
-        named(&self.delivery_tag)
+        named(self.delivery_tag())
             || self.index().is_some_and(|index| named(&index.tag))
             || matches!(&self.progress.borrow().stage, Stage::Whole { tag, .. } if named(tag))
     }
@@ -412,11 +416,10 @@ impl Entry {
         if let Some(head) = head {
             let _ = self.head.set(head);
         }
+        let tag: Arc<str> = tag.into();
+        self.name.whole(&tag);
         self.progress.send_modify(|progress| {
-            progress.stage = Stage::Whole {
-                tag: tag.into(),
-                len,
-            };
+            progress.stage = Stage::Whole { tag, len };
             progress.readable = len;
         });
         self.stand_up();

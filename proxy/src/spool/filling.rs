@@ -16,6 +16,7 @@ use twox_hash::XxHash3_128;
 use super::Spool;
 use super::clip::{Clip, Writer};
 use super::entry::{Entry, Fault};
+use super::served::Stub;
 use super::store::Relief;
 use crate::cameras::CameraEntry;
 use crate::clock;
@@ -82,6 +83,7 @@ async fn fill(
         })?;
     let mut writer = clip.writer(reel.master(), lasting);
     let mut sink = Sink::new(spool, entry);
+    sink.stubs = spool.served.stubs(clip);
     let mut look = interval(LOOK_EVERY);
     let end = loop {
         let item = tokio::select! {
@@ -154,6 +156,8 @@ struct Sink<'a> {
     entry: &'a Arc<Entry>,
     digest: XxHash3_128,
     written: u64,
+    /// What others of this clip came to, of which it is not known yet whether this one begins with it; the shortest last.
+    stubs: Vec<Stub>,
     /// From the clip's beginning to the latest sample.
     footage: Duration,
 }
@@ -165,6 +169,7 @@ impl<'a> Sink<'a> {
             entry,
             digest: XxHash3_128::new(),
             written: 0,
+            stubs: Vec::new(),
             footage: Duration::ZERO,
         }
     }
@@ -175,13 +180,27 @@ impl<'a> Sink<'a> {
             return Ok(());
         }
         for piece in &pieces {
-            self.digest.write(piece);
+            self.digest(piece);
         }
-        self.written += length;
         self.entry.append(pieces, self.footage);
         self.relieve(reel).await?;
         self.give_way().await;
         Ok(())
+    }
+
+    fn digest(&mut self, mut piece: &[u8]) {
+        let until = self.written + piece.len() as u64;
+        while let Some(stub) = self.stubs.pop_if(|stub| stub.len <= until) {
+            let (before, behind) = piece.split_at((stub.len - self.written) as usize);
+            self.digest.write(before);
+            self.written = stub.len;
+            piece = behind;
+            if self.digest.finish_128() == stub.digest {
+                self.entry.name().begins_as(&stub);
+            }
+        }
+        self.digest.write(piece);
+        self.written = until;
     }
 
     /// Lets a reader take what has come, while it is in the processor's cache.
@@ -292,6 +311,13 @@ impl<'a> Sink<'a> {
     }
 }
 
+impl Drop for Sink<'_> {
+    fn drop(&mut self) {
+        let (name, digest) = (self.entry.name(), &self.digest);
+        name.broken_off(self.written, digest.finish_128());
+    }
+}
+
 /// Moves what is in memory of a clip that is whole into its file; false where there is no room.
 async fn spill(spool: &Arc<Spool>, entry: &Arc<Entry>) -> Result<bool, Fault> {
     while !entry.reserve(entry.held_before(u64::MAX)) {
@@ -333,7 +359,7 @@ mod tests {
 
     use super::super::SpoolSettings;
     use super::super::budget::Budget;
-    use super::super::tests::{camera, keep};
+    use super::super::tests::{camera, clip, keep};
     use super::*;
 
     const MIB: u64 = 1024 * 1024;
@@ -393,6 +419,50 @@ mod tests {
             at += bytes.len() as u64;
         }
         assert_eq!(at, until);
+    }
+
+    #[test]
+    fn a_clip_knows_those_that_broke_off_and_were_its_beginning() {
+        let spool = spool(0);
+        let clip = clip("gate");
+        let client = spool.client("one");
+        let broken = |bytes: &[u8]| {
+            let entry = entry(&spool);
+            Sink::new(&spool, &entry).digest(bytes);
+            spool.serves(&clip, &entry, Some(client));
+            entry
+        };
+        let again = |pieces: &[&[u8]]| {
+            let entry = entry(&spool);
+            let mut sink = Sink::new(&spool, &entry);
+            sink.stubs = spool.served.stubs(&clip);
+            for piece in pieces {
+                sink.digest(piece);
+            }
+            sink.finish(None, None);
+            entry
+        };
+        let (long, short) = (broken(b"one two three"), broken(b"one two"));
+        for pieces in [
+            &[&b"one two three four"[..]][..],
+            &[b"one", b" two three", b"!"],
+        ] {
+            let whole = again(pieces);
+            let mut plain = XxHash3_128::new();
+            plain.write(&pieces.concat());
+            let tag = format!("\"{:032x}\"", plain.finish_128());
+            assert!(whole.is_named(|named| named == tag), "another digest");
+            assert!(spool.goes_on(&clip, &whole, client));
+        }
+        // What the client began last is in it, and what others may have is not.
+        let whole = again(&[b"one two four"]);
+        assert!(spool.goes_on(&clip, &whole, client));
+        assert!(!spool.goes_on(&clip, &whole, spool.client("other")));
+        spool.serves(&clip, &long, Some(client));
+        assert!(!spool.goes_on(&clip, &whole, client));
+        let whole = again(&[b"one t"]);
+        spool.serves(&clip, &short, Some(client));
+        assert!(!spool.goes_on(&clip, &whole, client));
     }
 
     #[tokio::test]

@@ -14,9 +14,11 @@ mod budget;
 mod clip;
 mod entry;
 mod filling;
+mod served;
 mod store;
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -27,6 +29,8 @@ use crate::journal::Journal;
 use budget::Budget;
 pub use clip::{Clip, Format, Gaps};
 pub use entry::{Cut, Entry, Fault, Index, Progress, Reading, Stage};
+pub use served::ClientKey;
+use served::Served;
 
 /// Where clips lie, and how many bytes of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +67,7 @@ pub struct Spool {
     budget: Arc<Budget>,
     memory: Arc<Budget>,
     kept: Mutex<HashMap<Clip, Kept>>,
+    served: Arc<Served>,
 }
 
 struct Kept {
@@ -91,11 +96,12 @@ impl Spool {
             budget: Budget::new(settings.max_bytes),
             memory: Budget::new(MEMORY_MAX),
             kept: Mutex::default(),
+            served: Arc::default(),
         })
     }
 
     /// The spool by a configuration that was read again: the same, with the clips of those of its `cameras` that stay what they
-    /// were. By other settings it is another one, without a clip, but the memory of both is counted together. Who reads a clip
+    /// were. By other settings it is another one, without a clip, but the memory of both is counted together, and what was served is known to both. Who reads a clip
     /// reads on in either case.
     #[must_use]
     pub fn renewed(self: &Arc<Self>, settings: &SpoolSettings, cameras: &Cameras) -> Arc<Self> {
@@ -105,6 +111,7 @@ impl Spool {
                 budget: Budget::new(settings.max_bytes),
                 memory: Arc::clone(&self.memory),
                 kept: Mutex::default(),
+                served: Arc::clone(&self.served),
             });
         }
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
@@ -160,6 +167,22 @@ impl Spool {
         drop(kept);
         filling::start(self, &entry, camera, journal, clip, !passing);
         Ok((entry, waiting))
+    }
+
+    /// Whom these words are about, as far as they tell.
+    pub fn client(&self, told: impl Hash) -> ClientKey {
+        self.served.client(told)
+    }
+
+    /// Bytes of a clip are sent; to a client that begins with the first of them (`begun`).
+    pub fn serves(&self, clip: &Clip, entry: &Entry, begun: Option<ClientKey>) {
+        self.served.serves(clip, entry.name(), begun, clock::now());
+    }
+
+    /// Whether a client that goes on behind some bytes, and does not say of which file, may be given those of this one. While the
+    /// clip is made that may not be known: then not.
+    pub fn goes_on(&self, clip: &Clip, entry: &Entry, client: ClientKey) -> bool {
+        self.served.goes_on(clip, entry.name(), client)
     }
 
     /// Those who come later do not get this clip.

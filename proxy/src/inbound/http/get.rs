@@ -121,13 +121,18 @@ async fn get(
     let now = clock::wall();
     let clip = clip(&query, &camera, now)?;
     let conditions = Conditions::read(&request);
+    // Nothing tells one program of a machine from another of the same kind.
+    let agent = request.headers.get(header::USER_AGENT);
+    let client = (visitor.guest.peer.ip(), visitor.name(), agent);
+    let client = face.spool.client(client);
     let lasting = clip.until.micros_since(now) <= -TAIL_US;
     let journal = face.cameras.journal.of(Client {
         peer: visitor.guest.peer,
         user: visitor.name().map(str::to_owned),
         transport: "http/get",
     });
-    let begins = |entry: &Entry| conditions.begins(entry);
+    let goes_on = |entry: &Entry| face.spool.goes_on(&clip, entry, client);
+    let begins = |entry: &Entry| conditions.begins(entry, goes_on(entry));
     let resuming: Option<&dyn Fn(&Entry) -> u64> = match conditions.wish {
         Some(_) => Some(&begins),
         None => None,
@@ -155,11 +160,21 @@ async fn get(
         begun.map_err(|_| Problem::unavailable("no footage came in time", RETRY_AFTER_S))?;
     check(&begun)?;
     let answer = if lasting || clip.format == Format::Plain {
-        answer(&entry, &clip, &conditions).await
+        answer(&entry, &clip, &conditions, &|| goes_on(&entry)).await
     } else {
         Ok(streamed(&entry))
     };
     drop(waiting);
+    let sent = answer.as_ref().is_ok_and(|answer| {
+        matches!(
+            answer.status(),
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT
+        )
+    });
+    if sent && request.method == Method::GET {
+        let begun = conditions.wish.as_ref().is_none_or(Wish::has_first);
+        face.spool.serves(&clip, &entry, begun.then_some(client));
+    }
     answer
 }
 
@@ -233,11 +248,18 @@ impl Conditions {
         }
     }
 
-    /// The first byte that the answer has of a clip.
-    fn begins(&self, entry: &Entry) -> u64 {
+    /// Whether who asks may have bytes of another file and would take these for its rest: they want what is behind some, and do
+    /// not say of what.
+    fn trust(&self) -> bool {
+        let named = self.if_range.is_some() || self.if_match.is_some();
+        !named && self.wish.as_ref().is_some_and(Wish::goes_on)
+    }
+
+    /// The first byte that the answer has of a clip; of one that is what the client has bytes of (`fits`), as far as is known.
+    fn begins(&self, entry: &Entry, fits: bool) -> u64 {
         let goes_on = match &self.if_range {
             Some(list) => entry.is_named(|tag| names(list, &[tag], false)),
-            None => true,
+            None => fits || !self.trust(),
         };
         let begins = self.wish.as_ref().and_then(Wish::begins);
         begins.filter(|_| goes_on).unwrap_or(0)
@@ -249,6 +271,7 @@ async fn answer(
     entry: &Arc<Entry>,
     clip: &Clip,
     conditions: &Conditions,
+    goes_on: &(dyn Fn() -> bool + Sync),
 ) -> Result<Response, Problem> {
     let wish = conditions.wish.as_ref();
     let ranged = wish.is_some_and(|wish| !wish.is_everything());
@@ -263,7 +286,8 @@ async fn answer(
     let part = wish
         .and_then(Wish::bounded)
         .filter(|_| conditions.if_range.is_none() && conditions.if_match.is_none());
-    let part = part.filter(|_| clip.format == Format::Fragmented);
+    let fits = || !conditions.trust() || goes_on();
+    let part = part.filter(|_| clip.format == Format::Fragmented && fits());
     let enough = |known: &Progress| {
         !matches!(known.stage, Stage::Opening | Stage::Growing)
             || (only_short && will_be_long(known, clip))
@@ -303,7 +327,8 @@ async fn answer(
         let response = Response::builder().status(StatusCode::NOT_MODIFIED);
         return built(fixed(response, tag), Body::empty());
     }
-    let current = named(&conditions.if_range, false) != Some(false);
+    // A server may ignore a range (RFC 9110 §14.2): better all anew than a mix of two files.
+    let current = named(&conditions.if_range, false) != Some(false) && fits();
     let parts = wish
         .filter(|_| current)
         .map_or(Parts::Whole, |wish| wish.of(*len));

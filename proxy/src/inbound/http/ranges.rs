@@ -54,6 +54,18 @@ impl Wish {
         self.0 == [Spec::From(0, None)]
     }
 
+    /// Whether it has the first byte, told as such.
+    pub(super) fn has_first(&self) -> bool {
+        self.0.iter().any(|spec| matches!(spec, Spec::From(0, _)))
+    }
+
+    /// Whether it is for what lies behind bytes that somebody may have. The last so many bytes are not: who counts from the end does
+    /// not know how many come before.
+    pub(super) fn goes_on(&self) -> bool {
+        let behind = |spec: &Spec| matches!(spec, Spec::From(first, _) if *first > 0);
+        self.0.iter().any(behind)
+    }
+
     /// Where the one part that it wishes for begins, where that can be told without the length.
     pub(super) fn begins(&self) -> Option<u64> {
         match self.0[..] {
@@ -211,6 +223,25 @@ mod tests {
             of("bytes=20000-,0-9", 10_000),
             Some(Parts::Some(vec![0..10]))
         );
+    }
+
+    #[test]
+    fn who_goes_on_names_a_byte_behind_the_first() {
+        for (value, has_first, goes_on) in [
+            ("bytes=0-", true, false),
+            ("bytes=0-99", true, false),
+            ("bytes=1-", false, true),
+            ("bytes=100-199", false, true),
+            ("bytes=-100", false, false),
+            ("bytes=0-9,100-,-5", true, true),
+        ] {
+            let wish = Wish::read(value).expect("it means something");
+            assert_eq!(
+                (wish.has_first(), wish.goes_on()),
+                (has_first, goes_on),
+                "{value}"
+            );
+        }
     }
 
     #[test]
