@@ -4,12 +4,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use seamline_evidence::Gap;
 use seamline_routing::camera::{CameraId, CopyIx};
 use seamline_routing::time::{TimeRange, Timestamp};
 use tokio::sync::broadcast;
 
 use crate::cameras::CameraEntry;
 use crate::clock;
+use crate::evidence::explain;
 use crate::playing::{Client, Listed, Playing};
 
 /// A routing decision as an operator reads it.
@@ -41,8 +43,15 @@ pub enum What {
         /// From the moment it was needed until it was done.
         took: Duration,
     },
-    /// No site holds this stretch.
-    Hole(TimeRange),
+    /// This stretch is passed over.
+    Hole {
+        /// Which.
+        range: TimeRange,
+        /// Why.
+        reason: Gap,
+        /// The same, with what is known of each copy.
+        why: String,
+    },
     /// No site can be reached that may hold this instant.
     Waiting(Timestamp),
     /// A leg failed.
@@ -85,7 +94,7 @@ impl fmt::Display for Decision {
                 reason,
                 took,
             } => write!(f, "{at} from {to} ({reason}) in {} ms", took.as_millis()),
-            What::Hole(range) => write!(f, "hole {range}: no site holds it"),
+            What::Hole { range, why, .. } => write!(f, "hole {range}: {why}"),
             What::Waiting(at) => write!(f, "{at} waits: no site that may hold it can be reached"),
             What::LegFailed { site, why } => write!(f, "{site} failed: {why}"),
             What::Ended { at, why } => write!(f, "{at} ended: {why}"),
@@ -187,8 +196,10 @@ impl Journal {
 
     /// A hole is passed over.
     pub fn hole(&self, camera: &CameraEntry, range: TimeRange) {
-        tracing::info!(camera = %camera.id(), capture = %range.start(), until = %range.end(), reason = "no site holds it", "hole");
-        self.say(camera, What::Hole(range));
+        let hole = explain(range, camera);
+        let (reason, why) = (hole.reason, hole.why());
+        tracing::info!(camera = %camera.id(), capture = %range.start(), until = %range.end(), reason = why, "hole");
+        self.say(camera, What::Hole { range, reason, why });
     }
 
     /// Nothing can be played for now.

@@ -343,6 +343,59 @@ fn a_killed_primary_leaves_a_whole_clip_that_names_who_took_over() {
     );
 }
 
+/// Nobody is said not to have recorded what a dead site may have.
+#[test]
+fn a_hole_that_a_dead_site_may_hold_names_that_site() {
+    let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());
+    let server = scenario.config.clone().policy("outage_wait", "1s").serve();
+    let folder = tempfile::tempdir().expect("a temporary folder can be made");
+    let here = folder.path();
+    let export = || {
+        let (from, to) = (iso(noon(2.0)), iso(noon(11.0)));
+        let address = url(&server, "");
+        let command = [
+            "export", "--server", &address, "--camera", "gate", "--from", &from, "--to", &to, "-o",
+            "clip.mp4",
+        ];
+        let output = seamline(&command, here);
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        let manifest = fs::read(here.join("clip.json")).unwrap_or_else(|_| panic!("{said}"));
+        fs::remove_file(here.join("clip.json")).expect("it is there");
+        let manifest: Value = serde_json::from_slice(&manifest).expect("it is JSON");
+        (manifest, said)
+    };
+    let (before, said) = export();
+    assert_eq!(before["holes"], json!([]), "{said}");
+    fs::remove_file(here.join("clip.mp4")).expect("it is there");
+    let mut scenario = scenario;
+    scenario.recorders[1].kill();
+    let (manifest, said) = export();
+    let holes = manifest["holes"].as_array().expect("a list");
+    assert_eq!(holes.len(), 1, "{manifest:#} {said}");
+    assert_eq!(holes[0]["reason"], "unknown", "{manifest:#}");
+    let states: Vec<String> = holes[0]["sites"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|copy| format!("{}: {}", text(&copy["site"]), text(&copy["state"])))
+        .collect();
+    assert_eq!(
+        states,
+        ["primary: no recording", "secondary: unknown, and offline"]
+    );
+    fs::write(here.join("clip.json"), manifest.to_string()).expect("the folder can be written");
+    let (_, told) = verify(here, &[]);
+    assert!(
+        told.contains("who may hold it did not answer") && told.contains("unknown, and offline"),
+        "{told}"
+    );
+    // Nor does the log say that nobody holds it.
+    server.await_log(
+        &[" hole", "who may hold it did not answer", "secondary"],
+        SOON,
+    );
+}
+
 #[test]
 fn what_was_broken_off_is_taken_up_and_the_same_bytes_come_of_it() {
     let scenario = Scenario::new(&Recipe::default(), &Recipe::secondary());

@@ -182,14 +182,28 @@ pub struct Hole {
     pub sites: Vec<SiteState>,
 }
 
+impl Hole {
+    /// Why it is there, with what is known of each copy.
+    pub fn why(&self) -> String {
+        let sites = self.sites.iter().map(|copy| {
+            let (site, recorder) = (&copy.site, &copy.recorder);
+            format!("{site:?} ({recorder:?}): {}", copy.state)
+        });
+        let sites: Vec<String> = sites.collect();
+        format!("{}; {}", self.reason, sites.join("; "))
+    }
+}
+
 /// Why there is a hole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Gap {
     /// No copy holds it.
     NotRecorded,
-    /// A copy holds it, or may, and could not be had: its site is offline or refused.
+    /// A copy holds it, and could not be had: its site does not answer, or refused.
     Unavailable,
+    /// No copy is known to hold it, and one may: its site does not answer.
+    Unknown,
     /// Nothing was said of it: no frame came, though one was to be expected.
     Unexplained,
 }
@@ -198,7 +212,8 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Gap::NotRecorded => "nobody recorded it",
-            Gap::Unavailable => "who holds it, or may, could not be had",
+            Gap::Unavailable => "who holds it could not be had",
+            Gap::Unknown => "who may hold it did not answer",
             Gap::Unexplained => "no frame came, though one was to be expected",
         })
     }

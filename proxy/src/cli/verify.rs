@@ -157,7 +157,7 @@ fn report(
         );
     }
     for hole in &manifest.holes {
-        println!("  hole: {} to {}: {}", hole.from, hole.to, hole.reason);
+        println!("  hole: {} to {}: {}", hole.from, hole.to, hole.why());
     }
     match (signed_by, &args.key) {
         (Some(key), Some(_)) => println!("  signed by {key}, the given key"),

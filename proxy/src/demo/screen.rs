@@ -148,8 +148,8 @@ impl Screen {
                     took.as_millis()
                 )
             }
-            What::Hole(range) => format!(
-                "{}  no site holds it until {}",
+            What::Hole { range, reason, .. } => format!(
+                "{}  {reason} until {}",
                 clock_of(range.start()),
                 clock_of(range.end())
             ),

@@ -133,7 +133,7 @@ fn between(from_us: i64, to_us: i64) -> TimeRange {
 }
 
 /// What is known of a stretch that no copy delivered.
-fn explain(range: TimeRange, camera: &CameraEntry) -> Hole {
+pub(crate) fn explain(range: TimeRange, camera: &CameraEntry) -> Hole {
     let facts = camera.slot.facts(clock::now());
     let copies = facts.copies(|_| false);
     let known: Vec<(Holding, bool)> = copies
@@ -145,18 +145,7 @@ fn explain(range: TimeRange, camera: &CameraEntry) -> Hole {
             )
         })
         .collect();
-    let reason = if known
-        .iter()
-        .all(|(holding, _)| *holding == Holding::Nothing)
-    {
-        Gap::NotRecorded
-    } else if known.iter().any(|(holding, down)| {
-        *holding == Holding::Something || (*down && *holding == Holding::Unknown)
-    }) {
-        Gap::Unavailable
-    } else {
-        Gap::Unexplained
-    };
+    let reason = reason(&known);
     let sites = camera.slot.camera().copies.iter().zip(&known);
     Hole {
         from: range.start().into(),
@@ -177,6 +166,22 @@ fn explain(range: TimeRange, camera: &CameraEntry) -> Hole {
                 .to_owned(),
             })
             .collect(),
+    }
+}
+
+/// Why nobody delivered a stretch of which the copies have this, some of them at sites that are down.
+fn reason(known: &[(Holding, bool)]) -> Gap {
+    let any = |wanted: &dyn Fn(Holding, bool) -> bool| {
+        known.iter().any(|(holding, down)| wanted(*holding, *down))
+    };
+    if any(&|holding, _| holding == Holding::Something) {
+        Gap::Unavailable
+    } else if any(&|holding, down| holding == Holding::Unknown && down) {
+        Gap::Unknown
+    } else if any(&|holding, _| holding == Holding::Unknown) {
+        Gap::Unexplained
+    } else {
+        Gap::NotRecorded
     }
 }
 
@@ -217,3 +222,25 @@ impl Holding {
 
 /// Listings tell times to some tenths of a second.
 const SLACK_US: i64 = 500_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_is_said_to_hold_nothing_who_may_hold_it() {
+        use Holding::{Nothing, Something, Unknown};
+        const DOWN: bool = true;
+        for (known, told) in [
+            (&[][..], Gap::NotRecorded),
+            (&[(Nothing, false), (Nothing, DOWN)], Gap::NotRecorded),
+            (&[(Nothing, false), (Something, DOWN)], Gap::Unavailable),
+            (&[(Something, false), (Unknown, DOWN)], Gap::Unavailable),
+            (&[(Nothing, false), (Unknown, DOWN)], Gap::Unknown),
+            (&[(Unknown, false), (Unknown, DOWN)], Gap::Unknown),
+            (&[(Nothing, DOWN), (Unknown, false)], Gap::Unexplained),
+        ] {
+            assert_eq!(reason(known), told, "{known:?}");
+        }
+    }
+}

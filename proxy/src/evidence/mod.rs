@@ -11,6 +11,7 @@ use seamline_evidence::{Digest, RecorderFacts, Requester, Sealed, SigningKey};
 use seamline_routing::RecorderId;
 
 pub use clip::{Clip, NoClip, Order};
+pub(crate) use holes::explain;
 pub use zip::Zipped;
 
 /// What exports need of the configuration.

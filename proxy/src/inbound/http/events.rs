@@ -123,9 +123,9 @@ fn told(what: &What) -> (&'static str, Value) {
                 "at": Utc(*at), "from": from, "to": to, "reason": reason, "took_ms": took.as_secs_f64() * 1e3,
             }),
         ),
-        What::Hole(range) => (
+        What::Hole { range, why, .. } => (
             "hole",
-            json!({ "from": Utc(range.start()), "to": Utc(range.end()) }),
+            json!({ "from": Utc(range.start()), "to": Utc(range.end()), "reason": why }),
         ),
         What::Waiting(at) => ("waiting", json!({ "at": Utc(*at) })),
         What::LegFailed { site, why } => ("failed", json!({ "site": site, "reason": why })),
