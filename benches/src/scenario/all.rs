@@ -17,7 +17,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// As they are run for the page: under twelve minutes on two cores.
 const LINES: [&str; 14] = [
-    "compare --rounds 5 --seconds 3",
+    "compare --rounds 3 --seconds 3",
     "memory --sessions 300 --seconds 10 --ramp 100",
     "slow-readers --slow 100 --seconds 15",
     "first-frame",

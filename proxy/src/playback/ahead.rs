@@ -261,19 +261,19 @@ impl Ahead {
         }
     }
 
-    /// How much earlier than it is due the next unit may go, pictures being `interval` apart.
+    /// How much earlier than it is due the next unit may go, pictures being `interval` apart; where it `follows` one that goes now.
     ///
     /// What a recorder that paces itself has just sent, and nothing behind it, goes on as it came: to keep it until it is due would be a
     /// second wake-up for each picture, and a delay. What is behind it, which decides about its flags, would not be known by then
     /// either: that comes an interval later.
     ///
-    /// In a crowd, what was sent ahead goes two pictures at a time: waking up, and waking the player, cost more than the picture.
-    pub(super) fn early(&self, stock: Stock, interval: Duration) -> Duration {
+    /// In a crowd, what was sent ahead goes with the one before it: waking up, and waking the player, cost more than the picture.
+    pub(super) fn early(&self, stock: Stock, interval: Duration, follows: bool) -> Duration {
         match (self.supply.gives_ahead, stock.units > 1) {
             _ if !self.calm => Duration::ZERO,
             (false, false) => interval / 2,
-            (true, true) => self.pairs_within,
-            (true, false) | (false, true) => Duration::ZERO,
+            (true, true) if follows => self.pairs_within,
+            (true, _) | (false, true) => Duration::ZERO,
         }
     }
 
@@ -412,23 +412,31 @@ mod tests {
             ..stock(interval)
         };
         let mut ahead = calm(0);
-        assert_eq!(ahead.early(alone, interval), interval / 2);
+        assert_eq!(ahead.early(alone, interval, true), interval / 2);
         let more = stock(MS * 400);
-        assert_eq!(ahead.early(more, interval), Duration::ZERO, "sent ahead");
+        assert_eq!(
+            ahead.early(more, interval, true),
+            Duration::ZERO,
+            "sent ahead"
+        );
         ahead.calm = false;
         assert_eq!(
-            ahead.early(alone, interval),
+            ahead.early(alone, interval, true),
             Duration::ZERO,
             "an end is near"
         );
         ahead.calm = true;
         for backlog in [Some(500_000), None] {
             ahead.note_backlog(backlog, clock::now());
-            assert_eq!(ahead.early(alone, interval), Duration::ZERO);
+            assert_eq!(ahead.early(alone, interval, true), Duration::ZERO);
         }
         let mut new = Ahead::new(Demand::Paced, DEPTHS, clock::now());
         new.calm = true;
-        assert_eq!(new.early(alone, interval), Duration::ZERO, "not known yet");
+        assert_eq!(
+            new.early(alone, interval, true),
+            Duration::ZERO,
+            "not known yet"
+        );
     }
 
     #[test]
@@ -436,26 +444,31 @@ mod tests {
         let interval = MS * 40;
         let mut ahead = calm(1_000_000);
         let more = stock(MS * 400);
-        assert_eq!(ahead.early(more, interval), Duration::ZERO, "alone");
+        assert_eq!(ahead.early(more, interval, true), Duration::ZERO, "alone");
         ahead.pairs_within = EARLY_IN_A_CROWD;
-        let early = ahead.early(more, interval);
+        let early = ahead.early(more, interval, true);
         assert!(interval <= early && early < interval * 2, "{early:?}");
+        assert_eq!(
+            ahead.early(more, interval, false),
+            Duration::ZERO,
+            "nothing goes now that it could go with"
+        );
         let last = Stock { units: 1, ..more };
         assert_eq!(
-            ahead.early(last, interval),
+            ahead.early(last, interval, true),
             Duration::ZERO,
             "what is behind it decides about its flags"
         );
         ahead.calm = false;
         assert_eq!(
-            ahead.early(more, interval),
+            ahead.early(more, interval, true),
             Duration::ZERO,
             "a seam is near"
         );
         let mut clocked = calm(0);
         clocked.pairs_within = EARLY_IN_A_CROWD;
         assert_eq!(
-            clocked.early(more, interval),
+            clocked.early(more, interval, true),
             Duration::ZERO,
             "what little is ahead is for silence"
         );

@@ -232,12 +232,18 @@ impl Playback {
                     self.due = Some(until.max(now + HOLD_BACK_MAX));
                     return Turn::Rest;
                 }
+                let media_us = self.splice.media_us(unit);
                 let due = if verdict == Verdict::Preroll {
                     now
                 } else {
-                    self.pace.due(self.splice.media_us(unit), now)
+                    self.pace.due(media_us, now)
                 };
-                if due > now + leg.early() {
+                let early = if self.pace.is_late(media_us, now) {
+                    Duration::ZERO
+                } else {
+                    leg.early(self.sent_at == Some(now))
+                };
+                if due > now + early {
                     self.due = Some(due);
                     return Turn::Rest;
                 }

@@ -51,6 +51,12 @@ impl Pace {
         soonest.map_or(due, |soonest| due.max(soonest))
     }
 
+    /// Whether what is at `media_us` should have gone before now: it is caught up with, and nothing of it goes early.
+    pub(super) fn is_late(&self, media_us: i64, now: Instant) -> bool {
+        self.anchor
+            .is_some_and(|(base, origin)| origin + self.wall(media_us - base) <= now)
+    }
+
     /// Counts a unit that was sent in its turn.
     pub(super) fn sent(&mut self, media_us: i64, now: Instant) {
         if self.sent.is_none_or(|(last_us, _)| media_us > last_us) {
@@ -100,6 +106,11 @@ mod tests {
         let late = now + Duration::from_secs(1);
         pace.sent(0, late);
         assert_eq!(pace.due(400_000, late), late + Duration::from_millis(200));
+        assert!(
+            pace.is_late(400_000, late),
+            "its pace is not to be broken by what may go early"
+        );
+        assert!(!pace.is_late(1_000_001, late));
     }
 
     #[test]

@@ -291,11 +291,11 @@ impl Running {
     }
 
     /// See [`Ahead::early`].
-    pub(super) fn early(&self) -> Duration {
+    pub(super) fn early(&self, follows: bool) -> Duration {
         if self.over() || self.draining {
             return Duration::ZERO;
         }
-        self.ahead.early(self.stock(), self.interval)
+        self.ahead.early(self.stock(), self.interval, follows)
     }
 
     /// Whether nothing of it need be read before its waker or a timer says so.

@@ -429,7 +429,7 @@ mod tests {
         let broken = |bytes: &[u8]| {
             let entry = entry(&spool);
             Sink::new(&spool, &entry).digest(bytes);
-            spool.serves(&clip, &entry, Some(client));
+            spool.serves(&clip, &entry, (client, true));
             entry
         };
         let again = |pieces: &[&[u8]]| {
@@ -458,10 +458,10 @@ mod tests {
         let whole = again(&[b"one two four"]);
         assert!(spool.goes_on(&clip, &whole, client));
         assert!(!spool.goes_on(&clip, &whole, spool.client("other")));
-        spool.serves(&clip, &long, Some(client));
+        spool.serves(&clip, &long, (client, true));
         assert!(!spool.goes_on(&clip, &whole, client));
         let whole = again(&[b"one t"]);
-        spool.serves(&clip, &short, Some(client));
+        spool.serves(&clip, &short, (client, true));
         assert!(!spool.goes_on(&clip, &whole, client));
     }
 

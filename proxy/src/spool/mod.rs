@@ -174,9 +174,9 @@ impl Spool {
         self.served.client(told)
     }
 
-    /// Bytes of a clip are sent; to a client that begins with the first of them (`begun`).
-    pub fn serves(&self, clip: &Clip, entry: &Entry, begun: Option<ClientKey>) {
-        self.served.serves(clip, entry.name(), begun, clock::now());
+    /// Bytes of a clip are sent to a client, which asked for the first of them (`true`) or for later ones.
+    pub fn serves(&self, clip: &Clip, entry: &Entry, client: (ClientKey, bool)) {
+        self.served.serves(clip, entry.name(), client, clock::now());
     }
 
     /// Whether a client that goes on behind some bytes, and does not say of which file, may be given those of this one. While the

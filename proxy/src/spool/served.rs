@@ -13,7 +13,7 @@ const CLIPS_MAX: usize = 4096;
 /// Files of one clip. As many that differ are enough to know that there are others than the present one.
 const FILES_MAX: usize = 4;
 /// Clients of one clip, the latest.
-const CLIENTS_MAX: usize = 32;
+const CLIENTS_MAX: usize = 128;
 
 /// What the bytes of one making of a clip are known by; it outlives them.
 #[derive(Debug)]
@@ -102,7 +102,7 @@ pub(super) struct Served {
 struct Past {
     /// No two are the same, as far as that could be told.
     files: VecDeque<Arc<Name>>,
-    /// What each client began last.
+    /// What each client has bytes of, which it began last or went on with.
     begun: VecDeque<(ClientKey, Arc<Name>)>,
 }
 
@@ -111,12 +111,12 @@ impl Served {
         ClientKey(self.hasher.hash_one(told))
     }
 
-    /// Bytes of this file are sent; to a client that begins with the first of them (`begun`).
+    /// Bytes of this file are sent to a client, which asked for the first of them or for later ones.
     pub(super) fn serves(
         &self,
         clip: &Clip,
         file: &Arc<Name>,
-        begun: Option<ClientKey>,
+        (client, begins): (ClientKey, bool),
         now: Instant,
     ) {
         let mut clips = self.clips();
@@ -130,7 +130,7 @@ impl Served {
             .entry(clip.clone())
             .or_insert_with(|| (Past::default(), now));
         *used = now;
-        past.serves(file, begun);
+        past.serves(file, client, begins);
     }
 
     /// Whether a client that goes on behind some bytes, and does not say of which file, may be given those of this one.
@@ -170,14 +170,16 @@ impl Served {
 }
 
 impl Past {
-    fn serves(&mut self, file: &Arc<Name>, begun: Option<ClientKey>) {
+    fn serves(&mut self, file: &Arc<Name>, client: ClientKey, begins: bool) {
+        // Who is sent all of another file behind what it has may throw that away, and still has the bytes of before.
+        let has_it = begins || self.goes_on(file, client);
         // Who has bytes of what this one continues is served by both alike.
         self.files.retain(|known| !file.continues(known));
         self.files.push_back(Arc::clone(file));
         if self.files.len() > FILES_MAX {
             self.files.pop_front();
         }
-        if let Some(client) = begun {
+        if has_it {
             self.begun.retain(|(known, _)| *known != client);
             self.begun.push_back((client, Arc::clone(file)));
             if self.begun.len() > CLIENTS_MAX {
@@ -186,7 +188,7 @@ impl Past {
         }
     }
 
-    /// A client goes on with what it began last. Of who is not known to have begun anything, no file but this one may be had.
+    /// A client goes on with what it has. Of who is not known to have begun anything, no file but this one may be had.
     fn goes_on(&self, file: &Name, client: ClientKey) -> bool {
         let begun = self.begun.iter().find(|(known, _)| *known == client);
         match begun {
@@ -217,18 +219,18 @@ mod tests {
         let (before, same, after) = (whole("\"a\""), whole("\"a\""), whole("\"b\""));
         // From another replica, which may have sent anything.
         assert!(past.goes_on(&after, ONE));
-        past.serves(&before, Some(ONE));
+        past.serves(&before, ONE, true);
         for client in [ONE, OTHER] {
             assert!(past.goes_on(&before, client) && past.goes_on(&same, client));
             assert!(!past.goes_on(&after, client));
         }
         // To be given a part of another file, or the whole of it instead of a part, is not to begin it.
-        past.serves(&after, None);
+        past.serves(&after, ONE, false);
         assert!(!past.goes_on(&after, ONE) && !past.goes_on(&after, OTHER));
         assert!(past.goes_on(&same, ONE) && !past.goes_on(&same, OTHER));
-        past.serves(&after, Some(OTHER));
+        past.serves(&after, OTHER, true);
         assert!(!past.goes_on(&after, ONE) && past.goes_on(&after, OTHER));
-        past.serves(&after, Some(ONE));
+        past.serves(&after, ONE, true);
         assert!(past.goes_on(&after, ONE) && !past.goes_on(&same, ONE));
     }
 
@@ -238,7 +240,7 @@ mod tests {
         let (clip, now) = (clip("gate"), clock::now());
         let (client, stranger) = (served.client("one"), served.client("other"));
         let broken = Name::new();
-        served.serves(&clip, &broken, Some(client), now);
+        served.serves(&clip, &broken, (client, true), now);
         // Another is being made while this one is: nothing is known of either.
         let next = Name::new();
         assert!(!served.goes_on(&clip, &next, client));
@@ -255,23 +257,42 @@ mod tests {
     }
 
     #[test]
+    fn who_went_on_has_bytes_of_what_it_went_on_with() {
+        let mut past = Past::default();
+        let (broken, second, third) = (Name::new(), whole("\"b\""), whole("\"c\""));
+        past.serves(&broken, ONE, true);
+        let stub = Stub {
+            len: 1000,
+            digest: 77,
+            delivery: Arc::clone(&broken.delivery),
+        };
+        for file in [&second, &third] {
+            file.begins_as(&stub);
+            assert!(past.goes_on(file, ONE), "it has nothing but the beginning");
+        }
+        past.serves(&second, ONE, false);
+        assert!(past.goes_on(&second, ONE));
+        assert!(!past.goes_on(&third, ONE), "it has more than the beginning");
+    }
+
+    #[test]
     fn only_so_much_is_remembered() {
         let mut past = Past::default();
         let first = whole("\"first\"");
-        past.serves(&first, Some(ONE));
-        for nth in 2..100 {
-            past.serves(&whole(&format!("\"{nth}\"")), Some(ClientKey(nth)));
+        past.serves(&first, ONE, true);
+        for nth in 2..200 {
+            past.serves(&whole(&format!("\"{nth}\"")), ClientKey(nth), true);
         }
         assert_eq!(past.files.len(), FILES_MAX);
         assert_eq!(past.begun.len(), CLIENTS_MAX);
         // That there were others is not forgotten.
-        assert!(!past.goes_on(&first, ONE) && !past.goes_on(&whole("\"99\""), ONE));
+        assert!(!past.goes_on(&first, ONE) && !past.goes_on(&whole("\"199\""), ONE));
 
         let served = Served::default();
         let now = clock::now();
         for nth in 0..CLIPS_MAX + 10 {
             let clip = clip(&format!("camera {nth}"));
-            served.serves(&clip, &first, None, now);
+            served.serves(&clip, &first, (ONE, false), now);
         }
         assert_eq!(served.clips().len(), CLIPS_MAX);
     }

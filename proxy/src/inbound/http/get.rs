@@ -159,7 +159,9 @@ async fn get(
     let begun =
         begun.map_err(|_| Problem::unavailable("no footage came in time", RETRY_AFTER_S))?;
     check(&begun)?;
-    let answer = if lasting || clip.format == Format::Plain {
+    // What is not has no ranges.
+    let fixed = lasting || clip.format == Format::Plain;
+    let answer = if fixed {
         answer(&entry, &clip, &conditions, &|| goes_on(&entry)).await
     } else {
         Ok(streamed(&entry))
@@ -171,9 +173,9 @@ async fn get(
             StatusCode::OK | StatusCode::PARTIAL_CONTENT
         )
     });
-    if sent && request.method == Method::GET {
-        let begun = conditions.wish.as_ref().is_none_or(Wish::has_first);
-        face.spool.serves(&clip, &entry, begun.then_some(client));
+    if sent && fixed && request.method == Method::GET {
+        let begins = conditions.wish.as_ref().is_none_or(Wish::has_first);
+        face.spool.serves(&clip, &entry, (client, begins));
     }
     answer
 }
