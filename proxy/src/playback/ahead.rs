@@ -38,8 +38,7 @@ const QUIET_AFTER: Duration = Duration::from_millis(800);
 /// Footage that must have come to be a sign of life: what a picture that is half read looks like is none.
 const FRESH_MS: u64 = 100;
 
-/// How early a picture may go with the one before it: one interval of the usual rates, and what wake-ups are late by. Less than what
-/// any player evens out that plays over a network.
+/// How early a picture may go with the one before it: one interval of the usual rates, and what wake-ups are late by.
 pub(super) const EARLY_IN_A_CROWD: Duration = Duration::from_millis(45);
 
 /// What else passes until a copy takes over from one that fell silent: what the kernel holds is taken over several looks, and the

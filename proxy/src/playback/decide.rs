@@ -162,7 +162,7 @@ impl Playback {
         // A sign may open or close legs, so each one is acted on before the next leg is read.
         let ids: SmallVec<[LegId; 4]> = self.legs.iter().map(|leg| leg.id).collect();
         let full = self.lookahead();
-        // Two pictures at once are more than some receivers of datagrams have room for.
+        // Datagrams that come all at once may find no room at their receiver.
         let together = self.samples.is_none() && self.farewell_after.is_none();
         for id in ids {
             let calm = self.calm();

@@ -252,7 +252,7 @@ impl Conditions {
 
     /// Whether who asks may have bytes of another file and would take these for its rest: they want what is behind some, and do
     /// not say of what.
-    fn trust(&self) -> bool {
+    fn goes_on_unnamed(&self) -> bool {
         let named = self.if_range.is_some() || self.if_match.is_some();
         !named && self.wish.as_ref().is_some_and(Wish::goes_on)
     }
@@ -261,7 +261,7 @@ impl Conditions {
     fn begins(&self, entry: &Entry, fits: bool) -> u64 {
         let goes_on = match &self.if_range {
             Some(list) => entry.is_named(|tag| names(list, &[tag], false)),
-            None => fits || !self.trust(),
+            None => fits || !self.goes_on_unnamed(),
         };
         let begins = self.wish.as_ref().and_then(Wish::begins);
         begins.filter(|_| goes_on).unwrap_or(0)
@@ -288,7 +288,7 @@ async fn answer(
     let part = wish
         .and_then(Wish::bounded)
         .filter(|_| conditions.if_range.is_none() && conditions.if_match.is_none());
-    let fits = || !conditions.trust() || goes_on();
+    let fits = || !conditions.goes_on_unnamed() || goes_on();
     let part = part.filter(|_| clip.format == Format::Fragmented && fits());
     let enough = |known: &Progress| {
         !matches!(known.stage, Stage::Opening | Stage::Growing)
