@@ -19,6 +19,10 @@ const SEGMENT_BYTES: u32 = 1_448;
 const TLS_NAMES: [&str; 2] = ["localhost", "127.0.0.1"];
 /// Asked for; the system gives less where it has a limit.
 const RECEIVE_BYTES: usize = 4 * 1024 * 1024;
+/// What the kernel holds of a recorder's footage until it is taken (twice, by its own count). Left to itself it comes to 2 MiB for
+/// each connection, which elsewhere is the recorder's memory and here is the relay's too: TCP drops what comes once all have used up
+/// what the machine has for it.
+const SEND_BYTES: u32 = 128 * 1024;
 const BACKLOG: u32 = 4_096;
 
 /// Connects with small segments both ways.
@@ -34,6 +38,7 @@ pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
 pub(crate) fn listen(address: Option<SocketAddr>) -> io::Result<TcpListener> {
     let socket = TcpSocket::new_v4()?;
     SockRef::from(&socket).set_tcp_mss(SEGMENT_BYTES)?;
+    socket.set_send_buffer_size(SEND_BYTES)?;
     socket.set_reuseaddr(true)?;
     socket.bind(address.unwrap_or_else(|| loopback(0)))?;
     socket.listen(BACKLOG)

@@ -22,7 +22,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::cameras::CameraEntry;
 use crate::clock;
-use crate::outbound::{Arrival, Leg, LegFailure, Order};
+use crate::outbound::{Arrival, Leg, LegFailure, Order, UNREAD_BYTES_MAX};
 
 /// Sessions that look one copy over, one after the other: each gap costs two or three.
 const SESSIONS_MAX: usize = 24;
@@ -515,6 +515,7 @@ impl Errand {
             wanted: wanted.into(),
             master,
             reaction: self.entry.policy.reaction,
+            unread: UNREAD_BYTES_MAX,
         };
         match Leg::open(self.recorder.media(), order).await {
             Ok(leg) => Ok(Some(leg)),

@@ -39,6 +39,9 @@ pub(crate) struct Options {
     /// Players beside them that read as it comes.
     #[arg(long, default_value_t = 20)]
     pub(crate) quick: usize,
+    /// Slow ones that start in a second: those that start at once read what they need at once, for good.
+    #[arg(long, default_value_t = 100)]
+    pub(crate) ramp: u32,
     /// Rate of each stream.
     #[arg(long, default_value_t = 1_500)]
     pub(crate) kbit_s: u32,
@@ -93,6 +96,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             continue;
         }
         add_session(&mut slow, wish);
+        sleep(Duration::from_secs(1) / options.ramp.max(1)).await;
     }
     let progress = Progress::new("slow-readers", options.seconds as usize);
     let mut per_session = Vec::new();

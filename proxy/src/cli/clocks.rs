@@ -18,7 +18,7 @@ use tokio::time::timeout;
 
 use crate::cameras::CameraEntry;
 use crate::clocks::is_usable;
-use crate::outbound::{Arrival, Leg, Order};
+use crate::outbound::{Arrival, Leg, Order, UNREAD_BYTES_MAX};
 
 /// Footage that is compared of each copy.
 const COMPARED_US: i64 = 10_000_000;
@@ -130,6 +130,7 @@ async fn show(
         wanted: wanted.into(),
         master,
         reaction: entry.policy.reaction,
+        unread: UNREAD_BYTES_MAX,
     };
     let Ok(mut leg) = Leg::open(source, order).await else {
         return Vec::new();

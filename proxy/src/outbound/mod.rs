@@ -5,11 +5,13 @@ pub mod clips;
 mod format;
 mod on_request;
 mod packing;
+mod rates;
 pub mod rtsp;
 pub mod shared;
 pub mod xprotect;
 
 pub use format::parameter_sets;
+pub use rates::Rates;
 
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -57,7 +59,13 @@ pub struct Order {
     pub master: usize,
     /// The deadlines of connecting and answering.
     pub reaction: Reaction,
+    /// Bytes that the kernel holds (twice, by its own count) of what is not read yet.
+    pub unread: u32,
 }
+
+/// The most that [`Order::unread`] needs to be. The kernel's default would grow to megabytes for each session, most of which would be
+/// thrown away at a seam.
+pub const UNREAD_BYTES_MAX: u32 = 512 * 1024;
 
 impl Order {
     /// For each of the client's tracks that it set up, the one of a recorder that continues it. Refuses a recorder whose

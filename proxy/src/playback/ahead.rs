@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 
 use seamline_routing::time::Timestamp;
 
+use crate::outbound::UNREAD_BYTES_MAX;
+
 /// How often it is looked at how much waits in the kernel, and whether the recorder is gone.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// A leg that has just been opened is looked at later: its recorder is still filling the kernel's buffer.
@@ -22,6 +24,8 @@ const READ_MS: u64 = 100;
 const READ_BYTES_MIN: u64 = 8 * 1024;
 const READ_BYTES_MAX: u64 = 64 * 1024;
 const READ_BYTES_FIRST: usize = 16 * 1024;
+/// The kernel holds no less than this of a leg, however little its footage comes to.
+const UNREAD_BYTES_MIN: u32 = 64 * 1024;
 /// Once full, this part of it is used before more is read.
 const REST_OF: u32 = 8;
 /// Units that are kept here in any case: what follows a unit decides about its flags.
@@ -63,6 +67,22 @@ pub(super) struct Depths {
     /// The same where nothing lists what comes: a gap must be seen early enough to open a leg that fills it.
     pub(super) unlisted: Duration,
     pub(super) bytes_max: usize,
+}
+
+impl Depths {
+    /// What the kernel is to hold unread of a leg at a pace, forwards, whose footage comes to so many bytes a second. What all
+    /// legs of a machine hold is taken from what its TCP has; where that is used up it drops what comes.
+    ///
+    /// A quarter more than is to be at hand: a window opens in steps. It is told before a leg is connected: where the kernel is to
+    /// hold less than what waits there already it drops what is on its way, and where it is to hold more Linux 6.18 does not
+    /// always open the window for it.
+    pub(super) fn unread(&self, rate: u32) -> u32 {
+        let ahead = self.take_over.map_or(self.safe, |_| self.full);
+        let ahead = ahead * 5 / 4 + Duration::from_millis(READ_MS);
+        let bytes = u128::from(rate) * ahead.as_millis() / 1_000;
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        bytes.clamp(UNREAD_BYTES_MIN, UNREAD_BYTES_MAX)
+    }
 }
 
 /// How a leg's footage is taken.
@@ -200,6 +220,13 @@ impl Ahead {
             .unwrap_or(self.group);
     }
 
+    /// What the latest footage comes to, in bytes a second, once that is known.
+    pub(super) fn rate(&self) -> Option<u64> {
+        let (of, us) = self.rate;
+        let us = u64::try_from(us).ok().filter(|_| us >= RATE_FROM_US)?;
+        Some((of.saturating_mul(1_000) / us.div_ceil(1_000).max(1)).max(1))
+    }
+
     /// Footage that is to be at hand, here and in the kernel.
     fn safe(&self) -> Duration {
         let Depths {
@@ -293,12 +320,10 @@ impl Ahead {
     /// Takes in how many bytes wait in the kernel, where that is known. Gives back how much one read should take, once that is known.
     ///
     /// A recorder that has fallen silent shows by what no longer comes, long before the kernel's footage is used up: all of it is
-    /// wanted here then, where a seam can be cut at a random access point.
+    /// wanted here then, where a seam can be cut at a random access point. Where nobody could take over it may stay where it is.
     pub(super) fn note_backlog(&mut self, backlog: Option<usize>, now: Instant) -> Option<usize> {
         let bytes = backlog.unwrap_or(0);
-        let (of, us) = self.rate;
-        let us = u64::try_from(us).ok().filter(|_| us >= RATE_FROM_US)?;
-        let rate = (of.saturating_mul(1_000) / us.div_ceil(1_000).max(1)).max(1);
+        let rate = self.rate()?;
         let (full, safe) = (self.full(), self.safe());
         let near = if self.listed {
             self.depths.near
@@ -309,9 +334,9 @@ impl Ahead {
         let quiet = self.supply.is_quiet(bytes, rate * FRESH_MS / 1_000, now);
         let short = waits < SUPPLY_MIN.min(safe / 2);
         self.supply.gives_ahead = backlog.is_none() || !short;
-        self.wanted = if quiet || short {
-            // Where nobody could take over, no seam is looked for in it.
-            self.depths.take_over.map_or(safe, |_| full)
+        let may_end = (quiet || short) && self.depths.take_over.is_some();
+        self.wanted = if may_end {
+            full
         } else {
             safe.saturating_sub(waits).max(near)
         };
@@ -389,6 +414,25 @@ mod tests {
             (2_000_000, 400),
         ] {
             assert_eq!(depth(&calm(backlog)), MS * expected, "{backlog} bytes");
+        }
+    }
+
+    #[test]
+    fn the_kernel_has_room_for_what_is_to_wait_there() {
+        let alone = Depths {
+            safe: Duration::from_secs(1),
+            take_over: None,
+            ..DEPTHS
+        };
+        for (depths, rate, expected) in [
+            (alone, 0, UNREAD_BYTES_MIN),
+            (alone, 50_000, 67_500),
+            (alone, 187_500, 253_125),
+            (alone, 500_000, UNREAD_BYTES_MAX),
+            (DEPTHS, 50_000, 255_000),
+            (DEPTHS, u32::MAX, UNREAD_BYTES_MAX),
+        ] {
+            assert_eq!(depths.unread(rate), expected, "{rate} bytes a second");
         }
     }
 

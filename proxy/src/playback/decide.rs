@@ -51,6 +51,7 @@ impl Playback {
             wanted: self.wanted.clone(),
             master: self.master,
             reaction: self.camera.policy.reaction,
+            unread: self.unread(copy),
         };
         let door = Door::to(&self.camera, copy);
         let opening = if self.shares() {
@@ -162,6 +163,7 @@ impl Playback {
         // A sign may open or close legs, so each one is acted on before the next leg is read.
         let ids: SmallVec<[LegId; 4]> = self.legs.iter().map(|leg| leg.id).collect();
         let full = self.lookahead();
+        let plain = self.is_plain();
         // Datagrams that come all at once may find no room at their receiver.
         let together = self.samples.is_none() && self.farewell_after.is_none();
         for id in ids {
@@ -172,6 +174,10 @@ impl Playback {
                 if leg.ahead.must_look(now)
                     && let Some(newest) = leg.newest
                 {
+                    if let Some(rate) = leg.ahead.rate().filter(|_| plain) {
+                        let rate = u32::try_from(rate).unwrap_or(u32::MAX);
+                        self.camera.legs.rates.note(leg.copy, rate);
+                    }
                     leg.ahead.pairs_within = match self.listed.among() {
                         CROWD.. if together => EARLY_IN_A_CROWD,
                         _ => Duration::ZERO,

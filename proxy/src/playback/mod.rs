@@ -36,6 +36,7 @@ use tokio::time::Sleep;
 use crate::cameras::CameraEntry;
 use crate::clock;
 use crate::journal::Journal;
+use crate::outbound::UNREAD_BYTES_MAX;
 use crate::playing::Listed;
 use ahead::{Demand, Depths, TAKE_OVER};
 use pace::Pace;
@@ -332,6 +333,18 @@ impl Playback {
             unlisted,
             bytes_max: LOOKAHEAD_BYTES_MAX,
         }
+    }
+
+    /// What the kernel is to hold unread of a leg of this copy.
+    fn unread(&self, copy: CopyIx) -> u32 {
+        let rate = self.camera.legs.rates.of(copy);
+        let rate = rate.filter(|_| self.is_plain() && self.demand() == Demand::Paced);
+        rate.map_or(UNREAD_BYTES_MAX, |rate| self.depths().unread(rate))
+    }
+
+    /// Whether all pictures are shown, one after the other: what a second of them comes to holds for the next time.
+    fn is_plain(&self) -> bool {
+        !self.reverse() && matches!(self.delivery.frames, Frames::All)
     }
 
     /// Whether the camera has one copy only: an outage of its recorder cannot be played over.

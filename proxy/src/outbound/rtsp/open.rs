@@ -26,9 +26,6 @@ use super::{Channel, EARLY_FRAMES_MAX, READ_BYTES, RtspLeg, lost};
 use crate::clock;
 use crate::outbound::{LegFailure, Order, format};
 
-/// The kernel holds this much (twice, by its own count) of what we do not read yet. Its default would grow to megabytes for
-/// each session, most of which would be thrown away at a seam.
-const RECEIVE_BYTES: u32 = 512 * 1024;
 /// Answers are short.
 const OPENING_READ_BYTES: usize = 8 * 1024;
 /// Frames that overtake the answer to PLAY are kept up to here.
@@ -144,7 +141,7 @@ pub(super) struct Place {
 pub(super) async fn start(place: Place, order: Order) -> Result<RtspLeg, Refused> {
     let reaction = order.reaction;
     let url = place.url;
-    let connect = Stream::connect(url.host(), url.port(), Some(RECEIVE_BYTES));
+    let connect = Stream::connect(url.host(), url.port(), Some(order.unread));
     let mut stream = timeout(reaction.connect, connect)
         .await
         .map_err(|_| {
@@ -458,6 +455,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::outbound::UNREAD_BYTES_MAX;
 
     const RESPONSE: Duration = Duration::from_millis(400);
 
@@ -528,6 +526,7 @@ mod tests {
                 response: RESPONSE,
                 ..Reaction::default()
             },
+            unread: UNREAD_BYTES_MAX,
         }
     }
 

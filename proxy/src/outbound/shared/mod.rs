@@ -22,7 +22,7 @@ use seamline_rtsp::headers::Frames;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::{Arrival, Leg, LegFailure, Order};
+use super::{Arrival, Leg, LegFailure, Order, Rates};
 use crate::clock;
 use crate::soundings::Door;
 use rejoin::{Place, Rejoin, Taken};
@@ -42,10 +42,12 @@ fn is_near(from_us: i64, wanted_us: i64) -> bool {
     (0..=NEAR.as_micros() as i64).contains(&(wanted_us - from_us))
 }
 
-/// Legs of one camera that others may join.
+/// Legs of one camera: those that others may join, and what all of them came to.
 #[derive(Debug, Default)]
 pub struct Hub {
     legs: Mutex<Vec<Listed>>,
+    /// Of each copy.
+    pub rates: Rates,
 }
 
 /// What legs must have in common to be one.
