@@ -31,7 +31,7 @@ mod stand;
 mod wire;
 mod work;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{env, net::SocketAddr, os::unix::process::CommandExt, process::Command, sync::Arc};
 
 use clap::{Parser, Subcommand};
 
@@ -110,8 +110,12 @@ struct Recording {
     every_us: i64,
 }
 
+/// What the service that is packaged sets (`deploy/seamline.service`), so that this is what is measured.
+const PACKAGED: (&str, &str) = ("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
+
 fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();
+    be_as_packaged()?;
     process::raise_limits();
     // Before anything is kept on one core.
     process::cores();
@@ -130,6 +134,17 @@ fn main() -> anyhow::Result<()> {
             }
         }
     })
+}
+
+/// Starts anew with what [`PACKAGED`] says, for itself and all that it starts; an environment that says something else is left alone.
+fn be_as_packaged() -> anyhow::Result<()> {
+    let (name, value) = PACKAGED;
+    if env::var_os(name).is_some() {
+        return Ok(());
+    }
+    let mut again = Command::new(env::current_exe()?);
+    let error = again.args(env::args_os().skip(1)).env(name, value).exec();
+    Err(error.into())
 }
 
 /// Runs one scenario.
@@ -168,4 +183,16 @@ async fn record(recording: &Recording) -> anyhow::Result<()> {
     let address = recorder::serve(net::listen(None)?, site)?;
     println!("listens {address}");
     std::future::pending().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_service_is_packaged_as_it_is_measured() {
+        let unit = include_str!("../../deploy/seamline.service");
+        let (name, value) = PACKAGED;
+        assert!(unit.contains(&format!("\nEnvironment={name}={value}\n")));
+    }
 }

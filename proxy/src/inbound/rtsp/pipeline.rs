@@ -9,8 +9,6 @@ use seamline_rtsp::{FrameError, Framer, Incoming, Request};
 const REQUESTS_MAX: usize = 8;
 /// Their bytes, about; one that is longer waits alone.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// A read buffer that grew beyond this is let go once it is empty: few clients send bodies, and none sends many.
-const IDLE_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// See the module's text.
 #[derive(Default)]
@@ -66,7 +64,8 @@ impl Pipeline {
                 }
             }
         }
-        if self.buf.is_empty() && self.buf.capacity() > IDLE_BUFFER_BYTES_MAX {
+        // A client that plays has little to say, and there are many.
+        if self.buf.is_empty() {
             self.buf = BytesMut::new();
         }
         came
@@ -168,7 +167,7 @@ mod tests {
         }
         assert_eq!(pipeline.cut(), Came::default());
         // What held them is not held on to.
-        assert!(pipeline.buffer().capacity() <= IDLE_BUFFER_BYTES_MAX);
+        assert_eq!(pipeline.buffer().capacity(), 0);
     }
 
     #[test]
