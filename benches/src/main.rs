@@ -28,6 +28,7 @@ mod report;
 mod results;
 mod scenario;
 mod stand;
+mod tcp;
 mod wire;
 mod work;
 

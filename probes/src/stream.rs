@@ -201,6 +201,7 @@ mod tests {
         io::AsyncWriteExt,
         net::TcpListener,
         task::{coop::poll_proceed, yield_now},
+        time::timeout,
     };
 
     use super::*;
@@ -229,6 +230,34 @@ mod tests {
         let mut heard = [0; 4];
         recorder.read_exact(&mut heard).await.unwrap();
         assert_eq!(&heard, b"PLAY");
+    }
+
+    /// Linux counts twice what it was told. What a recorder may send without being read is what it was told, too.
+    #[tokio::test]
+    async fn the_kernel_holds_no_more_than_it_was_told() {
+        const WHILE: Duration = Duration::from_millis(300);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut held = Vec::new();
+        for unread in [64 * 1024, 512 * 1024] {
+            let stream = Stream::connect("127.0.0.1", port, Some(unread))
+                .await
+                .unwrap();
+            let (recorder, _) = listener.accept().await.unwrap();
+            let room = socket2::SockRef::from(stream.socket()).recv_buffer_size();
+            assert_eq!(room.unwrap(), 2 * unread as usize);
+            // Its own buffer is filled too, behind what the other end has room for.
+            socket2::SockRef::from(&recorder)
+                .set_send_buffer_size(16 * 1024)
+                .unwrap();
+            let mut taken = 0;
+            // Until it may send nothing more for a while.
+            while timeout(WHILE, recorder.writable()).await.is_ok() {
+                taken += recorder.try_write(&[0; 4096]).unwrap_or(0);
+            }
+            held.push(taken);
+        }
+        assert!(held[0] < 512 * 1024 && held[0] * 2 < held[1], "{held:?}");
     }
 
     /// The end below TLS is seen while what was said before it waits to be read: none of that is lost, whether the recorder takes its

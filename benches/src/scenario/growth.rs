@@ -17,6 +17,7 @@ use crate::{
     progress::Progress,
     report::{Outcome, Target, row},
     stand::{Stand, TargetOptions},
+    tcp,
 };
 
 /// Below this share of what is due at the pace, the load or the proxy is at its end.
@@ -41,8 +42,8 @@ pub(crate) struct Options {
     /// Pictures of each a second: each wakes the proxy up, so that they, more than bytes, are what it costs.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=50))]
     pub(crate) pictures_s: u32,
-    /// How long is looked at each step, in seconds.
-    #[arg(long, default_value_t = 5)]
+    /// How long is looked at each step, in seconds: by default one group of pictures of each stream.
+    #[arg(long, default_value_t = 10)]
     pub(crate) seconds: u64,
     /// Players that start in a second.
     #[arg(long, default_value_t = 200)]
@@ -68,6 +69,8 @@ struct Step {
     /// How much of its core the proxy had, and of theirs the players and their recorder.
     proxy_cores: f64,
     load_cores: f64,
+    /// How often TCP of the whole machine, the far ends' too, had no memory for what came.
+    short_of_memory: u64,
 }
 
 pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
@@ -89,6 +92,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
     let mut count = 0_usize;
     for &sessions in &options.sessions {
         let (started, before) = (now(), count);
+        let short_before = tcp::short_of_memory();
         while count < sessions {
             let due = Duration::from_secs(1) * (count - before) as u32 / options.ramp.max(1);
             sleep_until(started + due).await;
@@ -113,6 +117,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             kept: bytes as f64 / due,
             proxy_cores: cpu_s / wall_s,
             load_cores: load_s / wall_s,
+            short_of_memory: tcp::short_of_memory().saturating_sub(short_before),
         });
         progress.step(format!("{sessions} play"));
     }
@@ -121,11 +126,15 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         steps,
         received: Verdict::merged(crowd.leave().await),
     };
+    report(options, &figures)
+}
+
+fn report(options: &Options, figures: &Figures) -> anyhow::Result<Outcome> {
     let what = format!(
         "paced sessions of {} pictures a second and {} kbit/s, more and more",
         options.pictures_s, options.kbit_s
     );
-    let mut outcome = Outcome::new("growth", what, &figures)?;
+    let mut outcome = Outcome::new("growth", what, figures)?;
     outcome.rows = vec![row([
         "sessions",
         "CPU ms of a second of play",
@@ -134,6 +143,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
         "of the pace",
         "of a core",
         "load, of a core",
+        "TCP short of memory",
     ])];
     for step in &figures.steps {
         outcome.rows.push(vec![
@@ -144,6 +154,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             format!("{:.0} %", step.kept * 100.0),
             format!("{:.2}", step.proxy_cores),
             format!("{:.2}", step.load_cores),
+            step.short_of_memory.to_string(),
         ]);
     }
     let points = |value: fn(&Step) -> f64| {
@@ -166,7 +177,7 @@ pub(crate) async fn run(options: &Options) -> anyhow::Result<Outcome> {
             ),
         ],
     }));
-    outcome.targets = targets(&figures);
+    outcome.targets = targets(figures);
     outcome.demand_clean(&figures.received);
     Ok(outcome)
 }
