@@ -24,8 +24,11 @@ const READ_MS: u64 = 100;
 const READ_BYTES_MIN: u64 = 8 * 1024;
 const READ_BYTES_MAX: u64 = 64 * 1024;
 const READ_BYTES_FIRST: usize = 16 * 1024;
-/// The kernel holds no less than this of a leg, however little its footage comes to.
-const UNREAD_BYTES_MIN: u32 = 64 * 1024;
+/// The kernel has room for this much more of a leg than is to be at hand: its window opens in steps, and a scene may come to more at
+/// daybreak than it did.
+const ROOM_BEYOND: Duration = Duration::from_secs(1);
+/// No less, however little the footage comes to: over a slow line it is also what is on its way.
+const UNREAD_BYTES_MIN: u32 = 128 * 1024;
 /// Once full, this part of it is used before more is read.
 const REST_OF: u32 = 8;
 /// Units that are kept here in any case: what follows a unit decides about its flags.
@@ -73,13 +76,11 @@ impl Depths {
     /// What the kernel is to hold unread of a leg at a pace, forwards, whose footage comes to so many bytes a second. What all
     /// legs of a machine hold is taken from what its TCP has; where that is used up it drops what comes.
     ///
-    /// A quarter more than is to be at hand: a window opens in steps. It is told before a leg is connected: where the kernel is to
-    /// hold less than what waits there already it drops what is on its way, and where it is to hold more Linux 6.18 does not
-    /// always open the window for it.
+    /// It is told before a leg is connected: where the kernel is to hold less than what waits there already it drops what is on its
+    /// way, and where it is to hold more Linux 6.18 does not always open the window for it.
     pub(super) fn unread(&self, rate: u32) -> u32 {
         let ahead = self.take_over.map_or(self.safe, |_| self.full);
-        let ahead = ahead * 5 / 4 + Duration::from_millis(READ_MS);
-        let bytes = u128::from(rate) * ahead.as_millis() / 1_000;
+        let bytes = u128::from(rate) * (ahead + ROOM_BEYOND).as_millis() / 1_000;
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         bytes.clamp(UNREAD_BYTES_MIN, UNREAD_BYTES_MAX)
     }
@@ -426,10 +427,10 @@ mod tests {
         };
         for (depths, rate, expected) in [
             (alone, 0, UNREAD_BYTES_MIN),
-            (alone, 50_000, 67_500),
-            (alone, 187_500, 253_125),
+            (alone, 50_000, UNREAD_BYTES_MIN),
+            (alone, 187_500, 375_000),
             (alone, 500_000, UNREAD_BYTES_MAX),
-            (DEPTHS, 50_000, 255_000),
+            (DEPTHS, 50_000, 250_000),
             (DEPTHS, u32::MAX, UNREAD_BYTES_MAX),
         ] {
             assert_eq!(depths.unread(rate), expected, "{rate} bytes a second");
