@@ -142,6 +142,20 @@ impl Probe {
         of_track.map(|(_, _, bytes)| count_byes(bytes)).sum()
     }
 
+    /// NTP and RTP time of each sender report of a track.
+    pub fn reports(&self, track: usize) -> Vec<(u64, u32)> {
+        let of_track = self.rtcp.iter().filter(|(of, _, _)| *of == track);
+        of_track
+            .filter(|(_, _, bytes)| bytes.get(1) == Some(&200))
+            .map(|(_, _, bytes)| {
+                let word = |at: usize| {
+                    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+                };
+                (u64::from(word(8)) << 32 | u64::from(word(12)), word(16))
+            })
+            .collect()
+    }
+
     /// Capture time of the first track's latest packet.
     pub fn last_capture(&self) -> Option<i64> {
         self.tracks[0]

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use crate::{
     clock::{await_that, iso, poll},
+    curl::curl,
     footage::ARCHIVE_PATTERN,
     onvif::Device,
     program::{Program, START_WITHIN, built},
@@ -480,6 +481,15 @@ impl Seamline {
             .and_then(|rest| rest.trim().strip_suffix(" kB"))
             .and_then(|text| text.trim().parse::<u64>().ok());
         1024 * kib.expect("the kernel tells resident memory")
+    }
+
+    /// A figure that it tells of itself; `name` is all that stands before it.
+    pub fn figure(&self, name: &str) -> usize {
+        let metrics = curl(&format!("http://127.0.0.1:{}/metrics", self.port), &[]);
+        let metrics = String::from_utf8(metrics.body).expect("the figures are text");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
+        let figure = line.and_then(|figure| figure.trim().parse().ok());
+        figure.unwrap_or_else(|| panic!("no {name} in {metrics}"))
     }
 
     /// What it logged so far.

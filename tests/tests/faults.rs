@@ -5,7 +5,6 @@ use std::{thread, time::Duration};
 
 use seamline_tests::{
     clock::{FRAME_MS, monotonic, noon, poll},
-    curl::curl,
     footage::Recipe,
     liar::{
         recorder::Stage,
@@ -113,18 +112,6 @@ const AT_ONCE: usize = 16;
 /// Sessions until buffers and caches have the size that they keep.
 const WARM: usize = 1_600;
 
-/// A figure of the program's own.
-fn figure(seamline: &Seamline, name: &str) -> usize {
-    let metrics = curl(
-        &format!("http://127.0.0.1:{}/metrics", seamline.port()),
-        &[],
-    );
-    let metrics = String::from_utf8(metrics.body).expect("the figures are text");
-    let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-    let figure = line.and_then(|figure| figure.trim().parse().ok());
-    figure.unwrap_or_else(|| panic!("no {name} in {metrics}"))
-}
-
 #[test]
 #[ignore = "takes minutes: row 29"]
 fn ten_thousand_sessions_leave_the_house_as_it_was() {
@@ -153,7 +140,7 @@ fn ten_thousand_sessions_leave_the_house_as_it_was() {
         });
     };
     let standing = || {
-        let tasks = figure(&seamline, "seamline_tasks");
+        let tasks = seamline.figure("seamline_tasks");
         (seamline.descriptors(), tasks, seamline.resident())
     };
     let settled = |descriptors: usize, tasks: usize| {
@@ -173,7 +160,7 @@ fn ten_thousand_sessions_leave_the_house_as_it_was() {
     println!(
         "descriptors, tasks, resident bytes: {idle:?} idle, {warm:?} warm, {left:?} after {SESSIONS} sessions in {took:?}"
     );
-    assert_eq!(figure(&seamline, "seamline_playbacks"), 0);
+    assert_eq!(seamline.figure("seamline_playbacks"), 0);
     let grown = left.2.saturating_sub(warm.2);
     assert!(grown < 4 << 20, "{grown} bytes more");
 }

@@ -339,7 +339,7 @@ fn references(file: &[u8], index: std::ops::Range<usize>) -> Vec<std::ops::Range
 }
 
 /// The pictures that FFmpeg shows of a file over HTTP from a time of it on, and how many requests it took.
-fn sought(seamline: &Seamline, url: &str, seconds: f64, pictures: u32) -> (Vec<i64>, u64) {
+fn sought(seamline: &Seamline, url: &str, seconds: f64, pictures: u32) -> (Vec<i64>, usize) {
     let folder = tempfile::tempdir().expect("a temporary folder can be made");
     let shown = folder.path().join("shown.nut");
     let before = requests(seamline);
@@ -374,13 +374,8 @@ fn sought(seamline: &Seamline, url: &str, seconds: f64, pictures: u32) -> (Vec<i
 }
 
 /// Requests that were answered so far.
-fn requests(seamline: &Seamline) -> u64 {
-    let metrics = fetched(&format!("http://127.0.0.1:{}/metrics", seamline.port()));
-    let metrics = String::from_utf8(metrics.body).expect("it is text");
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("seamline_http_requests_total{outcome=\"answered\"} "));
-    line.and_then(|count| count.parse().ok()).expect("a count")
+fn requests(seamline: &Seamline) -> usize {
+    seamline.figure("seamline_http_requests_total{outcome=\"answered\"} ")
 }
 
 /// Once a clip is whole, who asks for it as players do finds an index in it, and reads no more than is played.

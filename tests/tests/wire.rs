@@ -29,20 +29,6 @@ fn two_sites() -> ([Recorder; 2], Seamline) {
     (recorders, seamline)
 }
 
-/// NTP and RTP time of each sender report of a track.
-fn reports(probe: &Probe, track: usize) -> Vec<(u64, u32)> {
-    let of_track = probe.rtcp.iter().filter(|(of, _, _)| *of == track);
-    of_track
-        .filter(|(_, _, bytes)| bytes.get(1) == Some(&200))
-        .map(|(_, _, bytes)| {
-            let word = |at: usize| {
-                u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
-            };
-            (u64::from(word(8)) << 32 | u64::from(word(12)), word(16))
-        })
-        .collect()
-}
-
 /// `seq` and `rtptime` of each track in RTP-Info, in its order.
 fn rtp_info(response: &Response) -> Vec<(String, u16, u32)> {
     let header = response.header("RTP-Info").expect("an RTP-Info");
@@ -150,7 +136,7 @@ fn clocks_and_stamps_are_ours_in_both_modes() {
                     after - before
                 );
             }
-            for (ntp, rtp_time) in reports(&probe, track) {
+            for (ntp, rtp_time) in probe.reports(track) {
                 if paced {
                     assert!(
                         (now_ms - from_ntp(ntp)).abs() < 20_000,
@@ -162,7 +148,7 @@ fn clocks_and_stamps_are_ours_in_both_modes() {
             }
             // NTP and RTP time of all reports lie on one line, across the seam.
             if paced {
-                let reports = reports(&probe, track);
+                let reports = probe.reports(track);
                 assert!(reports.len() >= 2, "reports while playing");
                 for pair in reports.windows(2) {
                     let wall_ms = from_ntp(pair[1].0) - from_ntp(pair[0].0);

@@ -6,7 +6,7 @@ use std::{
     net::{TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
     },
     thread,
     time::Duration,
@@ -22,6 +22,8 @@ use crate::clock::{from_range_time, monotonic, range_time, wall_ms};
 
 /// How long a connection may be silent, or take nothing, before the recorder forgets it.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a recorder that holds pictures back looks whether it still does.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// Many recorders behind one port: the first element of a path is a recorder, and its only camera.
 #[derive(Debug)]
@@ -36,6 +38,8 @@ struct Role {
     part: Part,
     connections: AtomicUsize,
     plays: AtomicUsize,
+    /// The first picture that it holds back for now.
+    held_back: AtomicU32,
 }
 
 impl Default for Stage {
@@ -64,6 +68,7 @@ impl Stage {
             part,
             connections: AtomicUsize::new(0),
             plays: AtomicUsize::new(0),
+            held_back: AtomicU32::new(u32::MAX),
         };
         self.parts
             .lock()
@@ -75,6 +80,12 @@ impl Stage {
     pub fn plays(&self, name: &str) -> usize {
         let parts = self.parts.lock().expect("no thread panics while it looks");
         parts[name].plays.load(Ordering::Relaxed)
+    }
+
+    /// A recorder keeps this picture and all behind it to itself, whoever plays, until it is told otherwise.
+    pub fn hold_back(&self, name: &str, from: u32) {
+        let parts = self.parts.lock().expect("no thread panics while it looks");
+        parts[name].held_back.store(from, Ordering::Relaxed);
     }
 
     /// Where all of them are.
@@ -319,6 +330,9 @@ impl Connection {
             if skipped || !part.holds(index) {
                 continue;
             }
+            while index >= role.held_back.load(Ordering::Relaxed) {
+                self.attend(LOOK_EVERY)?;
+            }
             block.clear();
             part.encoder
                 .frames(index, date(index), &mut self.sequence, &mut block);
@@ -337,13 +351,7 @@ impl Connection {
                 let due = begun + Duration::from_secs(1) * sent / rate;
                 thread::sleep(due.saturating_sub(monotonic()));
             }
-            // Whoever asks in mid play is answered, and whoever leaves is left.
-            while let Some(request) = self.request(Duration::ZERO)? {
-                self.answer(&request, 200, &["Session: 1"], "")?;
-                if request.method == "TEARDOWN" {
-                    return Err(End::Over);
-                }
-            }
+            self.attend(Duration::ZERO)?;
         }
         match play {
             Play::Silent(_) => self.hang(),
@@ -355,6 +363,19 @@ impl Connection {
                 Ok(())
             }
         }
+    }
+
+    /// Whoever asks in mid play, at the latest within this time, is answered, and whoever leaves is left.
+    fn attend(&mut self, within: Duration) -> Result<(), End> {
+        let mut within = within;
+        while let Some(request) = self.request(within)? {
+            self.answer(&request, 200, &["Session: 1"], "")?;
+            if request.method == "TEARDOWN" {
+                return Err(End::Over);
+            }
+            within = Duration::ZERO;
+        }
+        Ok(())
     }
 
     fn answer(

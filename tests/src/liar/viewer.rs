@@ -82,11 +82,15 @@ pub fn watch(
         verdict.wrong.push(format!("PLAY: {}", answer.status));
     }
     verdict.took = monotonic().saturating_sub(begun);
-    let packets = &probe.tracks[0];
-    judge_stream(packets, &mut verdict);
-    let shown = pictures(packets, &mut verdict);
-    judge(&shown, wish, honest, &mut verdict);
+    judge_packets(&probe.tracks[0], wish, honest, &mut verdict);
     verdict
+}
+
+/// Judges what came of the pictures `wish` against what `honest` holds of them.
+pub fn judge_packets(packets: &[Packet], wish: &Range<u32>, honest: &Part, verdict: &mut Verdict) {
+    judge_stream(packets, verdict);
+    let shown = pictures(packets, verdict);
+    judge(&shown, wish, honest, verdict);
 }
 
 /// One SSRC and dense sequence numbers.
