@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use seamline_media::mp4::{self, Settings, Whole};
-use seamline_media::{Entry, Sample};
+use seamline_media::{Entry, REORDERED_MAX, Sample};
 use seamline_routing::director::End;
 use seamline_routing::plan::{Direction, Request};
 use seamline_routing::policy::Holes;
@@ -20,8 +20,6 @@ use crate::playback::{Item, LegItem, NoReel, Reel, Wanted};
 pub const EARLIER_MAX: Duration = Duration::from_secs(10);
 /// How far behind the asked instant is looked for the picture that follows it, which tells that the one before is the last.
 const LATER_MAX: Duration = Duration::from_secs(10);
-/// Pictures in decoding order that may come behind a later one and still be shown before it.
-const REORDER_MAX: usize = 16;
 /// Pictures that are decoded for one, and their bytes: encoders that save storage have a key frame every twenty seconds.
 const GROUP_SAMPLES_MAX: usize = 3_000;
 const GROUP_BYTES_MAX: usize = 128 * 1024 * 1024;
@@ -248,7 +246,7 @@ impl Group {
         }
         self.samples.push(sample);
         self.later += usize::from(!early || self.later > 0);
-        Ok(exact || self.later > REORDER_MAX)
+        Ok(exact || self.later > REORDERED_MAX)
     }
 
     fn still(mut self) -> Option<Still> {

@@ -50,4 +50,4 @@ pub use parameter_sets::ParameterSets;
 pub use sample::{Harvest, Sample, Sampler, Taken, Unsampled};
 pub use splice::{How, LegFormat, OutTrack, Play, Refused, RtpInfo, Splice, SpliceCounts, Written};
 pub use timeline::Pacing;
-pub use unit::Unit;
+pub use unit::{REORDERED_MAX, Unit};

@@ -35,10 +35,10 @@ pub(crate) struct Counting {
     pub(crate) planes: bool,
 }
 
+/// Deepest reordering: no decoder keeps more pictures than this (ITU-T H.264 A.3.1, H.265 A.4.2).
+pub(crate) const REORDER_MAX: usize = 16;
 /// Lists of a set are at most this long: the most that either standard allows.
 const LIST_MAX: u32 = 256;
-/// Deepest reordering: the most pictures that a decoder of either standard keeps.
-const REORDER_MAX: u32 = 16;
 /// `aspect_ratio_idc` of a ratio that is written out.
 const EXTENDED_SAR: u32 = 255;
 /// ITU-T H.264 table E-1 and H.265 table E.1, from 1 on.
@@ -177,7 +177,7 @@ impl Sps {
             chroma_format: u8::try_from(chroma_format).ok()?,
             depth_luma: u8::try_from(limited(depth_luma, 8)?).ok()? + 8,
             depth_chroma: u8::try_from(limited(depth_chroma, 8)?).ok()? + 8,
-            reorder: (reorder <= REORDER_MAX).then_some(reorder as u8),
+            reorder: (reorder as usize <= REORDER_MAX).then_some(reorder as u8),
             temporal_layers: sub_layers as u8 + 1,
             temporal_nested: nested,
             counting: Counting {
@@ -297,7 +297,7 @@ fn usability(bits: &mut Bits<'_>, sps: &mut Sps) -> Option<()> {
         for _ in 0..4 {
             bits.ue()?;
         }
-        sps.reorder = Some(limited(bits.ue()?, REORDER_MAX)? as u8);
+        sps.reorder = Some(limited(bits.ue()?, REORDER_MAX as u32)? as u8);
     }
     Some(())
 }

@@ -2,6 +2,10 @@
 
 use crate::{Flags, Packets};
 
+/// Pictures that encoders put between a picture and one that refers to it, at most: those come behind it in decoding order and are shown
+/// before it.
+pub const REORDERED_MAX: usize = 16;
+
 /// One access unit or audio frame on its way from a recorder to a client.
 #[derive(Debug)]
 #[expect(

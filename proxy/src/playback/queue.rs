@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use seamline_media::Unit;
+use seamline_media::{REORDERED_MAX, Unit};
 use seamline_routing::time::Timestamp;
 use smallvec::SmallVec;
 
@@ -16,8 +16,6 @@ const UNITS_MIN: usize = 8;
 const GAP_MIN: Duration = Duration::from_secs(1);
 /// Gaps that are remembered; with more the queue counts as longer than it is.
 const GAPS_MAX: usize = 16;
-/// Pictures that encoders put between a picture and one that refers to it, at most.
-const REORDERED_MAX: usize = 8;
 
 pub(super) struct Queue {
     /// By track: recorders interleave their tracks loosely, we by capture time.
@@ -105,7 +103,7 @@ impl Queue {
     pub(super) fn master_ends(&self, is_beyond: impl Fn(Timestamp) -> bool) -> bool {
         let mut captures = self
             .master()
-            .take(REORDERED_MAX)
+            .take(1 + REORDERED_MAX)
             .map(|unit| Timestamp::from_micros(unit.capture_us));
         captures.all(is_beyond)
     }
@@ -229,6 +227,43 @@ impl Queue {
             if queue.capacity() > UNITS_MIN.max(queue.len() * 4) {
                 queue.shrink_to(UNITS_MIN.max(queue.len() * 2));
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use seamline_media::{Codec, Flags, Frame, Framing, Packetizer};
+
+    use super::*;
+
+    fn picture(ms: i64) -> Unit {
+        let mut packetizer = Packetizer::new(0, Codec::H264, 96);
+        let frame = Frame {
+            data: &Bytes::from_static(&[0, 0, 0, 2, 0x41, 0x9a]),
+            framing: Framing::LengthPrefixed(4),
+            capture_us: ms * 1_000,
+            rtp_time: 0,
+            sync: false,
+            flags: Flags::NONE,
+        };
+        packetizer.unit(&frame).expect("a picture")
+    }
+
+    #[test]
+    fn an_end_is_reached_when_no_picture_ahead_of_it_can_still_come() {
+        let end = Timestamp::from_unix_ms(1_000);
+        for between in [0, 1, 7, 8, 15] {
+            let mut queue = Queue::new(1, 0, 1);
+            // In decoding order: one behind the end, and those that refer to it and are shown before it.
+            queue.push(picture(1_000));
+            for nth in 0..between {
+                queue.push(picture(1_000 + 40 * nth));
+            }
+            assert!(queue.master_ends(|at| at >= end), "{between}");
+            queue.push(picture(960));
+            assert!(!queue.master_ends(|at| at >= end), "{between}");
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::sps::REORDER_MAX;
+
 /// Sound that strays from its capture time by less goes on without a break, ms: recorders round, and drift.
 const STRAY_MS: i64 = 60;
 /// Sound that comes so much too late for its place was heard already, from another site whose clock is behind, ms.
@@ -106,9 +108,6 @@ pub(crate) fn reordering(shows: impl IntoIterator<Item = i64>) -> usize {
     }
     depth
 }
-
-/// More pictures than this are reordered by no encoder (ITU-T H.264 A.3.1, H.265 A.4.2).
-pub(crate) const REORDER_MAX: usize = 16;
 
 /// Sound: piece behind piece, set right only where it strays.
 #[derive(Debug, Default)]

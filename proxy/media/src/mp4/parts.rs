@@ -7,8 +7,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::axis::{Axis, Holes, ticks};
-use super::clock::{Pictures, REORDER_MAX, Sound, Times, reordering};
+use super::clock::{Pictures, Sound, Times, reordering};
 use crate::entry::VIDEO_TICKS;
+use crate::sps::REORDER_MAX;
 use crate::{Entry, Sample};
 
 /// Media time at which footage is placed.
