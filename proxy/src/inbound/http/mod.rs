@@ -1,6 +1,7 @@
 //! HTTP on the port. Tunnels and WebSockets carry RTSP; everything else is the [`service`]'s.
 
 mod base64;
+mod batched;
 mod cameras;
 mod description;
 mod errors;

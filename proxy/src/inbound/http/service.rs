@@ -1,5 +1,6 @@
 //! The HTTP service: one connection and its limits, and the router that all routes hang on.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 use super::super::link::Link;
 use super::super::listener::Offer;
 use super::super::tls::Certificates;
+use super::batched::Batched;
 use super::errors::{Problem, Refused};
 use super::gate::AskedFor;
 use super::head::{HEAD_BYTES_MAX, HEADERS_MAX, Head};
@@ -154,6 +156,8 @@ impl Service {
         };
         let peer = guest.peer;
         link.unread(head.raw);
+        let link = Patient::new(link);
+        let waits = link.waits();
         let (current, proved) = (
             Arc::clone(&self.router),
             ArcSwap::from_pointee((self.router.load_full(), guest)),
@@ -174,7 +178,9 @@ impl Service {
                 let router = Router::clone(&router);
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(guest);
-                router.oneshot(request)
+                let answer = router.oneshot(request);
+                let waits = waits.clone();
+                async { Ok::<_, Infallible>(answer.await?.map(|body| Batched::new(body, waits))) }
             });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -182,7 +188,7 @@ impl Service {
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(Patient::new(link)), answer)
+            .serve_connection(TokioIo::new(link), answer)
             .with_upgrades();
         tokio::pin!(connection);
         let ended = tokio::select! {
