@@ -81,6 +81,8 @@ pub(super) struct Vetoes(Vec<Veto>);
 impl Vetoes {
     pub(super) fn resize(&mut self, copies: usize) {
         if self.0.len() != copies {
+            // A vector that grows by itself has room for four, and each playback has one.
+            self.0.reserve_exact(copies.saturating_sub(self.0.len()));
             self.0.resize_with(copies, Veto::new);
         }
     }

@@ -169,7 +169,10 @@ impl Connection {
         match self.wire.try_read(self.requests.buffer()) {
             Ok(0) => return Err(()),
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.requests.let_go();
+                return Ok(());
+            }
             Err(_) => return Err(()),
         }
         self.cut();

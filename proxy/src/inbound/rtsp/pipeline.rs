@@ -64,11 +64,15 @@ impl Pipeline {
                 }
             }
         }
-        // A client that plays has little to say, and there are many.
+        self.let_go();
+        came
+    }
+
+    /// Room in which nothing was put is given back: a client that plays has little to say, and there are many.
+    pub(super) fn let_go(&mut self) {
         if self.buf.is_empty() {
             self.buf = BytesMut::new();
         }
-        came
     }
 
     /// Whether bytes wait that may hold a request, now that none that was cut does.
@@ -166,8 +170,14 @@ mod tests {
             assert_eq!(drained(&mut pipeline), [cseq]);
         }
         assert_eq!(pipeline.cut(), Came::default());
-        // What held them is not held on to.
+        // What held them is not held on to, nor what was made ready for more.
         assert_eq!(pipeline.buffer().capacity(), 0);
+        pipeline.buffer().reserve(4096);
+        pipeline.let_go();
+        assert_eq!(pipeline.buffer().capacity(), 0);
+        pipeline.buffer().extend_from_slice(b"PLAY");
+        pipeline.let_go();
+        assert_eq!(pipeline.buffer()[..], *b"PLAY");
     }
 
     #[test]
