@@ -15,7 +15,7 @@ use crate::{
 /// Between two scenarios: what the one before leaves behind is gone.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// As they are run for the page: under twelve minutes on two cores.
+/// As they are run for the page: ten to fifteen minutes on two cores.
 const LINES: [&str; 14] = [
     "compare --rounds 3 --seconds 3",
     "memory --sessions 300 --seconds 10 --ramp 100",

@@ -41,14 +41,14 @@ enum Command {
     Check(CheckArgs),
     /// Asks the recorders what they hold of a camera, and shows who would serve what.
     Coverage(CoverageArgs),
-    /// Makes a `[[user]]` section of a name and a password.
+    /// Makes a `[[user]]` section of a name and a password, which is typed or is the first line of standard input.
     User(user::UserArgs),
-    /// Makes a link that anybody may follow until it expires.
+    /// Makes a link that anybody may follow until it expires, in a year at most.
     Sign(sign::SignArgs),
     /// Asks two recorders for their cameras and proposes which belong together.
     Map(MapArgs),
-    /// Writes a clip and its manifest. Exits with 0 when the whole range is in it, with 1 when there are holes, and with 2 when
-    /// there is no clip.
+    /// Writes a clip and its manifest; the same command goes on with what was broken off. Exits with 0 when the whole range is in
+    /// it, with 1 when there are holes, and with 2 when there is no clip.
     Export(export::ExportArgs),
     /// Holds an exported clip against its manifest: exits with 0 when nothing was changed, with 1 when something was, and
     /// with 2 when that cannot be told.

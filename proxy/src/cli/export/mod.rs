@@ -17,10 +17,7 @@ use super::{ConfigArg, LoadError, parse_time};
 use crate::evidence::NoClip;
 use part::{Part, Purpose};
 
-/// Writes a clip and its manifest: `clip.mp4` and `clip.json`.
-///
-/// What was broken off is taken up again by the same command. Exits with 0 when the whole range is in the clip, with 1 when
-/// there are holes in it, which the manifest tells, and with 2 when there is no clip.
+/// Which clip, and where to: `clip.mp4` and `clip.json`.
 #[derive(Debug, Args)]
 pub(super) struct ExportArgs {
     /// The camera's id.

@@ -15,7 +15,7 @@ use super::patience::Waits;
 const TOGETHER_BYTES: usize = 256 * 1024;
 /// The same for one that let bytes wait: it holds on to what is put together.
 const WAITING_BYTES: usize = 64 * 1024;
-/// Linux writes more pieces than this one by one (hyper hands it 64).
+/// No more pieces than these: hyper hands 64 places to one write, heads and ends of chunks among them.
 const TOGETHER_PIECES: usize = 32;
 
 /// A body that hands out what is ready of another at once. What waits for nothing is never kept.
