@@ -13,8 +13,8 @@ use super::patience::Waits;
 
 /// No more pieces are put together behind so many bytes, for a client that takes them as they come.
 const TOGETHER_BYTES: usize = 256 * 1024;
-/// The same for one that let bytes wait: it holds on to what is put together.
-const WAITING_BYTES: usize = 64 * 1024;
+/// The same for one that let bytes wait: it holds on to what is put together, and hyper has some of its own.
+const WAITING_BYTES: usize = 16 * 1024;
 /// No more pieces than these: hyper hands 64 places to one write, heads and ends of chunks among them.
 const TOGETHER_PIECES: usize = 32;
 
