@@ -9,12 +9,8 @@ use axum::body::{Body, Bytes};
 use bytes::Buf;
 use hyper::body::{Body as HttpBody, Frame, SizeHint};
 
-use super::patience::Waits;
-
-/// No more pieces are put together behind so many bytes, for a client that takes them as they come.
+/// No more pieces are put together behind so many bytes: a client that takes nothing holds on to them.
 const TOGETHER_BYTES: usize = 256 * 1024;
-/// The same for one that let bytes wait: it holds on to what is put together, and hyper has some of its own.
-const WAITING_BYTES: usize = 16 * 1024;
 /// No more pieces than these: hyper hands 64 places to one write, heads and ends of chunks among them.
 const TOGETHER_PIECES: usize = 32;
 
@@ -25,7 +21,6 @@ pub(super) struct Batched {
     behind: Option<Result<Frame<Pieces>, axum::Error>>,
     /// It has ended, and is not to be asked again.
     over: bool,
-    waits: Waits,
 }
 
 /// Bytes that lie in several places.
@@ -36,13 +31,11 @@ pub(super) struct Pieces {
 }
 
 impl Batched {
-    /// A body for the client that `waits` tells of.
-    pub(super) fn new(body: Body, waits: Waits) -> Self {
+    pub(super) fn new(body: Body) -> Self {
         Batched {
             body,
             behind: None,
             over: false,
-            waits,
         }
     }
 }
@@ -67,13 +60,8 @@ impl HttpBody for Batched {
         if let Some(behind) = self.behind.take() {
             return Poll::Ready(Some(behind));
         }
-        let bytes_max = if self.waits.take() {
-            WAITING_BYTES
-        } else {
-            TOGETHER_BYTES
-        };
         let mut ready = Pieces::default();
-        while ready.bytes < bytes_max
+        while ready.bytes < TOGETHER_BYTES
             && ready.pieces.len() < TOGETHER_PIECES
             && !self.over
             && self.behind.is_none()
@@ -137,8 +125,6 @@ impl Buf for Pieces {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-
     use futures::StreamExt;
     use futures::stream;
     use http_body_util::{BodyExt, StreamBody};
@@ -182,14 +168,9 @@ mod tests {
         Body::new(StreamBody::new(frames))
     }
 
-    fn batched(said: &[Said]) -> (Batched, Waits) {
-        let waits = Waits::default();
-        (Batched::new(body(said), waits.clone()), waits)
-    }
-
     /// Bytes of each batch, and how it ended.
     async fn batches(said: &[Said]) -> (Vec<usize>, Vec<&'static str>) {
-        let (mut body, _) = batched(said);
+        let mut body = Batched::new(body(said));
         let (mut sizes, mut other) = (Vec::new(), Vec::new());
         while let Some(frame) = body.frame().await {
             match frame.map(Frame::into_data) {
@@ -218,21 +199,9 @@ mod tests {
         assert_eq!(batches(&[]).await, (vec![], vec![]));
         let pieces = vec![Piece(1); TOGETHER_PIECES + 1];
         assert_eq!(batches(&pieces).await.0, [TOGETHER_PIECES, 1]);
-    }
-
-    #[tokio::test]
-    async fn who_lets_bytes_wait_holds_less() {
-        let piece = WAITING_BYTES / 2;
-        let (mut body, waits) = batched(&vec![Said::Piece(piece); 100]);
-        let mut next = async || {
-            let frame = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-            let data = frame.unwrap().unwrap().into_data();
-            data.unwrap().remaining()
-        };
-        assert_eq!(next().await, TOGETHER_BYTES);
-        waits.note();
-        assert_eq!(next().await, WAITING_BYTES);
-        assert_eq!(next().await, TOGETHER_BYTES);
+        let pieces = vec![Piece(TOGETHER_BYTES / 2); 3];
+        let expected = [TOGETHER_BYTES, TOGETHER_BYTES / 2];
+        assert_eq!(batches(&pieces).await.0, expected);
     }
 
     #[tokio::test]
@@ -244,7 +213,7 @@ mod tests {
             .flat_map(|(byte, bytes)| vec![byte; bytes])
             .collect();
         for step in 1..=expected.len() {
-            let (mut body, _) = batched(&said);
+            let mut body = Batched::new(body(&said));
             let mut batch = body.frame().await.unwrap().unwrap().into_data().unwrap();
             let mut taken = Vec::new();
             while batch.has_remaining() {
@@ -262,10 +231,10 @@ mod tests {
             assert_eq!(taken, expected);
         }
         let counted = stream::iter([Ok::<_, &str>(Bytes::from_static(b"abc"))]).boxed();
-        let counted = Batched::new(Body::from_stream(counted), Waits::default());
+        let counted = Batched::new(Body::from_stream(counted));
         assert_eq!(counted.size_hint().exact(), None);
-        let whole = Batched::new(Body::from("abc"), Waits::default());
+        let whole = Batched::new(Body::from("abc"));
         assert_eq!(whole.size_hint().exact(), Some(3));
-        assert!(Batched::new(Body::empty(), Waits::default()).is_end_stream());
+        assert!(Batched::new(Body::empty()).is_end_stream());
     }
 }

@@ -2,8 +2,6 @@
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -21,22 +19,6 @@ pub(in crate::inbound) struct Patient<S> {
     link: S,
     /// While bytes wait for the client.
     blocked: Option<Blocked>,
-    waits: Waits,
-}
-
-/// Whether bytes had to wait for a client.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Waits(Arc<AtomicBool>);
-
-impl Waits {
-    pub(super) fn note(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether any had to since this was asked last.
-    pub(super) fn take(&self) -> bool {
-        self.0.swap(false, Ordering::Relaxed)
-    }
 }
 
 struct Blocked {
@@ -49,12 +31,7 @@ impl<S> Patient<S> {
         Patient {
             link,
             blocked: None,
-            waits: Waits::default(),
         }
-    }
-
-    pub(super) fn waits(&self) -> Waits {
-        self.waits.clone()
     }
 
     /// Notes what a write came to.
@@ -78,7 +55,6 @@ impl<S> Patient<S> {
     }
 
     fn out_of_patience(&mut self, cx: &mut Context<'_>) -> bool {
-        self.waits.note();
         let blocked = self.blocked.get_or_insert_with(|| Blocked {
             until: Box::pin(sleep_until(Instant::now() + BLOCKED_MAX)),
             taken: 0,

@@ -156,8 +156,6 @@ impl Service {
         };
         let peer = guest.peer;
         link.unread(head.raw);
-        let link = Patient::new(link);
-        let waits = link.waits();
         let (current, proved) = (
             Arc::clone(&self.router),
             ArcSwap::from_pointee((self.router.load_full(), guest)),
@@ -179,8 +177,7 @@ impl Service {
                 let mut request = request.map(Body::new);
                 request.extensions_mut().insert(guest);
                 let answer = router.oneshot(request);
-                let waits = waits.clone();
-                async { Ok::<_, Infallible>(answer.await?.map(|body| Batched::new(body, waits))) }
+                async { Ok::<_, Infallible>(answer.await?.map(Batched::new)) }
             });
         let connection = hyper::server::conn::http1::Builder::new()
             .timer(TokioTimer::new())
@@ -188,7 +185,7 @@ impl Service {
             .max_buf_size(BUFFER_BYTES_MAX)
             .max_header_size(HEAD_BYTES_MAX)
             .max_headers(HEADERS_MAX)
-            .serve_connection(TokioIo::new(link), answer)
+            .serve_connection(TokioIo::new(Patient::new(link)), answer)
             .with_upgrades();
         tokio::pin!(connection);
         let ended = tokio::select! {
